@@ -54,7 +54,7 @@ def write_blocks(frame: Frame, run: range) -> None:
             after.append(Line(name, f"{names.library(instruction.dtype.type.__name__)}({name})"))
             continue
         array = frame.out(x) or frame.new_array(instruction)
-        if x not in frame.plan.guests:
+        if x not in frame.plan.block_values:
             frame.write(name, array)
             name = out = see(x)[-1]
         else:

@@ -15,7 +15,7 @@ from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Names, filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
 from tapegrad.program.lines import Block, Line
-from tapegrad.program.memory import Plan
+from tapegrad.program.memory import plan_memory
 from tapegrad.program.observe import short_names
 
 
@@ -83,7 +83,7 @@ class Frame:
         refs = inputs_at(range(len(paths)))
         for ref, name, own in zip(refs, short_names(paths), known, strict=False):
             self.values[ref] = own or names.new(name)
-        self.plan = plan = Plan(program, inside)
+        self.plan = plan = plan_memory(program, inside)
         self.lines: list[Line | Block] = []
         self.lists: dict[str, Rows] = {}
         self.places: dict[Any, str] = {}
@@ -94,20 +94,20 @@ class Frame:
         for i, buffer in enumerate(plan.buffers):
             buffer.name = names.new(f"buf{i}")
         names.memory += plan.buffers
-        self.places |= {x: place.name for x, place in plan.home.items() if place.name}
-        for ref, parts in plan.filled.items():
+        self.places |= {x: place.name for x, place in plan.buffer_of.items() if place.name}
+        for ref, parts in plan.assembled.items():
             for part in parts:
                 if part.direct:
                     place = self.places[ref]
                     self.places[part.value] = self.part(place, part.index, f"{place}_{part.start}")
-        for ref, axes in plan.turned.items():
+        for ref, axes in plan.axis_orders.items():
             # the order that puts the axes back where they were
             back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
             place = self.places[ref]
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
             self.places[ref] = self.shared(f"{place}_turned", text, place, take)
             self.strided.add(self.places[ref])
-        for ref, memory in plan.home.items():
+        for ref, memory in plan.buffer_of.items():
             if memory.is_result:
                 # the first value there allocates it
                 if memory.name or ref not in plan.returned:

@@ -138,7 +138,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     elif op is reshape:
         is_view = in_order = place not in frame.strided
     else:
-        is_view, in_order = True, frame.plan.turned.get(base) == axes_of(instruction)
+        is_view, in_order = True, frame.plan.axis_orders.get(base) == axes_of(instruction)
     if is_view:
         name = frame.places[ref] = frame.values[ref]
         text = frame.expression(i, values={base: frame.row(place)})
@@ -152,7 +152,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a result that is filled by assignments lie in its place: as a whole, or by parts."""
     ref, is_whole = frame.plan.refs[i], is_filled(instruction)
-    place, parts = frame.out(ref), frame.plan.filled.get(ref, ())
+    place, parts = frame.out(ref), frame.plan.assembled.get(ref, ())
     if not place or not (is_whole or parts):
         return False
     name, stays = frame.values[ref], ref in frame.places
@@ -192,11 +192,11 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     tuple its parts, so their names go too, all at one time.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
-    owner, ended = plan.owner, dict[int, list[str]]()
+    owner, ended = plan.owner_of, dict[int, list[str]]()
     holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
-        if not (ref in plan.home or ref in owner or frame.out(ref))
+        if not (ref in plan.buffer_of or ref in owner or frame.out(ref))
         and instruction.nbytes >= cost.DROPPED_BYTES
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
@@ -205,7 +205,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     holding |= {x for part in parts for x in part.operands}
     for ref in plan.refs if holding else ():
         of = owner.get(ref, ref)
-        end = plan.ends[of]
+        end = plan.last_use[of]
         if of in holding and end < len(instructions) and len(plan.runs[ref.index]) == 1:
             ended.setdefault(plan.runs[end][-1], []).append(frame.values[ref])
     return ended

@@ -1,13 +1,16 @@
-"""The memory plan: which values share a buffer, and which are computed block by block."""
+"""The memory plan: which values share a buffer, and which are computed block by block.
+
+Start with `plan_memory`, which runs the stages in order.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import attrs
 
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
@@ -18,185 +21,279 @@ from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, Moments
 from tapegrad.program.expressions import is_filled, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import fillings, layouts, owners
+from tapegrad.program.layout import Axes, Part, fillings, layouts, owners
 from tapegrad.tree.ownership import LARGE
+from tapegrad.types import DType, Shape
 
 # ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
 
-# free memory, by shape and dtype
-Free = defaultdict[tuple[tuple[int, ...], np.dtype[Any]], list[Buffer]]
 
+@attrs.frozen(eq=False)
+class MemoryPlan:
+    """The memory that each value of a program, or of a body inside one, is written to.
 
-class Plan:
-    """Which value of a program, or of a body inside one, is written to which memory.
+    `plan_memory` makes it in four stages: how instructions are written, which value owns the
+    memory that each value lies in, when each memory is first and last used, and which buffer each
+    owner gets.
 
     Attributes
     ----------
-    owner
-        Whose memory values lie in, as `owners` says; a part that is written to its place in a
-        concatenation lies in its memory.
-    ends
-        For each value, the position of the last instruction that reads it, or what shares its
-        memory.
+    program
+        The program or body.
+    enclosing
+        For a body, the moments at which the loop or branch around it runs; None for a program.
+    refs
+        A Ref to each instruction.
     templates
-        How each instruction is written, as `template_of` says.
-    fits
-        Whether each instruction can write its result to a buffer.
+        The format string of each instruction, see `template_of`.
     runs
-        For each instruction, those that are done at one time with it: itself, or more, which are
-        done block by block. At the end stands the return.
-    turned
-        Results that lie in memory in another order of axes, with that order.
-    filled
-        Concatenations and stacks that are filled part by part, and all their parts. The direct
-        ones have no other home.
-    home
-        The memory that each instruction writes its result to, in order. One that is not listed
-        makes a new array, or a view.
-    buffers
-        All of it that stays in place.
-    returned
-        The results of a whole program, which its caller gets; none for a body.
-    guests
-        Results in a run that nothing needs after their block, which have memory of one block.
+        For each instruction, the instructions that are computed together with it: itself alone, or
+        a run that is computed block by block. The last entry stands for the return.
+    can_write
+        Whether each instruction can write its result to an array that is given.
+    owner_of
+        The value whose memory a value lies in, for views, and for parts that are written directly
+        to their place in a concatenation.
+    axis_orders
+        Results that lie in memory with their axes in another order, and that order.
+    assembled
+        Concatenations and stacks that are written part by part, and all their parts.
+    last_use
+        For each value, the position of the last instruction that reads its memory.
+    buffer_of
+        The buffer that each instruction writes its result to, in order of the instructions. An
+        instruction that is not listed makes a new array, or a view.
+    block_values
+        Results in a run that only their own block reads: their buffer has the length of one block.
     """
 
-    def __init__(self, program: Code, inside: Moments | None = None) -> None:
-        """Plan a program, or a body that runs inside a loop or a branch at these moments."""
-        self._program, self._inside = program, inside
-        instructions, results = program.instructions, program.results
-        self.refs = refs_to(instructions)
-        self.returned = results if inside is None else frozenset()
-        self.templates = [template_of(program.of, x) for x in instructions]
-        self.runs = _runs(program)
-        # an empty result needs no memory, one with a row a step is empty until the loop has run,
-        # and a total is a number until its run has ended
-        self.fits = [
-            not x.number
-            and 0 not in x.shape
-            and ("{out}" in template or is_filled(x))
-            and (len(run) == 1 or x.op not in TOTALS)
-            for x, template, run in zip(instructions, self.templates, self.runs, strict=False)
-        ]
-        owner = self.owner = owners(instructions, self.refs)
-        self.turned = layouts(program, self.fits)
-        # what an output is a view of is never overwritten
-        kept = {owner.get(x, x) for x in results}
-        self.filled = fillings(program, lambda i: self.fits[i] and len(self.runs[i]) == 1, kept)
-        # the memory that is in use from each instruction on; that of a concatenation is from the
-        # first part that is written there
-        begins: list[Ref | None] = [*self.refs, None]
-        placed = [(x.value, of) for of, parts in self.filled.items() for x in parts if x.direct]
-        whole: dict[Any, Ref] = dict(placed)
-        for x, of in sorted(whole.items()):
-            if begins[of.index]:
-                begins[of.index], begins[x.index] = None, of
-        owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
-        self._owners = set(owner.values())
-        # its own position if nothing reads it; results are needed after all
-        read: dict[Any, int] = {x: i for i, y in enumerate(instructions) for x in y.operands}
-        last = dict.fromkeys(results, len(instructions))
-        ends = self.ends = {x: x.index for x in self.refs} | read | last
-        for x, of in owner.items():
-            # a block may read the elements of another through a view
-            ends[of] = self.runs[max(ends[of], ends[x])][-1]
-        self.guests: set[Ref] = set()
-        self.home: dict[Ref, Buffer] = {}
-        # what is free, by shape and dtype: buffers, and arrays of results, until their instruction
-        # or run is done
-        self._free, self._arrays = Free(list), Free(list)
-        self._assign(begins)
-        self.home = {x: self.home[x] for x in self.refs if x in self.home}
-        self.buffers = [x for x in dict.fromkeys(self.home.values()) if not x.is_result]
+    program: Code
+    enclosing: Moments | None
+    refs: list[Ref]
+    templates: list[str]
+    runs: list[range]
+    can_write: list[bool]
+    owner_of: dict[Ref, Ref]
+    axis_orders: dict[Ref, Axes]
+    assembled: dict[Ref, tuple[Part, ...]]
+    last_use: dict[Ref, int]
+    buffer_of: dict[Ref, Buffer]
+    block_values: set[Ref]
 
-    def life(self, start: int, stop: int) -> Moments:
-        """The moments from an instruction to another, both included."""
-        return (1 << (stop + 1)) - (1 << start) if self._inside is None else self._inside
+    @property
+    def returned(self) -> frozenset[Ref]:
+        """The results of a whole program, which its caller gets; none for a body."""
+        return self.program.results if self.enclosing is None else frozenset()
 
-    def _assign(self, begins: Sequence[Ref | None]) -> None:
-        """Have each value take a place, from the last instruction to the first.
+    @property
+    def buffers(self) -> list[Buffer]:
+        """The buffers that stay in place from call to call, without the arrays of results."""
+        return [x for x in dict.fromkeys(self.buffer_of.values()) if not x.is_result]
 
-        It takes one where it is used last, and gives it up where it begins. So the array of a
-        result, which is there in the end, is a place for values that the result is written over.
-        Of values that an instruction can write its result over, the first is that which has been
-        in one place for longest, from value to value: the others need theirs for a shorter time.
+    def lifetime(self, start: int, stop: int) -> Moments:
+        """The moments from one instruction to another, both included."""
+        return (1 << (stop + 1)) - (1 << start) if self.enclosing is None else self.enclosing
 
-        Parameters
-        ----------
-        begins
-            The value whose memory is in use from each instruction on.
-        """
-        # by their last uses; those that it overwrites there are apart
-        ended: list[list[Ref]] = [[] for _ in self.runs]
-        over: dict[int, list[Ref]] = {}
-        since = dict(zip(self.refs, range(len(self.refs)), strict=True))
-        results, owner, ends = self._program.results, self.owner, self.ends
-        for i, instruction in enumerate(self._program.instructions):
-            x = self.refs[i]
-            if ended[i] and (old := self._overwritten(i, ended[i])):
-                over[i] = sorted(old, key=since.__getitem__)
-                since[x] = since[over[i][0]]
-                ended[i] = [x for x in ended[i] if x not in old]
-            if not self.fits[i] or x in owner:
-                continue
-            if x in self.returned and instruction.nbytes >= LARGE:
-                # an array that is worth it to have others there
-                self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
-            elif x not in results:
-                if i < ends[x] < self.runs[i].stop:
-                    self.guests.add(x)
-                ended[ends[x]].append(x)
-        for i, run in reversed([*enumerate(self.runs)]):
-            for x in ended[i]:
+
+def plan_memory(program: Code, enclosing: Moments | None = None) -> MemoryPlan:
+    """Plan the memory of a program, or of a body inside a loop or branch that runs at some moments.
+
+    The stages are pure but for the last, which fills `MemoryPlan.buffer_of` and `block_values`.
+    """
+    instructions = program.instructions
+    refs = refs_to(instructions)
+    # stage 1: how each instruction is written
+    templates = [template_of(program.of, x) for x in instructions]
+    runs = _find_runs(program)
+    can_write = [
+        _can_write(x, template, run)
+        for x, template, run in zip(instructions, templates, runs, strict=False)
+    ]
+    axis_orders = layouts(program, can_write)
+    # stage 2: the owner of the memory that each value lies in
+    owner_of = owners(instructions, refs)
+    # the memory of an output, also through a view, is never a part of a concatenation
+    reserved = {owner_of.get(x, x) for x in program.results}
+    assembled = fillings(program, lambda i: can_write[i] and len(runs[i]) == 1, reserved)
+    whole_of: dict[Any, Ref] = {
+        x.value: whole for whole, parts in assembled.items() for x in parts if x.direct
+    }
+    owner_of |= {x: whole_of.get(owner, owner) for x, owner in owner_of.items()} | whole_of
+    # stage 3: the first and the last use of each memory
+    first_writes = _find_first_writes(refs, whole_of)
+    last_use = _find_last_uses(program, refs, runs, owner_of)
+    # stage 4: a buffer for each owner that can be written to one
+    written = templates, runs, can_write, owner_of, axis_orders, assembled, last_use
+    plan = MemoryPlan(program, enclosing, refs, *written, buffer_of={}, block_values=set())
+    _Assignment(plan, first_writes).run()
+    return plan
+
+
+def _can_write(instruction: Instruction, template: str, run: range) -> bool:
+    """Whether an instruction, written by a template, can write its result to a given array.
+
+    An empty result needs no memory; one with a row for each step is empty until its loop has run. A
+    total is a number until its run has ended.
+    """
+    return (
+        not instruction.number
+        and 0 not in instruction.shape
+        and ("{out}" in template or is_filled(instruction))
+        and (len(run) == 1 or instruction.op not in TOTALS)
+    )
+
+
+def _find_first_writes(refs: Sequence[Ref], whole_of: Mapping[Any, Ref]) -> list[Ref | None]:
+    """For each instruction, and the return, the value whose memory it is the first to write.
+
+    The memory of a concatenation is in use from the first part that is written directly to it.
+    """
+    first_writes: list[Ref | None] = [*refs, None]
+    for part, whole in sorted(whole_of.items()):
+        if first_writes[whole.index]:
+            first_writes[whole.index], first_writes[part.index] = None, whole
+    return first_writes
+
+
+def _find_last_uses(
+    program: Code, refs: Sequence[Ref], runs: Sequence[range], owner_of: Mapping[Ref, Ref]
+) -> dict[Ref, int]:
+    """For each value, the position of the last instruction that reads it or what shares its memory.
+
+    A value that nothing reads has its own position; the return, after all instructions, reads the
+    results. A run that reads a value through a view reads it until the end of the run, since one
+    block may read elements of another.
+    """
+    reads = {x: i for i, y in enumerate(program.instructions) for x in y.operands if type(x) is Ref}
+    returned = dict.fromkeys(program.results, len(program.instructions))
+    last_use = {x: x.index for x in refs} | reads | returned
+    for x, owner in owner_of.items():
+        last_use[owner] = runs[max(last_use[owner], last_use[x])][-1]
+    return last_use
+
+
+class _Assignment:
+    """The last stage of a plan: a buffer for each value, from the last instruction to the first.
+
+    A value takes a buffer at its last use, and gives it back at its first write. So the array of a
+    result, which exists at the end, is free before that for values that the result overwrites.
+    """
+
+    def __init__(self, plan: MemoryPlan, first_writes: Sequence[Ref | None]) -> None:
+        self._plan, self._first_writes = plan, first_writes
+        self._instructions = plan.program.instructions
+        self._owners = {*plan.owner_of.values()}
+        # free buffers; and free arrays of results, until their instruction or run is done
+        self._buffers, self._arrays = _Free(list), _Free(list)
+        # by the position of their last use, the values that need a buffer
+        self._ending: list[list[Ref]] = [[] for _ in plan.runs]
+        # by the position of an instruction, the operands that its result overwrites
+        self._overwritten: dict[int, list[Ref]] = {}
+
+    def run(self) -> None:
+        """Fill the plan's `buffer_of` and `block_values`."""
+        plan = self._plan
+        self._find_needs()
+        for i, run in reversed([*enumerate(plan.runs)]):
+            for x in self._ending[i]:
                 self._take(x)
-            begun = begins[i]
-            if begun in self.home:
-                place = self.home[begun]
-                pool = self._arrays if place.is_result else self._free
-                pool[place.shape, place.dtype].append(place)
-                place.alive |= self.life(run[0], self.runs[ends[begun]][-1])
-            for x in over.get(i, ()):
+            begun = self._first_writes[i]
+            if begun in plan.buffer_of:
+                self._give_back(begun, run)
+            for x in self._overwritten.get(i, ()):
                 self._take(x)
             if i == run.start:
                 self._arrays.clear()
+        # in the order of the instructions
+        in_order = {x: plan.buffer_of[x] for x in plan.refs if x in plan.buffer_of}
+        plan.buffer_of.clear()
+        plan.buffer_of.update(in_order)
 
-    def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
-        """The values, of these that it uses last, that an instruction may write its result over."""
-        instructions = self._program.instructions
-        instruction, apart = instructions[i], self._owners if len(self.runs[i]) > 1 else ()
-        op, operands, shape = instruction.op, instruction.operands, instruction.shape
-        # its own transforms along several axes write over what each of them reads
-        is_over = instruction.is_elementwise or op in (fft, ifft, keep)
+    def _find_needs(self) -> None:
+        """Find where each value ends, and which operands a result overwrites.
+
+        Of several operands that a result may overwrite, the first to take its buffer is the one
+        whose buffer has been in use for longest, handed from value to value: the others need theirs
+        for a shorter time.
+        """
+        plan = self._plan
+        # for each value, the position at which its buffer was first handed to a value
+        since = {x: x.index for x in plan.refs}
+        for i, instruction in enumerate(self._instructions):
+            x = plan.refs[i]
+            if self._ending[i] and (old := self._overwritable(i)):
+                self._overwritten[i] = sorted(old, key=since.__getitem__)
+                since[x] = since[self._overwritten[i][0]]
+                self._ending[i] = [x for x in self._ending[i] if x not in old]
+            if not plan.can_write[i] or x in plan.owner_of:
+                continue
+            if x in plan.returned and instruction.nbytes >= LARGE:
+                # large enough to hold other values before the result
+                result = Buffer(instruction.shape, instruction.dtype, is_result=True)
+                plan.buffer_of[x] = result
+            elif x not in plan.program.results:
+                if i < plan.last_use[x] < plan.runs[i].stop:
+                    plan.block_values.add(x)
+                self._ending[plan.last_use[x]].append(x)
+
+    def _overwritable(self, i: int) -> list[Ref]:
+        """The operands that an instruction is the last to use and may write its result over."""
+        instruction = self._instructions[i]
+        op, operands = instruction.op, instruction.operands
         if op is add_at_places:
             # whatever else it needs is read before anything is written
             operands = operands[:1]
-        # NumPy copies a single element that it would write over, in thrice the time of the call
-        elif not is_over or math.prod(shape) == 1:
+        # a transform along several axes writes each step over the step before; NumPy copies a
+        # single element that it would write over, in thrice the time of the call
+        elif not (instruction.is_elementwise or op in (fft, ifft, keep)) or (
+            math.prod(instruction.shape) == 1
+        ):
             return []
-        olds = [(x, instructions[x.index]) for x in ended if x in operands and x not in apart]
-        return [x for x, y in olds if y.shape == shape and y.dtype == instruction.dtype]
+        # a block may read elements of another block through a view
+        excluded = self._owners if len(self._plan.runs[i]) > 1 else ()
+        layout = instruction.shape, instruction.dtype
+        ending = [(x, self._instructions[x.index]) for x in self._ending[i]]
+        return [
+            x
+            for x, y in ending
+            if x in operands and x not in excluded and (y.shape, y.dtype) == layout
+        ]
 
     def _take(self, x: Ref) -> None:
-        """Assign a free place, or a new buffer, to a value."""
-        instruction = self._program.instructions[x.index]
-        shape, is_guest = instruction.shape, x in self.guests
-        if x in self.turned:
-            shape = tuple([shape[axis] for axis in self.turned[x]])
-        if is_guest:
-            shape = (length_of_blocks(self._program, self.runs[x.index]),)
+        """Assign a free buffer, or a new one, to a value."""
+        plan, instruction = self._plan, self._instructions[x.index]
+        shape, is_block = instruction.shape, x in plan.block_values
+        if x in plan.axis_orders:
+            shape = tuple([shape[axis] for axis in plan.axis_orders[x]])
+        if is_block:
+            shape = (length_of_blocks(plan.program, plan.runs[x.index]),)
         layout = shape, instruction.dtype
         free = self._arrays.get(layout)
-        # blocks, and places of parts that are written directly, are made once, of a buffer
-        if not free or is_guest or any(part.direct for part in self.filled.get(x, ())):
-            free = self._free[layout]
-        self.home[x] = free.pop() if free else Buffer(*layout)
+        # views of blocks, and of parts that are written directly, are made once, so they need
+        # memory that stays in place
+        is_fixed = is_block or any(part.direct for part in plan.assembled.get(x, ()))
+        if not free or is_fixed:
+            free = self._buffers[layout]
+        plan.buffer_of[x] = free.pop() if free else Buffer(*layout)
+
+    def _give_back(self, x: Ref, run: range) -> None:
+        """Free the buffer of a value that a run is the first to write."""
+        plan = self._plan
+        buffer = plan.buffer_of[x]
+        pool = self._arrays if buffer.is_result else self._buffers
+        pool[buffer.shape, buffer.dtype].append(buffer)
+        buffer.alive |= plan.lifetime(run[0], plan.runs[plan.last_use[x]][-1])
+
+
+# free buffers, by shape and dtype
+_Free = defaultdict[tuple[Shape, DType], list[Buffer]]
 
 
 # --- blocks -------------------------------------------------------------------------------
 
 
-def _runs(program: Code) -> list[range]:
+def _find_runs(program: Code) -> list[range]:
     """For each instruction, those done at one time with it: if there are more, block by block.
 
     These are successive elementwise instructions on large arrays of one shape.

@@ -147,7 +147,7 @@ def _write_results(frame: Frame) -> None:
             # its view is copied, unless nobody can change it
             text = f"{names.of(readonly_array, 'readonly_array')}({values[x]}.view())"
         else:
-            name, held = values[x], x in frame.places or x in frame.plan.owner
+            name, held = values[x], x in frame.places or x in frame.plan.owner_of
             if held or x in seen or value.shape == ():
                 # a view, a loop's memory, a scalar, or an array that is handed out already
                 name = names.new(f"result{len(returned)}")

@@ -16,7 +16,7 @@ from programs import assert_close, improved, scale_of, trace
 import tapegrad as tg
 from tapegrad.program import PASSES, cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.memory import Plan
+from tapegrad.program.memory import plan_memory
 from tapegrad.program.passes.order import _Schedule as Schedule
 from tapegrad.program.passes.order import use_up
 from tapegrad.testing import programs
@@ -164,7 +164,7 @@ def test_arena_holds_what_is_needed_at_one_time():
 
     x = np.linspace(-1.0, 1.0, 2 * n * n)
     program = tg.compile(fn).program(x)
-    separate = sum(map(size_of, Plan(program).buffers))
+    separate = sum(map(size_of, plan_memory(program).buffers))
     (arena,) = re.findall(r"arena = buffer\(\((\d+),\)", str(program))
     assert int(arena) < 0.7 * separate
     tg.compile(fn).check(x)
@@ -222,7 +222,7 @@ def test_memory_of_results_holds_what_they_are_made_of(n):
         program = tg.compile(fn).program(w, x)
         assert ("block by block" in str(program)) == (w.size > cost.BLOCKED_ELEMENTS)
         # of the second factor: a gradient is computed where the new parameter will be
-        assert sum(size_of(x) == w.nbytes for x in Plan(program).buffers) <= most
+        assert sum(size_of(x) == w.nbytes for x in plan_memory(program).buffers) <= most
         assert_close(tg.compile(fn)(w, x), fn(w, x), w.dtype, n)
 
 
@@ -235,8 +235,8 @@ def test_a_result_is_written_where_memory_was_in_use_for_longest(last):
         return np.sum(old - (np.tanh(new) if last else new), axis=0)
 
     program = tg.compile(fn).program(RNG.normal(size=(4, 4)))
-    plan = Plan(program)
-    places = {program.of(ref).op.name: place for ref, place in plan.home.items()}
+    plan = plan_memory(program)
+    places = {program.of(ref).op.name: place for ref, place in plan.buffer_of.items()}
     assert places["subtract"] is places["exp"] is places["cos"] is not places["sin"]
 
 
@@ -287,7 +287,7 @@ def test_a_value_is_used_up_before_the_next_is_made():
     # the cotangent of the hidden layer lies where the layer did
     assert size(then.program(w, x)) < size(first.program(w, x)) - 0.8 * 8 * 200 * 300
     # no slope is held until its layer's turn comes: one of each width
-    assert sum(y.dtype == bool for y in Plan(then.program(w, x)).buffers) == 2
+    assert sum(y.dtype == bool for y in plan_memory(then.program(w, x)).buffers) == 2
     same(then(w, x), step(w, x), 1e-9)
 
 

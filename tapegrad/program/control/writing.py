@@ -139,14 +139,14 @@ class _Loop:
     def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref]) -> None:
         """Have memory for so many rows allocated once, for these values around the loop."""
         plan, i = self.frame.plan, self.index
-        alive = plan.life(i, max([i, *[plan.ends[x] for x in held]]))
+        alive = plan.lifetime(i, max([i, *[plan.last_use[x] for x in held]]))
         memory = Buffer((n, *like.shape), np.dtype(like.dtype), alive, name)
         self.frame.names.memory.append(memory)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
         inside = self.inside
-        if _is_new(inside, x) and inside.plan.fits[x.index] and not inside.out(x):
+        if _is_new(inside, x) and inside.plan.can_write[x.index] and not inside.out(x):
             (inside.places if self.each[place].once else inside.fresh)[x] = place
         else:
             self.copies.append(Line(f"{place}[...]", inside.values[x]))
@@ -235,13 +235,13 @@ def _parts(frame: Frame, i: int) -> dict[int, Ref]:
 def _inside(frame: Frame, i: int, code: Code, inputs: Iterable[str | None]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     stage = frame.stage or frame.program.instructions[i].stage
-    return Frame(code, frame.names, frame.plan.life(i, i), inputs, stage)
+    return Frame(code, frame.names, frame.plan.lifetime(i, i), inputs, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
     """Whether a result of a body lies in memory that nothing else reads or writes."""
     code = inside.program
-    return x.kind == "instruction" and x not in inside.plan.owner and code.of(x).op is not PART
+    return x.kind == "instruction" and x not in inside.plan.owner_of and code.of(x).op is not PART
 
 
 def _copy(frame: Frame, name: str) -> str:
