@@ -99,13 +99,15 @@ class Frame:
             for part in parts:
                 if part.direct:
                     place = self.places[ref]
-                    self.places[part.value] = self.part(place, part.index, f"{place}_{part.start}")
+                    self.places[part.value] = self.part_view(
+                        place, part.index, f"{place}_{part.start}"
+                    )
         for ref, axes in plan.axis_orders.items():
             # the order that puts the axes back where they were
             back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
             place = self.places[ref]
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
-            self.places[ref] = self.shared(f"{place}_turned", text, place, take)
+            self.places[ref] = self.shared_view(f"{place}_turned", text, place, take)
             self.strided.add(self.places[ref])
         for ref, memory in plan.buffer_of.items():
             if memory.is_result:
@@ -154,7 +156,7 @@ class Frame:
         """Add a `Line` to those that each call runs."""
         self.lines.append(Line(target, expression, note, result))
 
-    def view(self, line: Line) -> None:
+    def make_view(self, line: Line) -> None:
         """Have a view made once, or once for each row of the list that a step goes through.
 
         The expression of its line is of one row, see `row`.
@@ -166,28 +168,28 @@ class Frame:
             line = line._replace(target=name, expression=text, of=rows.name, take=take)
         self.names.once.append(line)
 
-    def row(self, of: str) -> str:
+    def row_name(self, of: str) -> str:
         """An array in the expression of a view of it: its name, or that of a row of a list."""
         return "x" if of in self.lists else of
 
-    def shared(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
+    def shared_view(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
         """The name of a view that is made once, by an expression, for all that need it."""
         known = self.names.known
         name = known.get((of, text))
         if name is None:
             name = known[of, text] = self.names.new(wanted)
-            self.view(Line(name, text, of=of, take=take))
+            self.make_view(Line(name, text, of=of, take=take))
         return name
 
-    def part(self, of: str, index: Any, wanted: str) -> str:
+    def part_view(self, of: str, index: Any, wanted: str) -> str:
         """The name of a part of an array that stays in place, or of a list of its rows."""
-        text = f"{self.row(of)}[{index_text(index)}]"
-        return self.shared(wanted, text, of, itemgetter(index))
+        text = f"{self.row_name(of)}[{index_text(index)}]"
+        return self.shared_view(wanted, text, of, itemgetter(index))
 
-    def have(self, ref: Ref, of: str, index: Any) -> None:
+    def bind_view(self, ref: Ref, of: str, index: Any) -> None:
         """Have a value be a part of an array that stays in place, or one of its rows."""
         name = self.places[ref] = self.values[ref]
-        self.view(Line(name, f"{of}[{index_text(index)}]", of=of, take=itemgetter(index)))
+        self.make_view(Line(name, f"{of}[{index_text(index)}]", of=of, take=itemgetter(index)))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
         """An instruction as an expression, which writes to `out`, or where its result lies.

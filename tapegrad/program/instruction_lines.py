@@ -141,9 +141,9 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
         is_view, in_order = True, frame.plan.axis_orders.get(base) == axes_of(instruction)
     if is_view:
         name = frame.places[ref] = frame.values[ref]
-        text = frame.expression(i, values={base: frame.row(place)})
+        text = frame.expression(i, values={base: frame.row_name(place)})
         note = f"a view of {frame.values[base]}"
-        frame.view(Line(name, text, note, instruction, place, take))
+        frame.make_view(Line(name, text, note, instruction, place, take))
         if not in_order:
             frame.strided.add(name)
     return is_view
@@ -167,7 +167,7 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
         if not part.direct:
             target = f"{name}[{index_text(part.index)}]"
             if stays:
-                target = f"{frame.part(place, part.index, f'{place}_{part.start}')}[...]"
+                target = f"{frame.part_view(place, part.index, f'{place}_{part.start}')}[...]"
             frame.write(target, frame.operand(part.value))
     return True
 
