@@ -1,4 +1,4 @@
-"""The frame in which a program or a body is written: names of values, and objects made once."""
+"""The frame in which a program or a body is written: its plan, its names and its lines."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Moments
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Names, filled, index_text, literals, tupled
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Operand, Ref, inputs_at, number
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import plan_memory
 from tapegrad.program.observe import short_names
 
 
 class Rows(NamedTuple):
-    """A list of arrays, of which each step of a loop sees the next.
+    """A list of arrays; each step of a loop takes the next.
 
     Attributes
     ----------
     name
-        Of the list.
+        The name of the list.
     once
-        Whether it is made once, of memory that stays in place.
+        Whether the list is made once, of memory that stays in place.
     turns
-        Whether the steps go through it again and again.
+        Whether the steps go through the list again and again.
     """
 
     name: str
@@ -40,29 +40,33 @@ class Rows(NamedTuple):
 class Frame:
     """A program, or a body inside one, while it is written.
 
+    A new frame has planned the memory, and named the values and the memory; the writers then add
+    lines.
+
     Attributes
     ----------
     program
-        What is written.
+        The program or body.
     names
-        Where names come from, and what is made once, before the first call.
+        The names of the whole source, and what is made once, before the first call.
     stage
-        The stage that the loop or the branch is in; "" for a whole program.
+        The stage of the loop or branch around a body; "" for a whole program.
     plan
-        Who has which buffer.
+        The memory plan.
     lines
-        What is written so far.
+        The lines so far.
     values
-        What each value is called.
+        The name of each value.
     places
-        What the memory is called that a value lies in, if that stays in place from call to call; a
-        step of a loop sees successive rows of it.
+        The name of the memory of each value whose memory stays in place from call to call. In a
+        step of a loop, it may be the name of a row.
     fresh
-        The new arrays that other results are written to.
+        For results that are written to an array that is new in each call, its name, or the
+        expression that allocates it.
     strided
         The names of memory that is not known to lie in C order.
     updates
-        Tables of which rows were updated, in memory that nobody else holds.
+        Tables of which a few rows were updated, in memory that nobody else holds.
     lists
         In a body of a loop, the names of rows that its steps read or write, and of views of these,
         and the list that each goes through.
@@ -72,60 +76,85 @@ class Frame:
         self,
         program: Code,
         names: Names,
-        inside: Moments | None = None,
+        enclosing: Moments | None = None,
         known: Iterable[str | None] = repeat(None),
         stage: str = "",
     ) -> None:
-        """Begin to write; inputs may have names."""
+        """Plan and name; inputs may have names already, and `plan_memory` has `enclosing`."""
         self.program, self.names, self.stage = program, names, stage
         self.values: dict[Any, str] = {}
-        paths = [x.path for x in program.inputs]
-        refs = inputs_at(range(len(paths)))
-        for ref, name, own in zip(refs, short_names(paths), known, strict=False):
-            self.values[ref] = own or names.new(name)
-        self.plan = plan = plan_memory(program, inside)
         self.lines: list[Line | Block] = []
         self.lists: dict[str, Rows] = {}
         self.places: dict[Any, str] = {}
         self.fresh: dict[Any, str] = {}
         self.strided: set[str] = set()
-        self._hold_constants()
+        self.updates: set[Ref] = set()
+        self.plan = plan_memory(program, enclosing)
+        self._name_inputs(known)
+        self._name_constants()
         self._name_results()
-        for i, buffer in enumerate(plan.buffers):
+        self._name_buffers()
+        self._place_direct_parts()
+        self._place_in_axis_order()
+        self._name_new_arrays()
+
+    # --- names ------------------------------------------------------------------------------
+
+    def _name_inputs(self, known: Iterable[str | None]) -> None:
+        """Name each input after the end of its path, unless it has a name already."""
+        paths = [x.path for x in self.program.inputs]
+        refs = inputs_at(range(len(paths)))
+        for ref, name, own in zip(refs, short_names(paths), known, strict=False):
+            self.values[ref] = own or self.names.new(name)
+
+    def _name_buffers(self) -> None:
+        """Name the buffers, which are allocated once, and the values that lie in them."""
+        plan, names = self.plan, self.names
+        buffers = plan.buffers
+        for i, buffer in enumerate(buffers):
             buffer.name = names.new(f"buf{i}")
-        names.memory += plan.buffers
-        self.places |= {x: place.name for x, place in plan.buffer_of.items() if place.name}
-        for ref, parts in plan.assembled.items():
+        names.memory += buffers
+        self.places |= {x: buffer.name for x, buffer in plan.buffer_of.items() if buffer.name}
+
+    def _place_direct_parts(self) -> None:
+        """Have values that are parts of a concatenation lie in a view of its memory."""
+        for ref, parts in self.plan.assembled.items():
             for part in parts:
                 if part.direct:
-                    place = self.places[ref]
-                    self.places[part.value] = self.part_view(
-                        place, part.index, f"{place}_{part.start}"
-                    )
-        for ref, axes in plan.axis_orders.items():
-            # the order that puts the axes back where they were
-            back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
-            place = self.places[ref]
-            text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
-            self.places[ref] = self.shared_view(f"{place}_turned", text, place, take)
-            self.strided.add(self.places[ref])
-        for ref, memory in plan.buffer_of.items():
-            if memory.is_result:
-                # the first value there allocates it
-                if memory.name or ref not in plan.returned:
-                    self.fresh[ref] = memory.name or self.new_array(program.of(ref))
-                memory.name = memory.name or self.values[ref]
-        self.updates: set[Ref] = set()
+                    whole = self.places[ref]
+                    name = f"{whole}_{part.start}"
+                    self.places[part.value] = self.part_view(whole, part.index, name)
 
-    def _hold_constants(self) -> None:
-        """Name the constants, and have them at hand: a line makes one that a number fills."""
+    def _place_in_axis_order(self) -> None:
+        """Have results whose axes lie in another order be a transposed view of their memory."""
+        for ref, axes in self.plan.axis_orders.items():
+            # the order that puts the axes back
+            back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+            memory = self.places[ref]
+            text, take = f"{memory}.transpose({back})", methodcaller("transpose", back)
+            self.places[ref] = self.shared_view(f"{memory}_turned", text, memory, take)
+            self.strided.add(self.places[ref])
+
+    def _name_new_arrays(self) -> None:
+        """Name the arrays of large results, which are new in each call.
+
+        The first value that lies in such an array allocates it.
+        """
+        for ref, buffer in self.plan.buffer_of.items():
+            if buffer.is_result:
+                if buffer.name or ref not in self.plan.returned:
+                    self.fresh[ref] = buffer.name or self.new_array(self.program.of(ref))
+                buffer.name = buffer.name or self.values[ref]
+
+    def _name_constants(self) -> None:
+        """Name the constants; a line allocates each that a number fills."""
         names, around = self.names, [*self.names.constants.items()]
         for i, x in enumerate(self.program.constants):
             if x.shape == () and x.splat is not None:
                 name = names.number(x)
-            # a body may have one of the program around it; to hash a large one would take long
+            # a body shares the constants of the program around it; hashing a large one takes long
             elif not (name := next((k for k, y in around if x.shape == y.shape and x == y), "")):
-                name = names.new(_wanted(x, i))
+                name = names.new(_wanted_constant_name(x, i))
                 names.constants[name] = x
                 names.namespace[name] = x.array
                 if x.splat is not None:
@@ -135,7 +164,7 @@ class Frame:
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
-        """Name each result as a reader knows it, or else after its op and its line."""
+        """Name each result after a variable that the reader knows, or after its op and line."""
         values = self.values
         for i, instruction in enumerate(self.program.instructions):
             op, wanted = instruction.op, instruction.name
@@ -143,7 +172,7 @@ class Frame:
             if not wanted and type(first) is Ref:
                 if op is PART:
                     whole = self.program.of(first)
-                    wanted = f"{_part(whole, instruction.options['index'])}_{i}"
+                    wanted = f"{_wanted_part_name(whole, instruction.options['index'])}_{i}"
                 elif op is transpose and not instruction.options:
                     wanted = f"{values[first]}_T"
                 elif (op is transpose or op is reshape) and len(instruction.shape) == 1:
@@ -153,13 +182,13 @@ class Frame:
     # --- lines ------------------------------------------------------------------------------
 
     def write(self, target: str, expression: str, note: str = "", result: Any = None) -> None:
-        """Add a `Line` to those that each call runs."""
+        """Add a `Line` to the lines that each call runs."""
         self.lines.append(Line(target, expression, note, result))
 
     def make_view(self, line: Line) -> None:
-        """Have a view made once, or once for each row of the list that a step goes through.
+        """Make a view once, or once for each row of a list that a step goes through.
 
-        The expression of its line is of one row, see `row`.
+        The expression of its line takes one row, see `row_name`.
         """
         if rows := self.lists.get(line.of):
             name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
@@ -168,34 +197,35 @@ class Frame:
             line = line._replace(target=name, expression=text, of=rows.name, take=take)
         self.names.once.append(line)
 
-    def row_name(self, of: str) -> str:
-        """An array in the expression of a view of it: its name, or that of a row of a list."""
-        return "x" if of in self.lists else of
+    def row_name(self, memory: str) -> str:
+        """The name of some memory in an expression of a view of it: "x" for a row of a list."""
+        return "x" if memory in self.lists else memory
 
-    def shared_view(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
-        """The name of a view that is made once, by an expression, for all that need it."""
+    def shared_view(self, wanted: str, text: str, memory: str, take: Callable[[Any], Any]) -> str:
+        """The name of a view that is made once for every use, by an expression."""
         known = self.names.known
-        name = known.get((of, text))
+        name = known.get((memory, text))
         if name is None:
-            name = known[of, text] = self.names.new(wanted)
-            self.make_view(Line(name, text, of=of, take=take))
+            name = known[memory, text] = self.names.new(wanted)
+            self.make_view(Line(name, text, of=memory, take=take))
         return name
 
-    def part_view(self, of: str, index: Any, wanted: str) -> str:
-        """The name of a part of an array that stays in place, or of a list of its rows."""
-        text = f"{self.row_name(of)}[{index_text(index)}]"
-        return self.shared_view(wanted, text, of, itemgetter(index))
+    def part_view(self, memory: str, index: Any, wanted: str) -> str:
+        """The name of a part of memory that stays in place, or of a list of its rows."""
+        text = f"{self.row_name(memory)}[{index_text(index)}]"
+        return self.shared_view(wanted, text, memory, itemgetter(index))
 
-    def bind_view(self, ref: Ref, of: str, index: Any) -> None:
-        """Have a value be a part of an array that stays in place, or one of its rows."""
+    def bind_view(self, ref: Ref, memory: str, index: Any) -> None:
+        """Have a value be a part of memory that stays in place, or one of its rows."""
         name = self.places[ref] = self.values[ref]
-        self.make_view(Line(name, f"{of}[{index_text(index)}]", of=of, take=itemgetter(index)))
+        text = f"{memory}[{index_text(index)}]"
+        self.make_view(Line(name, text, of=memory, take=itemgetter(index)))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
-        """An instruction as an expression, which writes to `out`, or where its result lies.
+        """The expression of an instruction, which writes to `out`, or to its own place.
 
-        The values may have other names than in the frame. The functions that it calls are added to
-        the namespace.
+        Values may have other names than in the frame. The functions that it calls are added to the
+        namespace.
         """
         instruction, template = self.program.instructions[i], self.plan.templates[i]
         names, values = self.names, self.values if values is None else values
@@ -206,32 +236,32 @@ class Frame:
         out = out or self.out(self.plan.refs[i])
         return filled(instruction, template, operands, out, names)
 
-    def operand(self, x: Any) -> str:
-        """An operand as it is written."""
-        return self.values[x] if type(x) is Ref else number(x)
+    def operand(self, x: Operand) -> str:
+        """The text of an operand: its name, or a number."""
+        return self.values[x] if isinstance(x, Ref) else number(x)
 
     # --- memory -----------------------------------------------------------------------------
 
     def out(self, ref: Ref) -> str:
-        """The array that a result is written to; "" for one that is made as it is computed."""
+        """The array that a result is written to; "" if computing the result makes one."""
         return self.places.get(ref) or self.fresh.get(ref, "")
 
-    def new_array(self, like: Any, *sides: Any) -> str:
-        """The expression of a new array like this, in C order, with these sides before its own."""
-        shape = tupled([str(side) for side in (*sides, *like.shape)])
-        return f"{self.names.library('empty')}({shape}, {like.dtype.str!r})"
+    def new_array(self, spec: Any, *sides: Any) -> str:
+        """The expression of a new array in C order, with these sides before those of `spec`."""
+        shape = tupled([str(side) for side in (*sides, *spec.shape)])
+        return f"{self.names.library('empty')}({shape}, {spec.dtype.str!r})"
 
 
-def _views(take: Any, rows: Iterable[Any]) -> list[Any]:
+def _views(take: Callable[[Any], Any], rows: Iterable[Any]) -> list[Any]:
     """A view of each row."""
     return [*map(take, rows)]
 
 
-# --- what values are called -----------------------------------------------------------------
+# --- wanted names ----------------------------------------------------------------------------
 
 
-def _part(whole: Instruction, index: int) -> str:
-    """The name of one of several results: as the op calls it, or after a value of a step."""
+def _wanted_part_name(whole: Instruction, index: int) -> str:
+    """The wanted name of one of several results: the op's name for it, or a name in the step."""
     if isinstance(whole.op, MultiOutputOp):
         return str(whole.op.results._fields[index])
     for code in inner(whole.options)[:1]:
@@ -244,8 +274,8 @@ def _part(whole: Instruction, index: int) -> str:
     return PART.name
 
 
-def _wanted(x: Constant, i: int) -> str:
-    """The name of a constant, if nothing else has it."""
+def _wanted_constant_name(x: Constant, i: int) -> str:
+    """The wanted name of a constant."""
     if x.name or x.splat is None:
         return x.name or (f"captured{i}" if x.captured else f"constant{i}")
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
