@@ -52,9 +52,9 @@ def _batch_part(op: Primitive, batched: Any, whole: Any, index: int) -> Any:
     return value
 
 
-# pickled as the second
+# files and pickles of older versions name it GETITEM
 PART = GETITEM = Primitive(
-    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part, complex=True
+    "part", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part, complex=True
 )
 
 
