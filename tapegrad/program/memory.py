@@ -66,6 +66,8 @@ class MemoryPlan:
         instruction that is not listed makes a new array, or a view.
     block_values
         Results in a run that only their own block reads: their buffer has the length of one block.
+    returned
+        The results of a whole program, which its caller gets; none for a body.
     """
 
     program: Code
@@ -80,11 +82,7 @@ class MemoryPlan:
     last_use: dict[Ref, int]
     buffer_of: dict[Ref, Buffer]
     block_values: set[Ref]
-
-    @property
-    def returned(self) -> frozenset[Ref]:
-        """The results of a whole program, which its caller gets; none for a body."""
-        return self.program.results if self.enclosing is None else frozenset()
+    returned: frozenset[Ref]
 
     @property
     def buffers(self) -> list[Buffer]:
@@ -125,7 +123,8 @@ def plan_memory(program: Code, enclosing: Moments | None = None) -> MemoryPlan:
     last_use = _find_last_uses(program, refs, runs, owner_of)
     # stage 4: a buffer for each owner that can be written to one
     written = templates, runs, can_write, owner_of, axis_orders, assembled, last_use
-    plan = MemoryPlan(program, enclosing, refs, *written, buffer_of={}, block_values=set())
+    returned = program.results if enclosing is None else frozenset()
+    plan = MemoryPlan(program, enclosing, refs, *written, {}, set(), returned)
     _Assignment(plan, first_writes).run()
     return plan
 
@@ -219,7 +218,7 @@ class _Assignment:
         """
         plan = self._plan
         # for each value, the position at which its buffer was first handed to a value
-        since = {x: x.index for x in plan.refs}
+        since, results = {x: x.index for x in plan.refs}, plan.program.results
         for i, instruction in enumerate(self._instructions):
             x = plan.refs[i]
             if self._ending[i] and (old := self._overwritable(i)):
@@ -232,7 +231,7 @@ class _Assignment:
                 # large enough to hold other values before the result
                 result = Buffer(instruction.shape, instruction.dtype, is_result=True)
                 plan.buffer_of[x] = result
-            elif x not in plan.program.results:
+            elif x not in results:
                 if i < plan.last_use[x] < plan.runs[i].stop:
                     plan.block_values.add(x)
                 self._ending[plan.last_use[x]].append(x)
