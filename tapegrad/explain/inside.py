@@ -19,7 +19,8 @@ from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.loop import Loop, caller
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import Code, Instruction, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Code, Instruction
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.numbers import is_floating
 

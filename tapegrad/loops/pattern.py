@@ -11,7 +11,8 @@ import numpy as np
 from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.ir import Code, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Code
 from tapegrad.transforms.pattern import (
     Dependence,
     UnknownSizeError,

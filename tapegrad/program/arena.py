@@ -1,4 +1,4 @@
-"""Memory that arrays share by turns: one block, in which each lies while it is needed."""
+"""Buffers, and the arena: one block of memory that buffers share by turns."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Moments = int
 
 @attrs.define(eq=False)
 class Buffer:
-    """An array that a program allocates once and fills anew in each call, or that of a result.
+    """An array that each call fills anew: allocated once, or for a result in each call.
 
     Attributes
     ----------
     shape, dtype
-        Of the array.
+        The array's shape and dtype.
     alive
-        When it is needed.
+        The moments at which it is needed.
     name
         Its name in the program.
     arena, start
-        The name of the memory that it lies in, if it shares any, and where it begins there, or in
-        the memory of the program.
+        The name of the arena that it lies in, or ""; and its first byte there, or in the memory of
+        the program.
     is_result
         Whether it is the array of a result, which is new in each call.
     """
@@ -47,7 +47,7 @@ class Buffer:
 
     @property
     def lines(self) -> int:
-        """How many lines of the cache it takes."""
+        """The number of cache lines that it takes."""
         return -(-math.prod(self.shape) * self.dtype.itemsize // cost.CACHE_LINE)
 
     @property
@@ -57,14 +57,18 @@ class Buffer:
         return Line(self.name, f"buffer({self.shape}, {self.dtype.str!r}{place})")
 
 
-def placed(arrays: Sequence[Buffer]) -> int:
-    """Place arrays so that none overlap that are needed at one time; the lines they take in all.
+def place_buffers(arrays: Sequence[Buffer]) -> int:
+    """Place buffers so that no two that are alive at one time overlap.
 
-    The largest are placed first, each as low as it fits between those that live when it does
+    The largest are placed first, each as low as it fits between those that are alive when it is
     (Pisarchyk and Lee 2020, greedy by size).
+
+    Returns
+    -------
+    The number of cache lines that all buffers take together.
     """
-    # where places begin and end, the lowest first, and when they are taken; many arrays of a size
-    # take one place by turns
+    # where places begin and end, the lowest first, and when they are taken; many buffers of one
+    # size take a place by turns
     taken: list[list[int]] = []
     known: dict[tuple[int, int], list[int]] = {}
     for x in sorted(arrays, key=lambda x: (-x.lines, -x.alive.bit_count())):
@@ -85,7 +89,7 @@ def placed(arrays: Sequence[Buffer]) -> int:
 
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:
-    """An array that begins at a cache line, which `empty` gives only by chance, or in an arena."""
+    """Make an array that begins at a cache line, or at a byte of an arena."""
     if arena is None:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         arena = np.empty(size + cost.CACHE_LINE, np.uint8)

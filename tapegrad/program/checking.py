@@ -17,7 +17,8 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, input_like, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, input_like
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 

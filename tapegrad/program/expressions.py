@@ -1,11 +1,8 @@
-"""Expressions of a source: templates of ops, and the names that a source uses."""
+"""Expressions of a source: a template for each op, filled with operands and options."""
 
 from __future__ import annotations
 
-import builtins
-import keyword
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,19 +12,17 @@ from tapegrad.arraylike.protocols import INFIX
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS, key_of
+from tapegrad.declare import OPS
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.parts import PART
-from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.casting import astype, copy, stopped
 from tapegrad.ops.fourier import fft, ifft, irfft, rfft
 from tapegrad.ops.indexing import HOLE, getitem
-from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
-from tapegrad.program.arena import Buffer, buffer, placed
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
-from tapegrad.program.lines import KINDS, Line
+from tapegrad.program.lines import KINDS
+from tapegrad.program.source_names import LIBRARY, Names
 from tapegrad.transforms.reverse import SEED
 
 
@@ -37,135 +32,6 @@ def is_filled(instruction: Instruction) -> bool:
     # an assignment starts sooner than a call, which takes most of the time of so few elements
     is_cast = op is broadcast_to or op is astype
     return op is copy or (is_cast and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS)
-
-
-# the functions that a source calls by their own names: NumPy's, and some that stand for ops
-_LIBRARY: Mapping[str, Any] = {
-    **vars(np),
-    "fft": np.fft,
-    "keep": keep_into,
-    "scatter_add": add_at_places_into,
-}
-
-
-# names that a source may use
-_RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *_LIBRARY})
-
-
-class Names:
-    """The names of one source, and the values that it is run with: given, or made before a call.
-
-    A name is as close to the wanted text as possible, and no two are the same: it differs from all
-    names given before, and from those of Python, NumPy and ops.
-
-    Attributes
-    ----------
-    literal
-        Whether numbers are written as such, as for a reader. NumPy would convert them in each
-        call, so a source that runs has names for arrays of them, on as many lines.
-    namespace
-        The values that the source needs from outside, by name.
-    constants
-        The constants of the program and of its bodies, by name.
-    memory
-        The arrays that are allocated once.
-    once
-        The lines of what is made after that, before the first call, such as a view.
-    size
-        The bytes of the memory, once it is settled.
-    known
-        The names of values from outside, by identity, as the namespace keeps them alive; and of
-        what is made once for several, by what it is of and its expression.
-
-    Examples
-    --------
-    >>> names = Names()
-    >>> names.new("layer.w"), names.new("layer_w"), names.new("sum"), names.new("0")
-    ('layer_w', 'layer_w_2', 'sum_2', '_0')
-    """
-
-    def __init__(self, literal: bool = False) -> None:
-        self.literal = literal
-        self.namespace: dict[str, Any] = {}
-        self.constants: dict[str, Constant] = {}
-        self.memory: list[Buffer] = []
-        self.once: list[Line] = []
-        self.size = 0
-        # for each name that is taken or was wanted, the last number appended to it
-        self._count: dict[str, int] = {}
-        self.known: dict[Any, str] = {}
-
-    def new(self, wanted: str) -> str:
-        """A new name, made from any text."""
-        if not (wanted.isascii() and wanted.isidentifier()):
-            wanted = re.sub(r"\W", "_", wanted, flags=re.ASCII)
-            if not wanted.isidentifier():
-                wanted = f"_{wanted}"
-        name = wanted
-        while name in self._count or name in _RESERVED or name in OPS:
-            count = self._count[wanted] = self._count.get(wanted, 1) + 1
-            name = f"{wanted}_{count}"
-        self._count.setdefault(name, 1)
-        return name
-
-    def of(self, value: Any, wanted: str, is_own: bool = False) -> str:
-        """The name of a value from outside: the same one each time.
-
-        NumPy's functions and those of ops have their own, which nothing else is given.
-        """
-        name = self.known.get(id(value))
-        if name is None:
-            is_free = is_own and wanted not in self.namespace
-            name = self.known[id(value)] = wanted if is_free else self.new(wanted)
-            self.namespace[name] = value
-        return name
-
-    def number(self, x: Constant) -> str:
-        """A constant that is one number, as it is written."""
-        if not self.literal:
-            return self.of(x.array, "number")
-        if x.dtype.kind == "b":
-            return number(x.splat)
-        return f"{self.library(x.dtype.type.__name__)}({x.literal})"
-
-    def function(self, op: Primitive) -> str:
-        """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
-        forward = op.forward
-        if name := self.known.get(id(forward)):
-            return name
-        if isinstance(forward, np.ufunc) and _LIBRARY.get(forward.__name__) is forward:
-            return self.library(forward.__name__)
-        is_ours = key_of(op) is not None and (op.name in OPS or op.name in _RESERVED)
-        return self.of(forward, op.name, is_ours)
-
-    def library(self, name: str) -> str:
-        """The name of a function that a source calls by its own name, such as NumPy's."""
-        return self.of(_LIBRARY[name], name, True)
-
-    def settle(self) -> None:
-        """Have the arrays share memory where that saves any."""
-        large = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
-        apart = sum([x.lines for x in large])
-        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES and (whole := placed(large)) < apart:
-            name = self.new("arena")
-            for x in large:
-                x.arena = name
-            arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
-            self.memory.insert(0, arena)
-        for x in self.memory:
-            if not x.arena:
-                x.start = self.size
-                self.size += x.lines * cost.CACHE_LINE
-
-    def values(self) -> dict[str, Any]:
-        """What the source is run with: the values from outside, and new ones that are made once."""
-        # in one block: to look for the place of each would take longer
-        values, block = {**self.namespace}, buffer((self.size,), np.uint8)
-        for x in self.memory:
-            values[x.name] = np.ndarray(x.shape, x.dtype, values.get(x.arena, block), x.start)
-        for line in self.once:
-            values[line.target] = line.take(values[line.of])
-        return values
 
 
 def _matmul(x1: Any, x2: Any) -> str:
@@ -340,7 +206,7 @@ def filled(
             pieces[k] = tupled(operands)
         elif field == "whole":
             pieces[k] = names.of(op.whole, f"whole_{op.name}")
-        elif field in _LIBRARY:
+        elif field in LIBRARY:
             pieces[k] = names.library(field)
         else:
             defaults = op.signature.defaults if isinstance(op, Op) else {}

@@ -12,11 +12,12 @@ from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Moments
 from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import Names, filled, index_text, literals, tupled
+from tapegrad.program.expressions import filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Operand, Ref, inputs_at, number
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import plan_memory
 from tapegrad.program.observe import short_names
+from tapegrad.program.source_names import Names
 
 
 class Rows(NamedTuple):
@@ -113,7 +114,7 @@ class Frame:
         buffers = plan.buffers
         for i, buffer in enumerate(buffers):
             buffer.name = names.new(f"buf{i}")
-        names.memory += buffers
+        names.setup.buffers += buffers
         self.places |= {x: buffer.name for x, buffer in plan.buffer_of.items() if buffer.name}
 
     def _place_direct_parts(self) -> None:
@@ -160,7 +161,7 @@ class Frame:
                 if x.splat is not None:
                     full = names.library("full")
                     text = f"{full}({x.shape}, {number(x.splat)}, {x.dtype.str!r})"
-                    names.once.append(Line(name, text, of=name))
+                    names.setup.lines.append(Line(name, text, of=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
@@ -195,7 +196,7 @@ class Frame:
             text = f"[{line.expression} for x in {rows.name}]"
             self.lists[line.target] = rows._replace(name=name)
             line = line._replace(target=name, expression=text, of=rows.name, take=take)
-        self.names.once.append(line)
+        self.names.setup.lines.append(line)
 
     def row_name(self, memory: str) -> str:
         """The name of some memory in an expression of a view of it: "x" for a row of a list."""

@@ -95,7 +95,7 @@ def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     update = names.new(f"rows_{i}")
     function = names.of(RowUpdates, "RowUpdates")
-    frame.names.once.append(Line(update, f"{function}()", of=function, take=call))
+    frame.names.setup.lines.append(Line(update, f"{function}()", of=function, take=call))
     frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
@@ -159,7 +159,9 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     note, result = ("", None) if is_whole else ("its parts are written there", instruction)
     # a name for memory that stays is given once
     once = stays and place not in frame.lists
-    (frame.names.once if once else frame.lines).append(Line(name, place, note, result, place))
+    (frame.names.setup.lines if once else frame.lines).append(
+        Line(name, place, note, result, place)
+    )
     if is_whole:
         value = frame.operand(instruction.operands[0])
         frame.write(f"{name}[...]", value, instruction.note, instruction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -372,63 +372,3 @@ class Like(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: Any
-
-
-def interpreter(
-    code: Code, apply: Callable[[Instruction, list[Any]], Any]
-) -> Callable[[Iterable[Any]], list[Any]]:
-    """A function of a program's inputs, of any kind, that gives its outputs.
-
-    Parameters
-    ----------
-    code
-        The program.
-    apply
-        A function of an instruction and of its operands' values that gives the result.
-    """
-    n = len(code.inputs)
-    table = [None] * n + [x.array for x in code.constants]
-    places: dict[Any, int] = {x: i for i, x in enumerate(inputs_at(range(n)))}
-    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
-
-    def place(x: Any) -> int:
-        if type(x) is Ref:
-            return places[x]
-        table.append(x)
-        return len(table) - 1
-
-    steps = []
-    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
-        operands = [place(x) for x in instruction.operands]
-        places[ref] = len(table)
-        steps.append((instruction, operands, len(table)))
-        table.append(None)
-    outputs = [place(x) for x in code.outputs]
-
-    def call(inputs: Iterable[Any]) -> list[Any]:
-        values = list(table)
-        values[:n] = inputs
-        for instruction, operands, at in steps:
-            values[at] = apply(instruction, [values[i] for i in operands])
-        return [values[i] for i in outputs]
-
-    return call
-
-
-def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
-    """The values of a program that depend on these, which are among them."""
-    depends = set(sources)
-    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
-        if not depends.isdisjoint(instruction.operands):
-            depends.add(ref)
-    return depends
-
-
-def needed(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
-    """The values that some are computed from, and these; nothing that only known ones need."""
-    needed = set(wanted)
-    refs = refs_to(code.instructions)
-    for ref, instruction in zip(reversed(refs), reversed(code.instructions), strict=True):
-        if ref in needed and ref not in known:
-            needed.update(instruction.operands)
-    return needed

@@ -8,7 +8,7 @@ from typing import Any
 from tapegrad import tree
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.words import as_text
-from tapegrad.program.expressions import Names
+from tapegrad.program.source_names import Names
 from tapegrad.program.static import static_key
 from tapegrad.tree.opaque import refuse_hidden
 

@@ -27,8 +27,8 @@ from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Code, Constant, Operand, Ref
-from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
 from tapegrad.program.program import Program
+from tapegrad.program.saved_names import class_named, full_name, name_of_op, op_named
 from tapegrad.types import Array
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.program.arena import buffer
 from tapegrad.program.control.loop import codes_in
-from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
 from tapegrad.program.ir import Code, Constant, Ref, inputs_at
 from tapegrad.program.lines import Block, Line, printed
 from tapegrad.program.results import packed
+from tapegrad.program.source_names import Names
 from tapegrad.tree.ownership import LARGE, readonly_array
 
 
@@ -38,7 +38,7 @@ def source(program: Code) -> str:
     # <lambda>: 2 inputs, ...
     """
     frame = written(program, names := Names(literal=True))
-    once = [*[x.line for x in names.memory], *names.once]
+    once = [*[x.line for x in names.setup.buffers], *names.setup.lines]
     head = [Line("", "", "made once, before the first call")] if once else []
     return "\n".join([*_header(frame), *printed([*frame.lines, *head, *once], True), ""])
 
@@ -64,7 +64,11 @@ def runner(program: Code) -> Callable[[], Runs]:
 
     def make() -> Runs:
         # a line of a program is not the user's; NumPy imports modules as a call first needs them
-        values = {**names.values(), "__name__": __name__, "__builtins__": builtins}
+        values = {
+            **names.setup.run(names.namespace),
+            "__name__": __name__,
+            "__builtins__": builtins,
+        }
         # the code is its own, since Python keeps in it where it last found each name
         run = FunctionType(function.replace(), values)
         warning = partial(with_user_warnings, run)
@@ -84,7 +88,7 @@ def written(program: Code, names: Names) -> Frame:
     frame = Frame(program, names)
     write_instructions(frame)
     _write_results(frame)
-    names.settle()
+    names.setup.share_memory(names.new)
     inputs = [frame.values[x] for x in inputs_at(range(len(program.inputs)))]
     frame.lines = [Block(f"def run({', '.join(inputs)}):", frame.lines)]
     return frame
@@ -104,14 +108,14 @@ def _held(frame: Frame) -> dict[str, Constant]:
 
 def _header(frame: Frame) -> list[str]:
     """Comments that say what a program takes and what it holds, in how many bytes."""
-    program, memory = frame.program, frame.names.memory
+    program, memory = frame.program, frame.names.setup.buffers
     parts = {
         "input": len(program.inputs),
         "instruction": sum([len(code.instructions) for code in codes_in(program)]),
         "buffer": len(memory),
     }
     counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
-    size = frame.names.size
+    size = frame.names.setup.size
     whole = f" of {size:,} bytes in all" if size else ""
     lines = [f"# {_shown(program.label)}: {counts}{whole}"]
     for i, x in enumerate(program.inputs):

@@ -27,7 +27,8 @@ from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
 from tapegrad.program.control.body import Traced, traced
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Instruction, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Instruction
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating

@@ -37,7 +37,8 @@ from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied, inner, stacked
-from tapegrad.program.ir import Code, Instruction, Ref, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.types import Array
 
 # steps of a loop whose length depends on a value, after which it is taken to never end

@@ -25,7 +25,7 @@ jnp = jax.numpy
 from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.interop.jax.run import has_form  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402
-from tapegrad.program.naming import DRAWS  # noqa: E402
+from tapegrad.program.saved_names import DRAWS  # noqa: E402
 from tapegrad.transforms.reverse import SEED  # noqa: E402
 
 

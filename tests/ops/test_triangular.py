@@ -9,7 +9,7 @@ from scripts import printed
 
 import tapegrad as tg
 from tapegrad.ops import triangular
-from tapegrad.program.naming import name_of_op, op_named
+from tapegrad.program.saved_names import name_of_op, op_named
 
 RNG = np.random.default_rng(5)
 

@@ -29,7 +29,7 @@ from program_files import (
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.program.naming import op_named
+from tapegrad.program.saved_names import op_named
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.naming import class_named, name_of_op, op_named
+from tapegrad.program.saved_names import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
 from tapegrad.transforms.reverse import SEED

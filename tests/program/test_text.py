@@ -16,8 +16,8 @@ from programs import assert_runs
 
 import tapegrad as tg
 from tapegrad.ops.updates import index_set
-from tapegrad.program.expressions import Names
 from tapegrad.program.reuse import RowUpdates
+from tapegrad.program.source_names import Names
 from tapegrad.program.text import running_source, source, written
 from tapegrad.testing import programs
 
@@ -49,8 +49,8 @@ def targets(text):
 @given(programs())
 def test_what_is_made_once_is_what_its_lines_say(drawn):
     frame = written(tg.compile(drawn.step).program(*drawn.arguments[0]), Names())
-    names = frame.names.values()
-    for line in frame.names.once:
+    names = frame.names.setup.run(frame.names.namespace)
+    for line in frame.names.setup.lines:
         got, wanted = names[line.target], eval(line.expression, names)
         if isinstance(got, RowUpdates):
             assert isinstance(wanted, RowUpdates)

@@ -15,7 +15,7 @@ from trees import CHARACTERS
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.program.expressions import Names
+from tapegrad.program.source_names import Names
 
 WANTED = ["a", "a_2", "a_2_2", "if", "sum", "sigmoid", "fi", "\ufb01", "\u00e9"]
 # more than a block, so that programs have loops, and their parts' names

@@ -31,9 +31,10 @@ from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.loop import Branch, Loop, inner
 from tapegrad.program.control.ops import COND, LOOPS
+from tapegrad.program.dataflow import interpreter
 from tapegrad.program.entry import read
-from tapegrad.program.ir import Code, Instruction, Ref, interpreter
-from tapegrad.program.naming import COMPLEX, name_of_op
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.saved_names import COMPLEX, name_of_op
 from tapegrad.tree.structure import build_node, open_node, replace_leaves
 
 

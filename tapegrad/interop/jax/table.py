@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.interop.jax import indexing, matrices, philox
-from tapegrad.program.naming import op_named
+from tapegrad.program.saved_names import op_named
 
 Lowering = Callable[..., Any]
 

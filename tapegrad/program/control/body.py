@@ -28,6 +28,7 @@ from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import at_place, reached_place, users_place
 from tapegrad.errors.words import got
 from tapegrad.program.control.loop import Loop
+from tapegrad.program.dataflow import depending, interpreter, needed
 from tapegrad.program.draws import REACH, without_draws
 from tapegrad.program.ir import (
     Code,
@@ -35,12 +36,9 @@ from tapegrad.program.ir import (
     Input,
     Instruction,
     Ref,
-    depending,
     example,
     input_like,
     inputs_at,
-    interpreter,
-    needed,
     refs_to,
 )
 from tapegrad.program.program import Program, from_tape

@@ -13,7 +13,8 @@ from tapegrad import tree
 from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.errors.words import Named
-from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
 from tapegrad.types import Array
 
 Values = list[Any]

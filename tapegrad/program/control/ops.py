@@ -51,15 +51,8 @@ from tapegrad.program.control.loop import (
     n_lines,
     stacked,
 )
-from tapegrad.program.ir import (
-    Code,
-    Ref,
-    depending,
-    input_like,
-    inputs_at,
-    needed,
-    refs_to,
-)
+from tapegrad.program.dataflow import depending, needed
+from tapegrad.program.ir import Code, Ref, input_like, inputs_at, refs_to
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating

@@ -169,7 +169,7 @@ class _Loop:
         plan, i = self.frame.plan, self.index
         alive = plan.lifetime(i, max([i, *[plan.last_use[x] for x in held]]))
         memory = Buffer((n, *like.shape), np.dtype(like.dtype), alive, name)
-        self.frame.names.memory.append(memory)
+        self.frame.names.setup.buffers.append(memory)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step compute a value in a place, or copy it there."""

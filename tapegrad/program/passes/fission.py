@@ -22,7 +22,8 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import code_for_all, from_these, loop_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Instruction, Ref, depending, example, needed, refs_to
+from tapegrad.program.dataflow import depending, needed
+from tapegrad.program.ir import Instruction, Ref, example, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.passes.stack import sums_of
 from tapegrad.program.program import Improvement

@@ -21,7 +21,8 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, loop_of, settled
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import Instruction, Operand, Ref, inputs_at, needed
+from tapegrad.program.dataflow import needed
+from tapegrad.program.ir import Instruction, Operand, Ref, inputs_at
 from tapegrad.program.program import Improvement, improved, rule
 
 _NESTED: frozenset[Primitive] = LOOPS | {COND}

@@ -23,7 +23,8 @@ from tapegrad.errors.words import got
 from tapegrad.ops.casting import as_floating, conjugate_of
 from tapegrad.program.control.body import derivative, traced
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Code, interpreter
+from tapegrad.program.dataflow import interpreter
+from tapegrad.program.ir import Code
 from tapegrad.scipy._calls import applied_again, pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
 from tapegrad.tree.numbers import is_floating

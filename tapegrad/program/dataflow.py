@@ -1,0 +1,68 @@
+"""How values of a program depend on each other, and a function that computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from typing import Any
+
+from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, refs_to
+
+
+def interpreter(
+    code: Code, apply: Callable[[Instruction, list[Any]], Any]
+) -> Callable[[Iterable[Any]], list[Any]]:
+    """Make a function that computes a program's outputs from its inputs, values of any kind.
+
+    Parameters
+    ----------
+    code
+        The program.
+    apply
+        A function that computes a result from an instruction and the values of its operands.
+    """
+    n = len(code.inputs)
+    table = [None] * n + [x.array for x in code.constants]
+    places: dict[Any, int] = {x: i for i, x in enumerate(inputs_at(range(n)))}
+    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
+
+    def place(x: Any) -> int:
+        if type(x) is Ref:
+            return places[x]
+        table.append(x)
+        return len(table) - 1
+
+    steps = []
+    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        operands = [place(x) for x in instruction.operands]
+        places[ref] = len(table)
+        steps.append((instruction, operands, len(table)))
+        table.append(None)
+    outputs = [place(x) for x in code.outputs]
+
+    def call(inputs: Iterable[Any]) -> list[Any]:
+        values = list(table)
+        values[:n] = inputs
+        for instruction, operands, at in steps:
+            values[at] = apply(instruction, [values[i] for i in operands])
+        return [values[i] for i in outputs]
+
+    return call
+
+
+def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
+    """The values of a program that depend on some sources, and the sources."""
+    depends = set(sources)
+    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        if not depends.isdisjoint(instruction.operands):
+            depends.add(ref)
+    return depends
+
+
+def needed(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
+    """The wanted values, and what they depend on, without what only known values need."""
+    needed = set(wanted)
+    refs = refs_to(code.instructions)
+    for ref, instruction in zip(reversed(refs), reversed(code.instructions), strict=True):
+        if ref in needed and ref not in known:
+            needed.update(instruction.operands)
+    return needed
