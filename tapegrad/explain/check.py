@@ -15,7 +15,7 @@ from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.lines import users_place, with_user_warnings
 from tapegrad.explain.compare import Difference, compared, differ
 from tapegrad.explain.inside import apart, on_tape
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import readonly_view
 
@@ -47,7 +47,7 @@ def check_compiled(
     expected = with_user_warnings(fn, *positional, **named)
     suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
     # a wide result may be made of narrow parts
-    instructions = [x for code in codes_in(program) for x in code.instructions]
+    instructions = [x for code in nested_codes(program) for x in code.instructions]
     widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
     pairs = tree.zip_leaves(compiled, expected)
     for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):

@@ -17,9 +17,9 @@ from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
-from tapegrad.program.control.loop import Loop, caller
+from tapegrad.program.control.loop import Loop, code_function
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code, Instruction
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.numbers import is_floating
@@ -93,7 +93,7 @@ def last_run(record: Tensor) -> Run | None:
 
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
-    silent = np.errstate(all="ignore")(caller(loop.body))
+    silent = np.errstate(all="ignore")(code_function(loop.body))
     for _, inputs, _ in loop.stepped(operands, silent):
         yield inputs
 
@@ -123,7 +123,7 @@ def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[T
         return last
 
     with np.errstate(all="ignore"):
-        outputs = interpreter(code, written)(inputs)
+        outputs = make_interpreter(code, written)(inputs)
     parameters = tuple([x for x in inputs if is_floating(x)])
     return Tape(last, origin, parameters), inputs, outputs
 

@@ -28,11 +28,11 @@ from tapegrad.explain.figures import Profile, Row
 from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps, values_in
 from tapegrad.explain.steps import Inside
 from tapegrad.program.compiled import Compiled
-from tapegrad.program.control.body import program_of
 from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.tracing import record_program
 from tapegrad.program.entry import read
-from tapegrad.program.ir import input_like
-from tapegrad.program.text import runner
+from tapegrad.program.ir import input_for
+from tapegrad.program.text import make_runner
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.transforms.reverse import initial_cotangent
 from tapegrad.types import Array
@@ -164,7 +164,7 @@ def _compiled(
             rows.append(_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
-        make = runner(program)
+        make = make_runner(program)
         # memory allocated once, such as the code of its text, is none of a call
         make()[0](*values)
         peak = allocated(lambda: make()[0](*values))
@@ -471,8 +471,8 @@ def compiled_call(record: Tensor) -> Callable[[], Any]:
     def results(xs: list[Any]) -> list[Any]:
         return parts_of(apply(record.op, tuple(xs), record._options))
 
-    code = program_of(record.op.name, [input_like(x, "x") for x in values], results)
-    return partial(runner(code)()[0], *values)
+    code = record_program(record.op.name, [input_for(x, "x") for x in values], results)
+    return partial(make_runner(code)()[0], *values)
 
 
 def pulled(

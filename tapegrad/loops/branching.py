@@ -17,9 +17,9 @@ from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.program.control.body import over_all_captured, traced
 from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.ops import choose
+from tapegrad.program.control.tracing import share_captured, trace_function
 from tapegrad.tree.numbers import as_constant, describe
 from tapegrad.tree.ownership import readonly_view
 
@@ -180,9 +180,11 @@ def _recorded(
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
     arguments = argument_names(sides[0], len(operands))
     leaves = tree.leaves(inputs)
-    first, second = [traced(side, known, arguments, partial(actual, leaves)) for side in sides]
+    first, second = [
+        trace_function(side, known, arguments, partial(actual, leaves)) for side in sides
+    ]
     _check_alike(name, names, first.output, second.output)
-    captured, codes = over_all_captured(first, second)
+    captured, codes = share_captured(first, second)
     whole = choose(Branch(*codes), [pred, *captured, *leaves])
     output, structure = tree.flatten(first.output)
     return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])

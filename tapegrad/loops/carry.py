@@ -24,16 +24,16 @@ from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
 from tapegrad.loops.segments import results
-from tapegrad.program.control.body import (
-    Traced,
+from tapegrad.program.control.extraction import split_invariant
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.tracing import (
+    TracedFunction,
     as_array,
     is_in_program,
-    over_all_captured,
-    replayed,
-    settled,
-    traced,
+    replay_code,
+    share_captured,
+    trace_function,
 )
-from tapegrad.program.control.loop import Loop
 from tapegrad.transforms.checkpoint import Checkpoint
 from tapegrad.tree.numbers import (
     PYTHON_NUMBERS,
@@ -158,21 +158,21 @@ class Repetition:
     def _recorded(self) -> tuple[Any, Any]:
         """One record for the loop, and one for each of its results."""
         init, functions = self._traced()
-        captured, (body, *test) = over_all_captured(*functions)
+        captured, (body, *test) = share_captured(*functions)
         carry, structure = tree.flatten(init)
         ys, structure_of_ys = tree.flatten(None if self.n is None else functions[0].output[1])
         rows, remember = tree.leaves(self.xs), not isinstance(self.f, Checkpoint)
         sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
         loop = Loop(body, stop, *sizes, self.n, self.reverse, remember)
-        if (apart := settled(loop)) is not None:
+        if (apart := split_invariant(loop)) is not None:
             # so the gradients of what is the same in each step are recorded once too
             early, loop = apart
-            captured = tuple(replayed(early, captured))
+            captured = tuple(replay_code(early, captured))
         parts = results(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
         last = tree.unflatten(structure, parts[: len(carry)])
         return last, tree.unflatten(structure_of_ys, parts[len(carry) :])
 
-    def _traced(self) -> tuple[Any, list[Traced]]:
+    def _traced(self) -> tuple[Any, list[TracedFunction]]:
         """The first carry, with arrays for its numbers; a step; and the test before it, if any."""
         init, rows = self.init, () if self.n is None else (tree.map(_row_like, self.xs),)
         carried, *names = argument_names(self.f, 1 + len(rows))
@@ -182,14 +182,14 @@ class Repetition:
             arrays = actual(tree.leaves(self.xs))
             return [*actual(tree.leaves(init)), *[x[-1 if self.reverse else 0] for x in arrays]]
 
-        def step(carry: Any) -> tuple[Any, Traced]:
-            done = traced(self.f, (carry, *rows), names, first)
+        def step(carry: Any) -> tuple[Any, TracedFunction]:
+            done = trace_function(self.f, (carry, *rows), names, first)
             return done.output[0] if rows else done.output, done
 
         init, _, done = settle_carry(self.op.name, self.f, init, step)
         if self.goes_on is None:
             return init, [done]
-        test = traced(self.goes_on, (arrays_of(init),), names, first)
+        test = trace_function(self.goes_on, (arrays_of(init),), names, first)
         _check_truth(self.goes_on, test.output)
         return init, [done, test]
 

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code
 from tapegrad.transforms.pattern import (
     Dependence,
@@ -58,7 +58,7 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
             like = op.like(*values, **options)
         return dependence_of(op, operands, options, like)
 
-    return interpreter(code, apply)(inputs)
+    return make_interpreter(code, apply)(inputs)
 
 
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:

@@ -18,9 +18,9 @@ from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
 from tapegrad.errors.words import got
-from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
+from tapegrad.program.control.tracing import record_program, replay_code
 from tapegrad.program.ir import Code, Input
 
 # of each level of loops, as long as the steps of a few levels are enough
@@ -127,7 +127,7 @@ def _of_segments(op: Primitive, loop: Loop) -> Loop:
         whole = repeat(op, loop, tensors, lean=True)
         return [part(whole, i) for i in range(loop.first_kept)]
 
-    code = program_of(_of_one(loop), [*captured, *carry, *rows], step)
+    code = record_program(_of_one(loop), [*captured, *carry, *rows], step)
     return attrs.evolve(loop, body=code, remember=False)
 
 
@@ -151,19 +151,19 @@ def _in_growing(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: 
     inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
 
     def again(code: Code, xs: list[Any]) -> list[Any]:
-        return replayed(code, [*xs[:n], *xs[n + 1 :]])
+        return replay_code(code, [*xs[:n], *xs[n + 1 :]])
 
     def segment(xs: list[Any]) -> list[Any]:
         whole = repeat(op, inner, xs, lean=True)
         return [xs[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
-    step = program_of(body.label, inputs, lambda xs: [xs[n] - 1, *again(body, xs)])
-    ends = program_of(
+    step = record_program(body.label, inputs, lambda xs: [xs[n] - 1, *again(body, xs)])
+    ends = record_program(
         stop.label, inputs, lambda xs: [np.logical_and(again(stop, xs)[0], xs[n] > 0)]
     )
-    test = program_of(stop.label, inputs, lambda xs: again(stop, xs))
+    test = record_program(stop.label, inputs, lambda xs: again(stop, xs))
     inner = attrs.evolve(loop, body=step, stop=ends, n_carry=loop.n_carry + 1)
-    code = program_of(_of_one(loop), inputs, segment)
+    code = record_program(_of_one(loop), inputs, segment)
     segments = attrs.evolve(inner, body=code, stop=test, remember=False)
     size = np.asarray(1 if more else checkpoint)
     whole = repeat(op, segments, [*operands[:n], size, *operands[n:]])

@@ -21,18 +21,18 @@ from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
-    KEPT,
     STAGES,
     Code,
     Constant,
     Fields,
+    FrozenOptions,
     Instruction,
     Operand,
     Ref,
-    content,
-    example,
-    inputs_at,
-    refs_to,
+    content_key,
+    input_refs,
+    instruction_refs,
+    placeholder,
 )
 
 # stands for a dtype; None would not do, for NumPy takes it for float64
@@ -81,7 +81,7 @@ class Builder:
         self.inputs = program.inputs
         self.constants = list(program.constants)
         self.instructions: list[Instruction] = []
-        self.refs = refs_to(program.instructions)
+        self.refs = instruction_refs(program.instructions)
         self.passes = passes
         self.by_op = defaultdict[Primitive, set[int]](set)
         self.users: list[set[int]] = []
@@ -105,7 +105,7 @@ class Builder:
                 x = x.using(replaced)
             self.instructions.append(x)
             self.users.append(set())
-            first = self.contents.setdefault(content(x), i)
+            first = self.contents.setdefault(content_key(x), i)
             if first == i:
                 self.by_op[x.op].add(i)
                 self.forms.append(self._form(i, x))
@@ -146,7 +146,7 @@ class Builder:
         if instruction.op in CANONICAL:
             instruction = self.canonical(instruction)
         i = len(self.instructions)
-        first = self._first(i, content(instruction))
+        first = self._first(i, content_key(instruction))
         if first != i:
             return self.refs[first]
         if self.place is not None and instruction.place is None:
@@ -174,10 +174,12 @@ class Builder:
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
-        inputs = inputs_at(range(len(operands)))
+        inputs = input_refs(range(len(operands)))
         values: dict[Any, Any] = dict(zip(inputs, map(self._current, operands), strict=True))
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
-        for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        for ref, instruction in zip(
+            instruction_refs(code.instructions), code.instructions, strict=True
+        ):
             place = instruction.place or self.place
             values[ref] = self.append(instruction.using(values, stage=stage, place=place))
         return [values.get(x, x) for x in code.outputs]
@@ -187,7 +189,7 @@ class Builder:
         op, options = CANONICAL[instruction.op](instruction, self)
         if op is instruction.op and options == instruction.options:
             return instruction
-        return instruction.but(op=op, options=KEPT(options))
+        return instruction.but(op=op, options=FrozenOptions(options))
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs."""
@@ -271,7 +273,7 @@ class Builder:
         source = self.of(x)
         if type(source) is Instruction and source.op.like is not None:
             return source.op.like(*map(self.like, source.operands), **source.options)
-        return example(source)
+        return placeholder(source)
 
     def in_order(self) -> list[Instruction]:
         """The instructions in the program, in order."""
@@ -358,7 +360,7 @@ class Builder:
             self.by_op[instruction.op].add(i)
             # what uses it is of another form now
             self._renew(self.users[i])
-        first = self._first(i, content(instruction))
+        first = self._first(i, content_key(instruction))
         if first != i:
             self.replace(i, self.refs[first])
 
@@ -430,7 +432,7 @@ class Builder:
 
     def _has(self, first: int, key: Any) -> bool:
         """Whether an instruction is in the program, and still of the content that it was."""
-        return first in self.ranks and content(self.instructions[first]) == key
+        return first in self.ranks and content_key(self.instructions[first]) == key
 
     def tidy(self) -> None:
         """Drop what no output depends on.

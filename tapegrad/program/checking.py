@@ -17,9 +17,9 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.dataflow import interpreter
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, input_like
-from tapegrad.program.lines import KINDS
+from tapegrad.program.dataflow import make_interpreter
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, input_for, placeholder
+from tapegrad.program.lines import PYTHON_KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 Infers = Callable[[Primitive], object]
@@ -52,7 +52,7 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
 def _outputs(code: Code, infers: Infers) -> list[Any]:
     """Values like the outputs of a program, which is run on values like its inputs and checked."""
     for x in code.inputs:
-        if x != input_like(example(x), x.path):
+        if x != input_for(placeholder(x), x.path):
             raise Malformed(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
     if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
         raise Malformed("its label or a note is more than one line of text")
@@ -73,7 +73,7 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
         return _result(instruction, operands, what, infers)
 
     try:
-        outputs = interpreter(code, check)(map(example, code.inputs))
+        outputs = make_interpreter(code, check)(map(placeholder, code.inputs))
     except KeyError as error:
         raise Malformed(f"a value is used that is not there yet: {error}") from None
     if any(type(x) is Parts for x in outputs):
@@ -121,9 +121,9 @@ _signature = lru_cache(1 << 10)(signature)
 
 def _result(instruction: Instruction, operands: list[Any], what: str, infers: Infers) -> Any:
     """A value like an instruction's result; raises if the op gives another shape or dtype."""
-    op, stated = instruction.op, example(instruction)
+    op, stated = instruction.op, placeholder(instruction)
     is_number = op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, operands))
-    if instruction.number and not (is_number and instruction.dtype.kind in KINDS):
+    if instruction.number and not (is_number and instruction.dtype.kind in PYTHON_KINDS):
         raise Malformed(f"{what} gives no Python number")
     if op is PART:
         index = instruction.options.get("index")
@@ -169,7 +169,7 @@ def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: I
             returned.append(_kinds(_outputs(body, infers)))
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
-        if taken != _kinds(map(example, body.inputs)):
+        if taken != _kinds(map(placeholder, body.inputs)):
             raise Malformed(f"{what} does not give its bodies what they take")
     first, last = returned[0], returned[-1]
     if isinstance(held, Loop):

@@ -18,7 +18,7 @@ from tapegrad.declare.abstract import Recorder
 from tapegrad.errors.functions import Description, Wrapper, code_of, label, title
 from tapegrad.errors.lines import called_from, users_place
 from tapegrad.errors.words import in_html
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import OTHER, CallArguments, Enter, Signature, Static, entrance, read
 from tapegrad.program.observe import Watch
@@ -56,7 +56,7 @@ def _report(text: str) -> None:
 
 def _note_size(recorded: Program, proves: bool) -> None:
     """Report a recording that takes seconds to compile, with what makes it smaller."""
-    codes = codes_in(recorded)
+    codes = nested_codes(recorded)
     n = sum([len(code.instructions) for code in codes])
     if n < (MANY_PROVED if proves else MANY):
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
-from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, refs_to
+from tapegrad.program.ir import Code, Instruction, Ref, input_refs, instruction_refs
 
 
-def interpreter(
+def make_interpreter(
     code: Code, apply: Callable[[Instruction, list[Any]], Any]
 ) -> Callable[[Iterable[Any]], list[Any]]:
     """Make a function that computes a program's outputs from its inputs, values of any kind.
@@ -22,7 +22,7 @@ def interpreter(
     """
     n = len(code.inputs)
     table = [None] * n + [x.array for x in code.constants]
-    places: dict[Any, int] = {x: i for i, x in enumerate(inputs_at(range(n)))}
+    places: dict[Any, int] = {x: i for i, x in enumerate(input_refs(range(n)))}
     places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
 
     def place(x: Any) -> int:
@@ -32,7 +32,9 @@ def interpreter(
         return len(table) - 1
 
     steps = []
-    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+    for ref, instruction in zip(
+        instruction_refs(code.instructions), code.instructions, strict=True
+    ):
         operands = [place(x) for x in instruction.operands]
         places[ref] = len(table)
         steps.append((instruction, operands, len(table)))
@@ -49,20 +51,22 @@ def interpreter(
     return call
 
 
-def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
+def dependents(code: Code, sources: Iterable[Ref]) -> set[Ref]:
     """The values of a program that depend on some sources, and the sources."""
     depends = set(sources)
-    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+    for ref, instruction in zip(
+        instruction_refs(code.instructions), code.instructions, strict=True
+    ):
         if not depends.isdisjoint(instruction.operands):
             depends.add(ref)
     return depends
 
 
-def needed(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
+def dependencies(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
     """The wanted values, and what they depend on, without what only known values need."""
-    needed = set(wanted)
-    refs = refs_to(code.instructions)
+    dependencies = set(wanted)
+    refs = instruction_refs(code.instructions)
     for ref, instruction in zip(reversed(refs), reversed(code.instructions), strict=True):
-        if ref in needed and ref not in known:
-            needed.update(instruction.operands)
-    return needed
+        if ref in dependencies and ref not in known:
+            dependencies.update(instruction.operands)
+    return dependencies

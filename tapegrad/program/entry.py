@@ -15,7 +15,7 @@ from tapegrad import tree
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.abstract import Results
 from tapegrad.errors.words import a_kind, as_text
-from tapegrad.program.ir import WEAK, Input, input_like
+from tapegrad.program.ir import PYTHON_TYPES, Input, input_for
 from tapegrad.program.results import keys_in
 from tapegrad.program.static import parts, static_key
 from tapegrad.tree.numbers import as_constant
@@ -171,13 +171,13 @@ def read(
             is_array = isinstance(leaf, np.ndarray | np.generic)
             if type(leaf) is Tensor and not is_static:
                 traced = True
-            elif is_static or not (is_array or type(leaf) in WEAK.values()):
+            elif is_static or not (is_array or type(leaf) in PYTHON_TYPES.values()):
                 leaves.append(Static(leaf, static_key(leaf, what)))
             else:
                 if is_array and (type(leaf) is not np.ndarray or leaf.dtype.hasobject):
                     # refused, or made plain, as it is when recorded
                     leaf = as_constant(leaf, what, True)
-                leaves.append(input_like(leaf, ""))
+                leaves.append(input_for(leaf, ""))
                 values.append(leaf)
         statics = [described(x.value) if isinstance(x, Static) else None for x in leaves[start:]]
         arguments.append(Argument(name, structure, tuple(statics)))
@@ -234,8 +234,8 @@ def values_of(
 
 def _check(leaf: Any, wanted: Input) -> None:
     """Raise unless a leaf is one that an input is given."""
-    varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in WEAK.values()
-    got = input_like(leaf, wanted.path) if varies else None
+    varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in PYTHON_TYPES.values()
+    got = input_for(leaf, wanted.path) if varies else None
     if got != wanted:
         of_kind = got is not None and (got.dtype, got.number) == (wanted.dtype, wanted.number)
         error = ValueError if of_kind else TypeError

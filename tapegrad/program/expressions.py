@@ -20,13 +20,13 @@ from tapegrad.ops.fourier import fft, ifft, irfft, rfft
 from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
-from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
-from tapegrad.program.lines import KINDS
+from tapegrad.program.ir import Code, Constant, Instruction, Ref, number_text, placeholder
+from tapegrad.program.lines import PYTHON_KINDS
 from tapegrad.program.source_names import LIBRARY, Names
 from tapegrad.transforms.reverse import SEED
 
 
-def is_filled(instruction: Instruction) -> bool:
+def is_assigned(instruction: Instruction) -> bool:
     """Whether a result is filled by an assignment: a copy, or broadcast or converted, and small."""
     op = instruction.op
     # an assignment starts sooner than a call, which takes most of the time of so few elements
@@ -34,7 +34,7 @@ def is_filled(instruction: Instruction) -> bool:
     return op is copy or (is_cast and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS)
 
 
-def _matmul(x1: Any, x2: Any) -> str:
+def _matmul_template(x1: Any, x2: Any) -> str:
     """The method ``dot``, which starts in a third of the time, where it gives the same.
 
     It takes a matrix of one element for a number: it adds nothing where that is 0.
@@ -46,14 +46,14 @@ def _matmul(x1: Any, x2: Any) -> str:
     return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
 
 
-def _einsum(*operands: Any) -> str | None:
+def _einsum_template(*operands: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
     listed = ", ".join([f"{{{k}}}" for k in range(len(operands))])
     text = f"{{einsum}}({{subscripts}}, {listed}, optimize={{optimize}}, out={{out}})"
     return text if len(operands) > 1 else None
 
 
-def _keep(condition: Any, x: Any) -> str:
+def _keep_template(condition: Any, x: Any) -> str:
     """`keep` into a buffer, which is for floating arrays and masks of their shape."""
     is_array = not (condition is None or x is None or x.number) and x.shape == condition.shape
     if is_array and (condition.dtype.kind, x.dtype.kind) == ("b", "f"):
@@ -61,7 +61,7 @@ def _keep(condition: Any, x: Any) -> str:
     return "{where}({0}, {1}, 0)"
 
 
-def _irfft(a: Any) -> str | None:
+def _irfft_template(a: Any) -> str | None:
     """NumPy's call, which leaves the result of no bins as it finds the memory."""
     return None if 0 in a.shape else "{fft}.irfft({0}, {n}, {axis}, {norm}, {out})"
 
@@ -74,10 +74,10 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     OPS["index_select"]: "{0}.take({1}, 0)",
     OPS["add_at_places"]: "{scatter_add}({0}, {1}, {2}, {out})",
     OPS["where"]: "{where}({0}, {1}, {2})",
-    OPS["keep"]: _keep,
-    OPS["matmul"]: _matmul,
+    OPS["keep"]: _keep_template,
+    OPS["matmul"]: _matmul_template,
     OPS["vecdot"]: "{vecdot}({0}, {1}, axis={axis}, out={out})",
-    OPS["contract"]: _einsum,
+    OPS["contract"]: _einsum_template,
     OPS["ascontiguousarray"]: "{ascontiguousarray}({0})",
     OPS["astype"]: "{0}.astype({dtype})",
     OPS["sum"]: "{add}.reduce({0}, {axis}, None, {out}, {keepdims})",
@@ -99,7 +99,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     fft: "{fft}.fft({0}, {n}, {axis}, {norm}, {out})",
     ifft: "{fft}.ifft({0}, {n}, {axis}, {norm}, {out})",
     rfft: "{fft}.rfft({0}, {n}, {axis}, {norm}, {out})",
-    irfft: _irfft,
+    irfft: _irfft_template,
 }
 
 # How Python computes ops of its ints, where it has an operator or a function for that.
@@ -114,15 +114,15 @@ _WHOLE: Mapping[Any, str] = {
 }
 
 
-def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
+def template_for(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     """The format string of an instruction, from what a Ref names."""
     op = instruction.op
     if instruction.number:
-        values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
+        values = [placeholder(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
             return _WHOLE.get(op.forward, "{whole}({arguments})")
     template = TEMPLATES.get(op)
-    if op is not copy and is_filled(instruction):
+    if op is not copy and is_assigned(instruction):
         template = "{full}({shape}, {0}, {dtype})"
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
@@ -133,10 +133,10 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
         of_ufuncs = "{op}({arguments}, out={out})" if is_named else "{op}({arguments}, {out})"
         template = of_ufuncs if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
     # not .item(), since NumPy holds large ints as Python's own
-    return f"{KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
+    return f"{PYTHON_KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
 
 
-def literals(program: Code, instruction: Instruction) -> dict[int, str]:
+def literal_operands(program: Code, instruction: Instruction) -> dict[int, str]:
     """The operands of a ufunc that are constants and can be written as numbers, and how.
 
     NumPy computes the same with the number if all other operands are arrays of its dtype.
@@ -148,22 +148,22 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     return texts if is_alike else {}
 
 
-def tupled(parts: Sequence[str]) -> str:
+def tuple_text(parts: Sequence[str]) -> str:
     """A tuple of these parts as it is written."""
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
-def _option(value: Any, names: Names) -> str:
+def option_text(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
     kind = type(value)
     if kind in (bool, int, float, complex):
-        return number(value)
+        return number_text(value)
     if kind is tuple:
-        return tupled([_option(part, names) for part in value])
+        return tuple_text([option_text(part, names) for part in value])
     if kind is slice:
-        return f"slice{_option((value.start, value.stop, value.step), names)}"
+        return f"slice{option_text((value.start, value.stop, value.step), names)}"
     if isinstance(value, dict) and all(type(key) is str for key in value):
-        pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
+        pairs = [f"{option_text(key, names)}: {option_text(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
     if value is None or value is ... or (kind is str and value.isascii() and value.isprintable()):
         return repr(value)
@@ -176,7 +176,7 @@ def _option(value: Any, names: Names) -> str:
     return names.of(value, "hole" if value is HOLE else "option")
 
 
-def filled(
+def format_expression(
     instruction: Instruction, template: str, operands: list[str], out: str, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
@@ -194,7 +194,7 @@ def filled(
         elif field == "out":
             pieces[k] = out or "None"
         elif field == "arguments":
-            named = [f"{name}={_option(x, names)}" for name, x in options.items()]
+            named = [f"{name}={option_text(x, names)}" for name, x in options.items()]
             pieces[k] = ", ".join([*operands, *named])
         elif field == "shape":
             pieces[k] = str(instruction.shape)
@@ -203,14 +203,14 @@ def filled(
         elif field == "index":
             pieces[k] = index_text(options[field], operands[1:])
         elif field == "all":
-            pieces[k] = tupled(operands)
+            pieces[k] = tuple_text(operands)
         elif field == "whole":
             pieces[k] = names.of(op.whole, f"whole_{op.name}")
         elif field in LIBRARY:
             pieces[k] = names.library(field)
         else:
             defaults = op.signature.defaults if isinstance(op, Op) else {}
-            pieces[k] = _option(options.get(field, defaults.get(field)), names)
+            pieces[k] = option_text(options.get(field, defaults.get(field)), names)
     return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
 

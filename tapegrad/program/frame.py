@@ -11,9 +11,18 @@ from typing import Any, NamedTuple
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Moments
-from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import filled, index_text, literals, tupled
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Operand, Ref, inputs_at, number
+from tapegrad.program.control.loop import bodies_in
+from tapegrad.program.expressions import format_expression, index_text, literal_operands, tuple_text
+from tapegrad.program.ir import (
+    Code,
+    Constant,
+    Input,
+    Instruction,
+    Operand,
+    Ref,
+    input_refs,
+    number_text,
+)
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import plan_memory
 from tapegrad.program.observe import short_names
@@ -104,7 +113,7 @@ class Frame:
     def _name_inputs(self, known: Iterable[str | None]) -> None:
         """Name each input after the end of its path, unless it has a name already."""
         paths = [x.path for x in self.program.inputs]
-        refs = inputs_at(range(len(paths)))
+        refs = input_refs(range(len(paths)))
         for ref, name, own in zip(refs, short_names(paths), known, strict=False):
             self.values[ref] = own or self.names.new(name)
 
@@ -152,7 +161,7 @@ class Frame:
         names, around = self.names, [*self.names.constants.items()]
         for i, x in enumerate(self.program.constants):
             if x.shape == () and x.splat is not None:
-                name = names.number(x)
+                name = names.number_text(x)
             # a body shares the constants of the program around it; hashing a large one takes long
             elif not (name := next((k for k, y in around if x.shape == y.shape and x == y), "")):
                 name = names.new(_wanted_constant_name(x, i))
@@ -160,7 +169,7 @@ class Frame:
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     full = names.library("full")
-                    text = f"{full}({x.shape}, {number(x.splat)}, {x.dtype.str!r})"
+                    text = f"{full}({x.shape}, {number_text(x.splat)}, {x.dtype.str!r})"
                     names.setup.lines.append(Line(name, text, of=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
@@ -230,16 +239,16 @@ class Frame:
         """
         instruction, template = self.program.instructions[i], self.plan.templates[i]
         names, values = self.names, self.values if values is None else values
-        operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+        operands = [values[x] if type(x) is Ref else number_text(x) for x in instruction.operands]
         if names.literal:
-            for k, literal in literals(self.program, instruction).items():
+            for k, literal in literal_operands(self.program, instruction).items():
                 operands[k] = literal
         out = out or self.out(self.plan.refs[i])
-        return filled(instruction, template, operands, out, names)
+        return format_expression(instruction, template, operands, out, names)
 
     def operand(self, x: Operand) -> str:
         """The text of an operand: its name, or a number."""
-        return self.values[x] if isinstance(x, Ref) else number(x)
+        return self.values[x] if isinstance(x, Ref) else number_text(x)
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Frame:
 
     def new_array(self, spec: Any, *sides: Any) -> str:
         """The expression of a new array in C order, with these sides before those of `spec`."""
-        shape = tupled([str(side) for side in (*sides, *spec.shape)])
+        shape = tuple_text([str(side) for side in (*sides, *spec.shape)])
         return f"{self.names.library('empty')}({shape}, {spec.dtype.str!r})"
 
 
@@ -265,7 +274,7 @@ def _wanted_part_name(whole: Instruction, index: int) -> str:
     """The wanted name of one of several results: the op's name for it, or a name in the step."""
     if isinstance(whole.op, MultiOutputOp):
         return str(whole.op.results._fields[index])
-    for code in inner(whole.options)[:1]:
+    for code in bodies_in(whole.options)[:1]:
         x = code.outputs[index]
         value = code.of(x) if type(x) is Ref else None
         if type(value) is Input:
@@ -279,5 +288,5 @@ def _wanted_constant_name(x: Constant, i: int) -> str:
     """The wanted name of a constant."""
     if x.name or x.splat is None:
         return x.name or (f"captured{i}" if x.captured else f"constant{i}")
-    filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
-    return f"{filled}_{'_'.join(map(str, x.shape))}"
+    format_expression = {0: "zeros", 1: "ones"}.get(x.splat, "full")
+    return f"{format_expression}_{'_'.join(map(str, x.shape))}"

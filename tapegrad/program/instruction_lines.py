@@ -18,12 +18,12 @@ from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.blocks import write_blocks
-from tapegrad.program.control.loop import inner
+from tapegrad.program.control.loop import bodies_in
 from tapegrad.program.control.writing import write_control
-from tapegrad.program.expressions import index_text, is_filled
+from tapegrad.program.expressions import index_text, is_assigned
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import axes_of
+from tapegrad.program.layout import transpose_axes
 from tapegrad.program.lines import Line
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
@@ -34,7 +34,7 @@ def write_instructions(frame: Frame) -> None:
 
     In the backward stage they say which line of the caller's source the gradient is of.
     """
-    instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
+    instructions, runs, ended = frame.program.instructions, frame.plan.runs, _find_dropped(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
     headed: Place | None = None
@@ -42,7 +42,7 @@ def write_instructions(frame: Frame) -> None:
     for i, instruction in enumerate(instructions):
         stage, place, n = instruction.stage, instruction.place, len(frame.lines)
         if len(runs[i]) == 1:
-            _write(frame, i)
+            _write_instruction(frame, i)
         elif i == runs[i].start:
             write_blocks(frame, runs[i])
         # one that is written elsewhere has no line here to stand above
@@ -64,11 +64,11 @@ def write_instructions(frame: Frame) -> None:
             frame.write("", f"del {', '.join(ended[i])}")
 
 
-def _write(frame: Frame, i: int) -> None:
+def _write_instruction(frame: Frame, i: int) -> None:
     """Write the lines of an instruction."""
     instruction = frame.program.instructions[i]
     options, special = instruction.options, _SPECIAL.get(instruction.op)
-    if special is None and options and inner(options):
+    if special is None and options and bodies_in(options):
         write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
         note = instruction.note
@@ -85,10 +85,10 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
     if instruction.op is not PART:
         return False
     whole: Any = instruction.operands[0]
-    return bool(inner(frame.program.of(whole).options))
+    return bool(bodies_in(frame.program.of(whole).options))
 
 
-def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
+def _write_row_update(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a few rows of a large table that is returned updated by what keeps the older one."""
     ref, names = frame.plan.refs[i], frame.names
     if ref not in frame.plan.returned or not _is_row_update(frame.program, instruction):
@@ -121,7 +121,7 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
     )
 
 
-def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
+def _write_view(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a view of memory that stays in place made once, or once for each row."""
     base: Any = instruction.operands[0]
     op, options = instruction.op, instruction.options
@@ -138,7 +138,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     elif op is reshape:
         is_view = in_order = place not in frame.strided
     else:
-        is_view, in_order = True, frame.plan.axis_orders.get(base) == axes_of(instruction)
+        is_view, in_order = True, frame.plan.axis_orders.get(base) == transpose_axes(instruction)
     if is_view:
         name = frame.places[ref] = frame.values[ref]
         text = frame.expression(i, values={base: frame.row_name(place)})
@@ -149,9 +149,9 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     return is_view
 
 
-def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
+def _write_assigned(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a result that is filled by assignments lie in its place: as a whole, or by parts."""
-    ref, is_whole = frame.plan.refs[i], is_filled(instruction)
+    ref, is_whole = frame.plan.refs[i], is_assigned(instruction)
     place, parts = frame.out(ref), frame.plan.assembled.get(ref, ())
     if not place or not (is_whole or parts):
         return False
@@ -178,16 +178,16 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
 _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
     # what a loop or a branch returns is written with it
     PART: _is_part_of_control,
-    **dict.fromkeys([index_add, add_scaled_rows], _updated),
-    **dict.fromkeys([getitem, reshape, transpose], _view),
-    **dict.fromkeys([copy, broadcast_to, astype, concatenate, stack], _filled),
+    **dict.fromkeys([index_add, add_scaled_rows], _write_row_update),
+    **dict.fromkeys([getitem, reshape, transpose], _write_view),
+    **dict.fromkeys([copy, broadcast_to, astype, concatenate, stack], _write_assigned),
 }
 
 
 # --- facts ----------------------------------------------------------------------------------
 
 
-def _ended(frame: Frame) -> dict[int, list[str]]:
+def _find_dropped(frame: Frame) -> dict[int, list[str]]:
     """The names of large arrays without a buffer, by the last instruction that needs each.
 
     Their memory would be in use until the program returns. A view holds what it is of, and a
@@ -200,7 +200,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         for ref, instruction in zip(plan.refs, instructions, strict=True)
         if not (ref in plan.buffer_of or ref in owner or frame.out(ref))
         and instruction.nbytes >= cost.DROPPED_BYTES
-        and not inner(instruction.options)
+        and not bodies_in(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
     }
     parts = [x for x in map(program.of, holding) if x.op is PART]

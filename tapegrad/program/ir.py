@@ -31,7 +31,7 @@ class Ref(NamedTuple):
     index: int  # type: ignore[assignment]  # in the place of tuple's method
 
 
-def refs_to(instructions: Sized) -> list[Ref]:
+def instruction_refs(instructions: Sized) -> list[Ref]:
     """A Ref to each instruction, in order; mostly the same objects."""
     n, refs = len(instructions), list[Ref]()
     for start in range(0, n, 64):
@@ -45,7 +45,7 @@ def _refs(start: int) -> list[Ref]:
     return [tuple.__new__(Ref, ("instruction", i)) for i in range(start, start + 64)]
 
 
-def inputs_at(places: Iterable[int]) -> list[Ref]:
+def input_refs(places: Iterable[int]) -> list[Ref]:
     """Refs to the inputs at these places; mostly the same objects."""
     return [*map(_input, places)]
 
@@ -78,7 +78,7 @@ class Input:
     number: str | None = None
 
 
-def input_like(value: Any, path: str) -> Input:
+def input_for(value: Any, path: str) -> Input:
     """An input for values like an array or a Python number."""
     if type(value) in PYTHON_NUMBERS:
         # an int may have more than 64 bits
@@ -91,21 +91,21 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.str, array.shape, array.tobytes()
 
 
-def _kept(array: Any) -> Array:
+def _own_copy(array: Any) -> Array:
     # in C order, as a file has it: NumPy may add up in the order in which the elements lie
     kept: Array = readonly_view(owned_copy(np.asarray(array, order="C")))
     return kept
 
 
 # what a number of NumPy's kind is in Python; a bool is no weak number
-WEAK = {"f": float, "i": int, "u": int, "c": complex}
+PYTHON_TYPES = {"f": float, "i": int, "u": int, "c": complex}
 
 
-def number(x: Any) -> str:
+def number_text(x: Any) -> str:
     """A Python number as it is written."""
     if type(x) is complex:
         # as it prints, its parts would lose the signs of zeros
-        return f"complex({number(x.real)}, {number(x.imag)})"
+        return f"complex({number_text(x.real)}, {number_text(x.imag)})"
     if isinstance(x, int) or math.isfinite(x):
         return as_text(x)
     return f"float({as_text(x)!r})"
@@ -135,7 +135,7 @@ class Constant(Pickled):
         What the function calls it, if that is known.
     """
 
-    array: Array = attrs.field(eq=_content, converter=_kept)
+    array: Array = attrs.field(eq=_content, converter=_own_copy)
     captured: bool = attrs.field(default=True, eq=False)
     name: str = attrs.field(default="", eq=False)
 
@@ -180,15 +180,17 @@ class Constant(Pickled):
     @cached_property
     def literal(self) -> str:
         """A number that NumPy takes for the array, of one element; "" if there is none."""
-        if self.shape != () or self.splat is None or self.dtype.kind not in WEAK:
+        if self.shape != () or self.splat is None or self.dtype.kind not in PYTHON_TYPES:
             return ""
         # the shortest number that is rounded to it
         short, dtype = str(self.array[()]), self.dtype
-        is_same = math.isfinite(self.splat) and dtype.type(WEAK[dtype.kind](short)) == self.splat
-        return short if is_same else number(self.splat)
+        is_same = (
+            math.isfinite(self.splat) and dtype.type(PYTHON_TYPES[dtype.kind](short)) == self.splat
+        )
+        return short if is_same else number_text(self.splat)
 
 
-def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+def _comparable_operands(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands by which a content is told from another."""
     for x in operands:
         if type(x) is not Ref:
@@ -196,7 +198,7 @@ def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     return operands
 
 
-def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with arrays by their content, which would have no truth value."""
     return {n: _content(x) if type(x) is np.ndarray else x for n, x in options.items()}
 
@@ -206,13 +208,13 @@ STAGES = ("forward", "backward", "update")
 
 _NO_OPTIONS: Mapping[str, Any] = owned_copy(NO_OPTIONS)
 # a class of options that an instruction need not copy, as nothing in them can change
-KEPT: Any = type(_NO_OPTIONS)
+FrozenOptions: Any = type(_NO_OPTIONS)
 
 
-def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    if type(options) is KEPT:
+def _freeze_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if type(options) is FrozenOptions:
         return options
-    return KEPT({n: owned_copy(x) for n, x in options.items()}) if options else _NO_OPTIONS
+    return FrozenOptions({n: owned_copy(x) for n, x in options.items()}) if options else _NO_OPTIONS
 
 
 @attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
@@ -220,8 +222,8 @@ class Fields(Pickled):
     """The fields of an instruction, while they are set: those of a frozen one are set slowly."""
 
     op: Primitive
-    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any] = attrs.field(eq=_compared, converter=_options)
+    operands: tuple[Operand, ...] = attrs.field(eq=_comparable_operands)
+    options: Mapping[str, Any] = attrs.field(eq=_comparable_options, converter=_freeze_options)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False
@@ -273,7 +275,9 @@ class Instruction(Fields):
         copied.note, copied.name = self.note, self.name
         copied.stage, copied.place = self.stage, self.place
         for name in fields:
-            setattr(copied, name, _options(fields[name]) if name == "options" else fields[name])
+            setattr(
+                copied, name, _freeze_options(fields[name]) if name == "options" else fields[name]
+            )
         return copied.sealed()
 
     def using(self, values: Mapping[Any, Any], **fields: Any) -> Instruction:
@@ -300,9 +304,9 @@ class Instruction(Fields):
         return facts(self.op).view
 
 
-def content(instruction: Instruction) -> Any:
+def content_key(instruction: Instruction) -> Any:
     """A key that is equal for two instructions that compute the same."""
-    options, key = instruction.options, (instruction.op, _told_apart(instruction.operands))
+    options, key = instruction.options, (instruction.op, _comparable_operands(instruction.operands))
     if not options:
         return key
     return *key, *[(name, told(options[name], _by_identity)) for name in sorted(options)]
@@ -346,13 +350,13 @@ class Code(Pickled):
             return self.instructions[i]
         return (self.inputs if kind == "input" else self.constants)[i]
 
-    def like(self, x: Any) -> Like:
+    def like(self, x: Any) -> Spec:
         """The shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
-            return Like((), type(x))
+            return Spec((), type(x))
         value = self.of(x)
         wide = complex if value.dtype.kind == "c" else float
-        return Like(value.shape, wide if value.number else value.dtype)
+        return Spec(value.shape, wide if value.number else value.dtype)
 
     @property
     def results(self) -> frozenset[Ref]:
@@ -360,14 +364,14 @@ class Code(Pickled):
         return frozenset(x for x in self.outputs if type(x) is Ref)
 
 
-def example(value: Any) -> Any:
+def placeholder(value: Any) -> Any:
     """A value like an input or a result, which takes no memory; the array of a constant."""
     if type(value) is Constant:
         return value.array
     return value.dtype.type(1).item() if value.number else stand_in(value.shape, value.dtype)
 
 
-class Like(NamedTuple):
+class Spec(NamedTuple):
     """The facts about an operand that are known before it is computed."""
 
     shape: tuple[int, ...]

@@ -11,23 +11,23 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import cost
-from tapegrad.program.expressions import is_filled
-from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
+from tapegrad.program.expressions import is_assigned
+from tapegrad.program.ir import Code, Instruction, Operand, Ref, instruction_refs
 
 Axes = tuple[int, ...]
 
 
-def owners(instructions: Sequence[Instruction], refs: Sequence[Ref]) -> dict[Ref, Ref]:
+def find_view_owners(instructions: Sequence[Instruction], refs: Sequence[Ref]) -> dict[Ref, Ref]:
     """For each value of a program that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
     for ref, instruction in zip(refs, instructions, strict=True):
-        is_view = instruction.is_view and not is_filled(instruction)
+        is_view = instruction.is_view and not is_assigned(instruction)
         if is_view and type(base := instruction.operands[0]) is Ref:
             owner[ref] = owner.get(base, base)
     return owner
 
 
-def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
+def find_axis_orders(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     """The order of axes in memory of products of stacks that are transposed and then reshaped.
 
     A product writes in any order at the same speed, and a reshape after the transpose then copies
@@ -35,7 +35,7 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     fits a buffer.
     """
     instructions, results = program.instructions, program.results
-    refs = refs_to(instructions)
+    refs = instruction_refs(instructions)
     # for each product, what its uses do with its axes; and for each of these, the product
     orders: dict[Any, set[Axes | None]] = {
         ref: set()
@@ -48,7 +48,7 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
         for x in instruction.operands:
             if x in orders:
                 source[ref] = x
-                orders[x].add(axes_of(instruction) if instruction.op is transpose else None)
+                orders[x].add(transpose_axes(instruction) if instruction.op is transpose else None)
             elif x in source and instruction.op is reshape:
                 reshaped.add(source[x])
     alike = {x: axes for x, of in orders.items() if x in reshaped and len(of) == 1 for axes in of}
@@ -56,7 +56,7 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     return {x: axes for x, axes in alike.items() if axes and axes[-1] >= len(axes) - 2}
 
 
-def axes_of(instruction: Instruction) -> Axes:
+def transpose_axes(instruction: Instruction) -> Axes:
     """The order in which a transpose puts the axes of its operand."""
     return tuple(instruction.options.get("axes") or range(len(instruction.shape))[::-1])
 
@@ -64,7 +64,7 @@ def axes_of(instruction: Instruction) -> Axes:
 # --- concatenations and stacks that are filled part by part, in memory of their own ----------
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """A part of a concatenation, or a row of a stack.
 
     Attributes
@@ -85,9 +85,9 @@ class Part(NamedTuple):
     direct: bool = False
 
 
-def fillings(
+def find_assembled(
     program: Code, alone: Callable[[int], bool], kept: Collection[Any]
-) -> dict[Ref, tuple[Part, ...]]:
+) -> dict[Ref, tuple[Section, ...]]:
     """The concatenations and stacks that are filled part by part, and all their parts.
 
     Some of these are written directly to their place, or all are small.
@@ -101,7 +101,7 @@ def fillings(
     kept
         What the outputs are, or are views of.
     """
-    filled: dict[Ref, tuple[Part, ...]] = {}
+    filled: dict[Ref, tuple[Section, ...]] = {}
     # what lies in a place of its own, or has others in it
     placed = {*kept}
     for i, instruction in enumerate(program.instructions):
@@ -123,11 +123,13 @@ def fillings(
         if direct:
             placed |= {ref, *direct}
         if direct or (axis is not None and 0 < instruction.nbytes <= cost.FILLED_BYTES):
-            filled[ref] = _parts(program, instruction, direct)
+            filled[ref] = _sections(program, instruction, direct)
     return filled
 
 
-def _parts(program: Code, instruction: Instruction, direct: Collection[Any]) -> tuple[Part, ...]:
+def _sections(
+    program: Code, instruction: Instruction, direct: Collection[Any]
+) -> tuple[Section, ...]:
     """The operands of a concatenation or a stack, and their places in it; these are direct."""
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     is_stack = instruction.op is stack
@@ -136,5 +138,5 @@ def _parts(program: Code, instruction: Instruction, direct: Collection[Any]) -> 
     parts = []
     for x, side, start in zip(instruction.operands, sides, starts, strict=False):
         own = (start, ...) if is_stack else (slice(start, start + side),)
-        parts.append(Part(x, start, (slice(None),) * axis + own, x in direct))
+        parts.append(Section(x, start, (slice(None),) * axis + own, x in direct))
     return tuple(parts)

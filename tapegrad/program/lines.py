@@ -9,7 +9,7 @@ from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.program.ir import Instruction
 
 # what the numbers of Python's are called, by NumPy's kinds
-KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
+PYTHON_KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 
 
 class Line(NamedTuple):
@@ -44,7 +44,7 @@ class Line(NamedTuple):
             return self.note
         shape = str(self.result.shape)
         if self.result.number:
-            shape = f"a Python {KINDS[self.result.dtype.kind]}"
+            shape = f"a Python {PYTHON_KINDS[self.result.dtype.kind]}"
         elif isinstance(self.result.op, MultiOutputOp):
             shape = ", ".join(self.result.op.results._fields)
         return f"{shape}: {self.note}" if self.note else shape
@@ -57,13 +57,13 @@ class Block(NamedTuple):
     body: Sequence[Line | Block]
 
 
-def printed(lines: Sequence[Line | Block], noted: bool, margin: str = "") -> list[str]:
+def format_lines(lines: Sequence[Line | Block], noted: bool, margin: str = "") -> list[str]:
     """Lines as they stand in a source, with comments or without; as many of them."""
     texts: list[str] = []
     for line in lines:
         if isinstance(line, Block):
             texts.append(margin + line.head)
-            texts += printed(line.body or [Line("", "pass")], noted, f"{margin}    ")
+            texts += format_lines(line.body or [Line("", "pass")], noted, f"{margin}    ")
             continue
         code = f"{line.target} = {line.expression}" if line.target else line.expression
         if noted and (comment := line.comment):

@@ -19,9 +19,15 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, Moments
-from tapegrad.program.expressions import is_filled, template_of
-from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import Axes, Part, fillings, layouts, owners
+from tapegrad.program.expressions import is_assigned, template_for
+from tapegrad.program.ir import Code, Instruction, Ref, instruction_refs
+from tapegrad.program.layout import (
+    Axes,
+    Section,
+    find_assembled,
+    find_axis_orders,
+    find_view_owners,
+)
 from tapegrad.tree.ownership import LARGE
 from tapegrad.types import DType, Shape
 
@@ -46,7 +52,7 @@ class MemoryPlan:
     refs
         A Ref to each instruction.
     templates
-        The format string of each instruction, see `template_of`.
+        The format string of each instruction, see `template_for`.
     runs
         For each instruction, the instructions that are computed together with it: itself alone, or
         a run that is computed block by block. The last entry stands for the return.
@@ -78,7 +84,7 @@ class MemoryPlan:
     can_write: list[bool]
     owner_of: dict[Ref, Ref]
     axis_orders: dict[Ref, Axes]
-    assembled: dict[Ref, tuple[Part, ...]]
+    assembled: dict[Ref, tuple[Section, ...]]
     last_use: dict[Ref, int]
     buffer_of: dict[Ref, Buffer]
     block_values: set[Ref]
@@ -100,20 +106,20 @@ def plan_memory(program: Code, enclosing: Moments | None = None) -> MemoryPlan:
     The stages are pure but for the last, which fills `MemoryPlan.buffer_of` and `block_values`.
     """
     instructions = program.instructions
-    refs = refs_to(instructions)
+    refs = instruction_refs(instructions)
     # stage 1: how each instruction is written
-    templates = [template_of(program.of, x) for x in instructions]
+    templates = [template_for(program.of, x) for x in instructions]
     runs = _find_runs(program)
     can_write = [
         _can_write(x, template, run)
         for x, template, run in zip(instructions, templates, runs, strict=False)
     ]
-    axis_orders = layouts(program, can_write)
+    axis_orders = find_axis_orders(program, can_write)
     # stage 2: the owner of the memory that each value lies in
-    owner_of = owners(instructions, refs)
+    owner_of = find_view_owners(instructions, refs)
     # the memory of an output, also through a view, is never a part of a concatenation
     reserved = {owner_of.get(x, x) for x in program.results}
-    assembled = fillings(program, lambda i: can_write[i] and len(runs[i]) == 1, reserved)
+    assembled = find_assembled(program, lambda i: can_write[i] and len(runs[i]) == 1, reserved)
     whole_of: dict[Any, Ref] = {
         x.value: whole for whole, parts in assembled.items() for x in parts if x.direct
     }
@@ -138,7 +144,7 @@ def _can_write(instruction: Instruction, template: str, run: range) -> bool:
     return (
         not instruction.number
         and 0 not in instruction.shape
-        and ("{out}" in template or is_filled(instruction))
+        and ("{out}" in template or is_assigned(instruction))
         and (len(run) == 1 or instruction.op not in TOTALS)
     )
 

@@ -26,7 +26,7 @@ from tapegrad.transforms.reverse import SEED
 from tapegrad.types import Array
 
 
-def noted(
+def describe_records(
     records: Sequence[Tensor], inputs: Mapping[Tensor, str], variables: Mapping[Tensor, str] | None
 ) -> Iterable[tuple[Tensor, str, str, Any]]:
     """Each record of a tape with the name by which a reader knows it, its stage and its place.
@@ -88,7 +88,7 @@ def _owners(records: Sequence[Tensor], sweeps: Sequence[Tensor]) -> dict[Tensor,
     return {**owners, **straight}
 
 
-def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
+def array_namer(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
     """A function of a captured array that gives the name that the recorded function has for it.
 
     Captured arrays are copies, made as they went on the tape, and are known by what they hold.
@@ -130,7 +130,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ['p_w', 'b', 'x', 'velocity_w']
     """
     ends = [
-        [*accumulate(reversed(steps(path)), lambda end, step: f"{step}_{end}")] or [path]
+        [*accumulate(reversed(split_path(path)), lambda end, step: f"{step}_{end}")] or [path]
         for path in paths
     ]
     count = Counter(chain(*ends))
@@ -141,7 +141,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 @lru_cache(1 << 10)
-def steps(path: str) -> tuple[str, ...]:
+def split_path(path: str) -> tuple[str, ...]:
     """The names and indices that a path is made of."""
     parts = path.replace("[", ".").replace("]", ".").split(".")
     return tuple([part for part in parts if part])

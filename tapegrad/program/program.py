@@ -33,19 +33,19 @@ from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.entry import Argument, values_of
 from tapegrad.program.ir import (
-    KEPT,
     STAGES,
     Code,
     Constant,
     Fields,
+    FrozenOptions,
     Instruction,
     Ref,
-    input_like,
-    inputs_at,
-    refs_to,
+    input_for,
+    input_refs,
+    instruction_refs,
 )
-from tapegrad.program.observe import array_names, noted, short_names, steps
-from tapegrad.program.text import Runs, runner, source
+from tapegrad.program.observe import array_namer, describe_records, short_names, split_path
+from tapegrad.program.text import Runs, make_runner, source
 from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -99,7 +99,7 @@ class Program(Code, Printed):
         """A function of the leaves that vary, one an input; the source is written for it."""
         # those that are idle, each with its own buffers
         idle: list[Runs] = []
-        make, state, default = runner(self), STATE.get, DEFAULT
+        make, state, default = make_runner(self), STATE.get, DEFAULT
 
         def run(*values: Any) -> Any:
             try:
@@ -177,11 +177,11 @@ def from_tape(
     is_named
         Whether the outputs have the places that a function of the user's gave them.
     """
-    given = tuple([input_like(x._primal, x.name or x.op.name) for x in inputs])
+    given = tuple([input_for(x._primal, x.name or x.op.name) for x in inputs])
     builder = Builder(Code(tape.start.origin.label, given, (), (), (), structure))
-    refs = _Refs(zip(inputs, inputs_at(range(len(inputs))), strict=True))
+    refs = _Refs(zip(inputs, input_refs(range(len(inputs))), strict=True))
     same = _SAME - {stopped} if stops else _SAME
-    name_of = array_names(reach)
+    name_of = array_namer(reach)
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
@@ -193,9 +193,9 @@ def from_tape(
 
     names = dict(zip(inputs, short_names([x.path for x in builder.inputs]), strict=True))
     records = list(tape)
-    instructions, results_of = builder.instructions, refs_to(records)
+    instructions, results_of = builder.instructions, instruction_refs(records)
     taken: dict[Any, Ref] = {}
-    for record, name, stage, place in noted(records, names, variables):
+    for record, name, stage, place in describe_records(records, names, variables):
         op, operands, value = record.op, record._operands, record._primal
         options = record._options
         if record in refs or op is SWEEP:
@@ -212,7 +212,7 @@ def from_tape(
                 op,
                 tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
                 # a record's never change
-                KEPT(options) if options else options,
+                FrozenOptions(options) if options else options,
                 value.shape if is_array else record.shape,
                 value.dtype if is_array else record.dtype,
                 type(value) in PYTHON_NUMBERS,
@@ -251,9 +251,9 @@ def _name_new(
     paths = tree.structure_paths(structure)
     ends: dict[tuple[str, ...], list[tuple[str, tuple[int, ...]]]] = {}
     for leaf, name in zip(builder.inputs, names, strict=True):
-        ends.setdefault(steps(leaf.path)[1:], []).append((name, leaf.shape))
+        ends.setdefault(split_path(leaf.path)[1:], []).append((name, leaf.shape))
     for x, path in zip(outputs, paths, strict=True):
-        source, end = builder.source(x), steps(path)
+        source, end = builder.source(x), split_path(path)
         if source is None:
             continue
         for like in [ends.get(part, []) for part in (end, end[1:]) if part]:

@@ -14,7 +14,7 @@ from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, key_of
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.logic import keep_into
-from tapegrad.program.ir import Constant, number
+from tapegrad.program.ir import Constant, number_text
 from tapegrad.program.setup import Setup
 
 # the functions that a source calls by fixed names: NumPy's functions, and some that stand for ops
@@ -91,12 +91,12 @@ class Names:
             self.namespace[name] = value
         return name
 
-    def number(self, x: Constant) -> str:
+    def number_text(self, x: Constant) -> str:
         """The text of a constant that is one number: a literal or a name."""
         if not self.literal:
             return self.of(x.array, "number")
         if x.dtype.kind == "b":
-            return number(x.splat)
+            return number_text(x.splat)
         return f"{self.library(x.dtype.type.__name__)}({x.literal})"
 
     def function(self, op: Primitive) -> str:

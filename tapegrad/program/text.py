@@ -15,11 +15,11 @@ import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.program.arena import buffer
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
-from tapegrad.program.ir import Code, Constant, Ref, inputs_at
-from tapegrad.program.lines import Block, Line, printed
+from tapegrad.program.ir import Code, Constant, Ref, input_refs
+from tapegrad.program.lines import Block, Line, format_lines
 from tapegrad.program.results import packed
 from tapegrad.program.source_names import Names
 from tapegrad.tree.ownership import LARGE, readonly_array
@@ -37,17 +37,17 @@ def source(program: Code) -> str:
     >>> print(step.program(np.ones(3), np.ones(3)))  # doctest: +ELLIPSIS
     # <lambda>: 2 inputs, ...
     """
-    frame = written(program, names := Names(literal=True))
+    frame = write_program(program, names := Names(literal=True))
     once = [*[x.line for x in names.setup.buffers], *names.setup.lines]
     head = [Line("", "", "made once, before the first call")] if once else []
-    return "\n".join([*_header(frame), *printed([*frame.lines, *head, *once], True), ""])
+    return "\n".join([*_header(frame), *format_lines([*frame.lines, *head, *once], True), ""])
 
 
 # a run for any error state of NumPy's, and one for the state that it begins with
 Runs = tuple[Callable[..., Any], Callable[..., Any]]
 
 
-def runner(program: Code) -> Callable[[], Runs]:
+def make_runner(program: Code) -> Callable[[], Runs]:
     """A function that makes runs of a program, functions of its inputs, with their own buffers.
 
     The second of a pair has one context for all its calls, where that is set once, which takes a
@@ -55,12 +55,12 @@ def runner(program: Code) -> Callable[[], Runs]:
     that call NumPy and this package alone.
     """
     names = Names()
-    text = running_source(written(program, names))
-    code = compile(text, f"<program of {_shown(program.label)}>", "exec")
+    text = source_to_run(write_program(program, names))
+    code = compile(text, f"<program of {_one_line(program.label)}>", "exec")
     (function,) = [x for x in code.co_consts if type(x) is CodeType]
     # from Python 3.14 on, the filters of warnings may be among those variables
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
-    alone = not are_seen and all(map(_is_ours, names.namespace.values()))
+    alone = not are_seen and all(map(_is_plain, names.namespace.values()))
 
     def make() -> Runs:
         # a line of a program is not the user's; NumPy imports modules as a call first needs them
@@ -81,7 +81,7 @@ def runner(program: Code) -> Callable[[], Runs]:
     return make
 
 
-def written(program: Code, names: Names) -> Frame:
+def write_program(program: Code, names: Names) -> Frame:
     """A program written out, with the names that it needs."""
     names.of(buffer, "buffer")
     names.new("run")
@@ -89,19 +89,19 @@ def written(program: Code, names: Names) -> Frame:
     write_instructions(frame)
     _write_results(frame)
     names.setup.share_memory(names.new)
-    inputs = [frame.values[x] for x in inputs_at(range(len(program.inputs)))]
+    inputs = [frame.values[x] for x in input_refs(range(len(program.inputs)))]
     frame.lines = [Block(f"def run({', '.join(inputs)}):", frame.lines)]
     return frame
 
 
-def running_source(frame: Frame) -> str:
+def source_to_run(frame: Frame) -> str:
     """The lines that Python compiles, with the numbers that they have where they are printed."""
     # one for the program, each input and each constant
-    n_above = 1 + len(frame.program.inputs) + len(_held(frame))
-    return "\n" * n_above + "\n".join([*printed(frame.lines, False), ""])
+    n_above = 1 + len(frame.program.inputs) + len(_header_constants(frame))
+    return "\n" * n_above + "\n".join([*format_lines(frame.lines, False), ""])
 
 
-def _held(frame: Frame) -> dict[str, Constant]:
+def _header_constants(frame: Frame) -> dict[str, Constant]:
     """The constants that the header has a line for."""
     return {name: x for name, x in frame.names.constants.items() if x.splat is None}
 
@@ -111,23 +111,23 @@ def _header(frame: Frame) -> list[str]:
     program, memory = frame.program, frame.names.setup.buffers
     parts = {
         "input": len(program.inputs),
-        "instruction": sum([len(code.instructions) for code in codes_in(program)]),
+        "instruction": sum([len(code.instructions) for code in nested_codes(program)]),
         "buffer": len(memory),
     }
     counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
     size = frame.names.setup.size
     whole = f" of {size:,} bytes in all" if size else ""
-    lines = [f"# {_shown(program.label)}: {counts}{whole}"]
+    lines = [f"# {_one_line(program.label)}: {counts}{whole}"]
     for i, x in enumerate(program.inputs):
         kind = f"a Python {x.number}" if x.number else f"{x.dtype} {x.shape}"
-        lines.append(f"#   {frame.values[Ref('input', i)]}: {_shown(x.path)}, {kind}")
-    for name, constant in _held(frame).items():
+        lines.append(f"#   {frame.values[Ref('input', i)]}: {_one_line(x.path)}, {kind}")
+    for name, constant in _header_constants(frame).items():
         kind = "captured" if constant.captured else "computed when compiled"
         lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
     return lines
 
 
-def _shown(text: str) -> str:
+def _one_line(text: str) -> str:
     """Text in one line of a comment."""
     return text if text.isprintable() else repr(text)
 
@@ -174,11 +174,11 @@ _PLAIN = (
 )
 
 
-def _is_ours(x: Any) -> bool:
+def _is_plain(x: Any) -> bool:
     """Whether a name of a program stands for what runs no code of the user's."""
     if isinstance(x, FunctionType | type):
         # None for a function of code that was executed in a namespace without a name
         return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))
     if type(x) is tuple:
-        return all(map(_is_ours, x))
+        return all(map(_is_plain, x))
     return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)

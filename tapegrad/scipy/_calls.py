@@ -25,9 +25,9 @@ from tapegrad.declare.parts import parts_of, together
 from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
-from tapegrad.program.control.body import Traced, traced
-from tapegrad.program.control.loop import caller
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.control.loop import code_function
+from tapegrad.program.control.tracing import TracedFunction, trace_function
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Instruction
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.cotangents import conjugate_cotangent
@@ -277,7 +277,7 @@ def with_captured(
     return call(fns, captured)
 
 
-def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[int]]:
+def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[TracedFunction, Fn, list[int]]:
     """A function as a program, a caller of it, and which leaves of its arguments are inputs."""
     leaves, structure = tree.flatten(example)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor or is_floating(x)]
@@ -287,19 +287,19 @@ def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[i
 
     # a Tensor here would count as captured
     like = tuple(primals(leaves[i] for i in which))
-    done = traced(_named(run, fn), like, ["x"] * len(which))
-    return done, caller(done.program(done.captured)), which
+    done = trace_function(_named(run, fn), like, ["x"] * len(which))
+    return done, code_function(done.program(done.captured)), which
 
 
 def _run(
-    done: Traced, on_arrays: Fn, which: list[int], captured: tuple[Tensor, ...], *args: Any
+    done: TracedFunction, on_arrays: Fn, which: list[int], captured: tuple[Tensor, ...], *args: Any
 ) -> Any:
     """The function of its arguments and of the values of captured Tensors."""
     n = len(args) - len(captured)
     values, leaves = dict(zip(captured, args[n:], strict=True)), tree.leaves(args[:n])
     inputs = [*[values[x] for x in done.captured], *[leaves[i] for i in which]]
     if any(type(x) is Tensor for x in inputs):
-        outputs = interpreter(done.program(done.captured), applied_again)(inputs)
+        outputs = make_interpreter(done.program(done.captured), applied_again)(inputs)
     else:
         outputs = on_arrays(inputs)
     return tree.unflatten(tree.flatten(done.output)[1], outputs)

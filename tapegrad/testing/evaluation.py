@@ -36,8 +36,8 @@ from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.control.loop import Branch, Loop, applied, inner, stacked
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.control.loop import Branch, Loop, apply_instruction, bodies_in, stack_rows
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.types import Array
 
@@ -84,7 +84,7 @@ def evaluated(
             this = attrs.evolve(rounding, terms=known.terms_of(instruction, operands))
         return _result(instruction, operands, this)
 
-    return interpreter(code, apply)(inputs)
+    return make_interpreter(code, apply)(inputs)
 
 
 @np.errstate(all="ignore")
@@ -98,12 +98,12 @@ def operands_of_bodies(code: Code, inputs: Sequence[Any]) -> dict[int, list[Any]
 
     def apply(instruction: Instruction, values: list[Any]) -> Any:
         i = next(numbers)
-        if inner(instruction.options):
+        if bodies_in(instruction.options):
             operands[i] = values
         return _result(instruction, values, _as_it_is)
 
     with suppress(Exception):
-        interpreter(code, apply)(inputs)
+        make_interpreter(code, apply)(inputs)
     return operands
 
 
@@ -116,7 +116,11 @@ def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> 
         return Parts(
             tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
         )
-    op, options, result = instruction.op, instruction.options, applied(instruction, values)
+    op, options, result = (
+        instruction.op,
+        instruction.options,
+        apply_instruction(instruction, values),
+    )
     if not isinstance(result, Parts):
         return rounding(op, values, options, result)
     each = enumerate(result.values)
@@ -158,7 +162,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     if loop.reverse:
         rows.reverse()
     likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
-    return Parts((*carry, *[stacked([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
+    return Parts((*carry, *[stack_rows([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
 # gives what a loop has added up

@@ -29,12 +29,12 @@ from tapegrad.errors import ProofError
 from tapegrad.errors.lines import is_users, place_of
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
-from tapegrad.program.control.loop import Branch, Loop, codes_in
+from tapegrad.program.control.loop import Branch, Loop, nested_codes
 from tapegrad.program.ir import Code, Input
 from tapegrad.program.passes import PASSES
 from tapegrad.program.passes.loops import improve_bodies
 from tapegrad.program.program import Improvement, Pass, Program
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 from tapegrad.testing.evaluation import Rounded, evaluated, operands_of_bodies
 from tapegrad.types import Array
 
@@ -360,7 +360,7 @@ def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]
     It runs twice on each of the inputs: the buffers are full then, of others' values. The results
     are compared at the end, since those of the first runs must not change.
     """
-    run = runner(program)()[0]
+    run = make_runner(program)()[0]
     results: list[tuple[Known, list[Any]]] = []
     for x in (*known, *known):
         try:
@@ -568,7 +568,9 @@ def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
     """
     yield list(values)
     inputs = program.inputs
-    iterates = any(facts(x.op).iterates for code in codes_in(program) for x in code.instructions)
+    iterates = any(
+        facts(x.op).iterates for code in nested_codes(program) for x in code.instructions
+    )
     small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
     for kind in _MODERATE if iterates else KINDS:
         often = 20 if small and kind in ("limits", "anything") else 2

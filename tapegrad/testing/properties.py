@@ -20,7 +20,7 @@ from tapegrad.errors.functions import label
 from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import nested_codes
 from tapegrad.testing.differences import coarsest
 from tapegrad.testing.foreign import snapshot
 from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
@@ -322,7 +322,7 @@ def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
     compiled = compile_(step)
     want = tree.leaves(step(*args))
     # a result is as accurate as the narrowest value that it is computed from
-    steps = [x for code in codes_in(compiled.program(*args)) for x in code.instructions]
+    steps = [x for code in nested_codes(compiled.program(*args)) for x in code.instructions]
     eps = 64 * coarsest([*steps, *map(np.asarray, want)])
     # twice, since the second run finds the buffers full
     for run in ("first", "second"):

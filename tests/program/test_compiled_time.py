@@ -15,7 +15,7 @@ from programs import assert_same, trace
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled, cost
 from tapegrad.program.program import improved
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 
 
 def elementwise(n):
@@ -81,7 +81,7 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
         fn, args = make(n)
         program = trace(fn, args, {})
         after = improved(program, PASSES)
-        return calls_of(lambda: (improved(program, PASSES), runner(after)))
+        return calls_of(lambda: (improved(program, PASSES), make_runner(after)))
 
     first, second, third = steps(8), steps(16), steps(24)
     assert third - second <= 1.1 * (second - first)

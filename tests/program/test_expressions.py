@@ -27,7 +27,7 @@ from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.evaluation import evaluated
 
@@ -244,7 +244,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
         # some processors compute the last elements of a block, or of a row, in another way
         rounds = any(x.op.forward in ROUNDED for x in program.instructions)
         same = assert_near if rounds else assert_same_bits
-        run = runner(program)()[0]
+        run = make_runner(program)()[0]
         sprinkles = exact and may_sprinkle(case.name)
         others = [sprinkled(x, among) if sprinkles else x for x in operands]
         # the buffers are full from the second run on
@@ -275,7 +275,7 @@ ZERO, NAN = np.zeros((1, 1)), np.array([[np.nan, 1.0]])
 )
 def test_of_one_element_all_is_computed_as_of_many(fn, args):
     program = trace(lambda x, y: (fn(x, y) * 1, fn(x * 1, y)), args, {})
-    run = runner(program)()[0]
+    run = make_runner(program)()[0]
     for _ in range(2):
         for got, wanted in zip(run(*args), evaluated(program, args, in_order), strict=True):
             assert_same_bits(got, wanted)

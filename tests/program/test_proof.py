@@ -21,7 +21,7 @@ import tapegrad as tg
 from tapegrad.errors import ProofError
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, content
+from tapegrad.program.ir import Instruction, content_key
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import Improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated
@@ -90,7 +90,7 @@ def survey() -> tuple[Counter[str], dict[str, list[tuple[int, str]]]]:
         if not found and (fault := fault_of_writing(proof, made[-1][1])):
             found = [fault]
         fired.update({improve.__name__ for improve, _ in made[1:]})
-        contents = [*map(content, made[-1][1].instructions)]
+        contents = [*map(content_key, made[-1][1].instructions)]
         if len({*contents}) < len(contents):
             faults["twice"].append((len(contents), str(one)))
         for improve, fault, inputs in found:

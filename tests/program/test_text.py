@@ -18,7 +18,7 @@ import tapegrad as tg
 from tapegrad.ops.updates import index_set
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.program.source_names import Names
-from tapegrad.program.text import running_source, source, written
+from tapegrad.program.text import source, source_to_run, write_program
 from tapegrad.testing import programs
 
 
@@ -28,7 +28,7 @@ def test_the_source_is_what_runs(drawn):
     compiled = tg.compile(drawn.step)
     program = compiled.program(*drawn.arguments[0])
     assert str(program) == source(program)
-    namespace = dict(written(program, Names(literal=True)).names.namespace)
+    namespace = dict(write_program(program, Names(literal=True)).names.namespace)
     exec(compile(str(program), "<test>", "exec"), namespace)
     run = namespace["run"]
     for args in drawn.arguments:
@@ -36,7 +36,7 @@ def test_the_source_is_what_runs(drawn):
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
     # a line has the same number in both
     printed = targets(str(program).partition("\n# made once")[0])
-    running = targets(running_source(written(program, Names())))[: len(printed)]
+    running = targets(source_to_run(write_program(program, Names())))[: len(printed)]
     above = 1 + printed.index(next(x for x in running if x))
     assert printed[above:] == running[above:]
 
@@ -48,7 +48,7 @@ def targets(text):
 @depth("program, as text")
 @given(programs())
 def test_what_is_made_once_is_what_its_lines_say(drawn):
-    frame = written(tg.compile(drawn.step).program(*drawn.arguments[0]), Names())
+    frame = write_program(tg.compile(drawn.step).program(*drawn.arguments[0]), Names())
     names = frame.names.setup.run(frame.names.namespace)
     for line in frame.names.setup.lines:
         got, wanted = names[line.target], eval(line.expression, names)
@@ -217,7 +217,7 @@ def test_constants_are_numbers_where_they_do_not_widen_the_result():
     assert "multiply(float64(2.5), x)" in str(program)
     stacked = tg.compile(lambda x: np.stack([x, np.full(3, 2.5)])).program(np.ones(3))
     assert "full_3 = full((3,), 2.5, '<f8')" in str(stacked)
-    assert not written(stacked, Names()).names.namespace["full_3"].flags.writeable
+    assert not write_program(stacked, Names()).names.namespace["full_3"].flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])

@@ -17,7 +17,7 @@ import numpy as np
 from layer_kinds import KINDS
 
 import tapegrad as tg
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 
 X = np.linspace(-1.0, 1.0, 12).reshape(4, 3)
 IMAGES = np.linspace(-1.0, 1.0, 2 * 2 * 6 * 6).reshape(2, 2, 6, 6)
@@ -180,7 +180,7 @@ def swept(pair: Any) -> Any:
 
 def run(program: Any, args: Any) -> Any:
     """The results of a program."""
-    return runner(program)()[0](*tg.tree.leaves(args))
+    return make_runner(program)()[0](*tg.tree.leaves(args))
 
 
 def read(text: bytes) -> int:

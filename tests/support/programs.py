@@ -10,7 +10,7 @@ from tapegrad.ops.indexing import scatter
 from tapegrad.program import compiled
 from tapegrad.program.entry import read
 from tapegrad.program.program import Improvement
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 
 # what random programs have beside ops on real numbers, as far as there are libraries for it
 ALSO = ("complex", "cells", *(["scipy"] if importlib.util.find_spec("scipy") else []))
@@ -66,7 +66,7 @@ def improved(program, passes):
 
 def run(program, args):
     """The results of a program."""
-    return runner(program)()[0](*args)
+    return make_runner(program)()[0](*args)
 
 
 def assert_computes(written, program):

@@ -9,7 +9,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.entry import read
 from tapegrad.testing.evaluation import evaluated
 
@@ -92,4 +92,4 @@ def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Primitive]
 
     program = tg.compile(fn, passes=()).program(*args)
     evaluated(program, read(args, {}, ()).values, check)
-    return {made.op for code in codes_in(program) for made in code.instructions}
+    return {made.op for code in nested_codes(program) for made in code.instructions}

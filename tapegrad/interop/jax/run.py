@@ -29,9 +29,9 @@ from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
-from tapegrad.program.control.loop import Branch, Loop, inner
+from tapegrad.program.control.loop import Branch, Loop, bodies_in
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.entry import read
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.saved_names import COMPLEX, name_of_op
@@ -112,7 +112,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     def apply(instruction: Instruction, operands: list[Any]) -> Any:
         return _Step(program, instruction, ops, jax).result(operands)
 
-    results = interpreter(program, apply)(inputs)
+    results = make_interpreter(program, apply)(inputs)
     pairs = zip(program.outputs, results, strict=True)
     return [jax.numpy.asarray(result) if type(x) is Ref else x for x, result in pairs]
 
@@ -299,7 +299,7 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
         op = instruction.op
-        for body in inner(instruction.options):
+        for body in bodies_in(instruction.options):
             check(body, ops, jax)
         if op in ops or op in _CONTROL or has_form(op):
             continue

@@ -13,20 +13,20 @@ from tapegrad import tree
 from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.errors.words import Named
-from tapegrad.program.dataflow import interpreter
-from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
+from tapegrad.program.dataflow import make_interpreter
+from tapegrad.program.ir import Code, Instruction, Ref, input_refs
 from tapegrad.types import Array
 
 Values = list[Any]
 Call = Callable[[Values], Values]
 
 
-def caller(code: Code) -> Call:
+def code_function(code: Code) -> Call:
     """A function that computes a program's outputs from its inputs."""
-    return interpreter(code, applied)
+    return make_interpreter(code, apply_instruction)
 
 
-def applied(instruction: Instruction, operands: Values) -> Any:
+def apply_instruction(instruction: Instruction, operands: Values) -> Any:
     """The result of an instruction for these operands: an array, or a Python number."""
     if instruction.number:
         result = exactly(instruction.op, operands)(*operands, **instruction.options)
@@ -114,7 +114,7 @@ class Loop:
     @property
     def inputs(self) -> tuple[list[Ref], list[Ref], list[Ref]]:
         """The inputs of its body: the captured values, the carry and the rows."""
-        return self.apart(inputs_at(range(len(self.body.inputs))))
+        return self.apart(input_refs(range(len(self.body.inputs))))
 
     def steps(self, operands: Sequence[Any]) -> int | None:
         """The number of steps; None if it is known only at the end."""
@@ -125,11 +125,11 @@ class Loop:
 
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
-        n, likes, rows = self.n_carry, likes_of(self.body), self.steps(operands) or 0
+        n, likes, rows = self.n_carry, result_placeholders(self.body), self.steps(operands) or 0
         return Parts((*likes[:n], *[stand_in((rows, *x.shape), x.dtype) for x in likes[n:]]))
 
     def stepped(
-        self, operands: Sequence[Any], step: Call, calling: Callable[[Code], Call] = caller
+        self, operands: Sequence[Any], step: Call, calling: Callable[[Code], Call] = code_function
     ) -> Iterator[tuple[int, Values, Values]]:
         """Each step in order: its row, and the inputs and the outputs of the body.
 
@@ -180,38 +180,38 @@ class Branch:
 
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
-        return Parts(tuple(likes_of(self.on_true)))
+        return Parts(tuple(result_placeholders(self.on_true)))
 
 
-def likes_of(code: Code) -> list[Array]:
+def result_placeholders(code: Code) -> list[Array]:
     """Arrays like a program's outputs."""
     return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
 
 
-def inner(options: Mapping[str, Any]) -> list[Code]:
+def bodies_in(options: Mapping[str, Any]) -> list[Code]:
     """The programs inside an instruction."""
     held = [x for x in options.values() if isinstance(x, Loop | Branch)]
     return [code for x in held for code in x.bodies.values()]
 
 
-def codes_in(code: Code) -> list[Code]:
+def nested_codes(code: Code) -> list[Code]:
     """A program, and those inside its instructions, at any depth."""
-    held = [x for y in code.instructions if y.options for x in inner(y.options)]
-    return [code, *[y for x in held for y in codes_in(x)]]
+    held = [x for y in code.instructions if y.options for x in bodies_in(y.options)]
+    return [code, *[y for x in held for y in nested_codes(x)]]
 
 
-def n_lines(code: Code) -> int:
+def count_lines(code: Code) -> int:
     """The number of instructions that run in a call, each step of a loop inside with its own."""
     loops = [x.options["loop"] for x in code.instructions if "loop" in x.options]
-    return len(code.instructions) + sum([(x.length or 1) * n_lines(x.body) for x in loops])
+    return len(code.instructions) + sum([(x.length or 1) * count_lines(x.body) for x in loops])
 
 
-def stacked(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
+def stack_rows(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
     """Rows of a shape, possibly none, as one array."""
     return np.array(rows, dtype).reshape(len(rows), *shape)
 
 
-def closed(arrays: Sequence[Array]) -> Parts:
+def freeze_results(arrays: Sequence[Array]) -> Parts:
     """The results of a loop or of a branch, which nobody can change."""
     for x in arrays:
         x.setflags(write=False)

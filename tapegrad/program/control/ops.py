@@ -30,31 +30,27 @@ from tapegrad.declare.parts import PART, part, parts_of
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.rows import index_select
 from tapegrad.program import cost
-from tapegrad.program.control.body import (
-    code_for_all,
-    derivative,
-    differing,
-    floating,
-    from_these,
-    is_in_program,
-    loop_of,
-    program_of,
-    replayed,
-    zeros,
+from tapegrad.program.control.extraction import (
+    extract_code,
+    extract_loop,
+    is_floating_value,
+    zeros_for,
 )
 from tapegrad.program.control.loop import (
     Branch,
     Loop,
-    caller,
-    closed,
-    codes_in,
-    n_lines,
-    stacked,
+    code_function,
+    count_lines,
+    freeze_results,
+    nested_codes,
+    stack_rows,
 )
-from tapegrad.program.dataflow import depending, needed
-from tapegrad.program.ir import Code, Ref, input_like, inputs_at, refs_to
+from tapegrad.program.control.tracing import is_in_program, record_program, replay_code
+from tapegrad.program.control.transforms import batch_code, derivative_program, find_varying
+from tapegrad.program.dataflow import dependencies, dependents
+from tapegrad.program.ir import Code, Ref, input_for, input_refs, instruction_refs
 from tapegrad.program.program import Program
-from tapegrad.program.text import runner
+from tapegrad.program.text import make_runner
 from tapegrad.tree.numbers import is_floating
 
 
@@ -77,33 +73,33 @@ def repeat(op: Primitive, loop: Loop, operands: Sequence[Any], lean: bool = Fals
 def _looped(*operands: Any, loop: Loop) -> Parts:
     """A loop, run."""
     steps, body = loop.steps(operands), loop.body
-    lines = sum([len(x.instructions) for x in codes_in(body)])
+    lines = sum([len(x.instructions) for x in nested_codes(body)])
     least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * lines
-    if steps is not None and steps * n_lines(body) >= least:
+    if steps is not None and steps * count_lines(body) >= least:
         return _run_written(loop, operands)
     carry = loop.apart(operands)[1]
     likes = loop.like(operands).values[loop.n_carry :]
     # the rows by their numbers
     stacks: list[Any] = [{} if steps is None else np.empty(x.shape, x.dtype) for x in likes]
-    for t, _, outputs in loop.stepped(operands, caller(body)):
+    for t, _, outputs in loop.stepped(operands, code_function(body)):
         carry = outputs[: loop.n_carry]
         for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
             stack[t] = x
     if steps is None:
         pairs = zip(stacks, likes, strict=True)
-        stacks = [stacked([*x.values()], y.shape[1:], y.dtype) for x, y in pairs]
-    return closed([*map(np.asarray, carry), *stacks])
+        stacks = [stack_rows([*x.values()], y.shape[1:], y.dtype) for x, y in pairs]
+    return freeze_results([*map(np.asarray, carry), *stacks])
 
 
 def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     """The results of a long loop outside `compile`, whose source is written for that one run."""
-    inputs = [input_like(x, "x") for x in operands]
-    code = program_of(
+    inputs = [input_for(x, "x") for x in operands]
+    code = record_program(
         loop.body.label,
         inputs,
         lambda xs: parts_of(apply(SCAN, tuple(xs), {"loop": loop})),
     )
-    return Parts(runner(code)()[0](*operands))
+    return Parts(make_runner(code)()[0](*operands))
 
 
 # --- derivatives of loops --------------------------------------------------------------------
@@ -189,7 +185,7 @@ def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Der
     # as if each step handed on what it captures: the cotangents are sums
     seeded = [*captured, *[len(loop.body.inputs) + i for i in (*handed_on, *beside)]]
     places = [*captured, *carry, *rows]
-    joined = derivative(loop.body, True, seeded, places)
+    joined = derivative_program(loop.body, True, seeded, places)
     return _Derivative(joined, ([], sums + handed_on, beside), places, True)
 
 
@@ -208,8 +204,8 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
         How many of the results' tangents are wanted.
     """
     body, of = loop.body, _moving(loop, moved)
-    wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
-    joined = derivative(body, False, [*chain(*of)], [len(body.inputs) + i for i in wanted])
+    wanted = [i for i, x in enumerate(body.outputs[:last]) if is_floating_value(body, x)]
+    joined = derivative_program(body, False, [*chain(*of)], [len(body.inputs) + i for i in wanted])
     tangents = zip(wanted, joined.outputs, strict=True)
     # one that depends on nothing is 0
     moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
@@ -220,7 +216,7 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
 def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], list[int]]:
     """The operands that move, parted; a floating carry always does."""
     captured, carry, rows = loop.apart(range(len(loop.body.inputs)))
-    carry = [i for i in carry if floating(loop.body, Ref("input", i))]
+    carry = [i for i in carry if is_floating_value(loop.body, Ref("input", i))]
     return [i for i in captured if i in moved], carry, [i for i in rows if i in moved]
 
 
@@ -239,9 +235,9 @@ def _divided(
         The derivative of its step.
     """
     joined, n = joint.joined, len(loop.body.inputs)
-    inputs = inputs_at(range(len(joined.inputs)))
+    inputs = input_refs(range(len(joined.inputs)))
     kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
-    read = needed(joined, joined.outputs, kept)
+    read = dependencies(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
     all_rows = [*dict.fromkeys((*inputs[loop.n_captured : n], *kept))]
     # a number of steps that a value decided is that of the rows
@@ -252,10 +248,10 @@ def _divided(
     further, first = inputs[n:], len(joint.of[0])
     last = first + len(joint.of[1])
     for x, i in zip(further, chain(*joint.of), strict=True):
-        values[x] = moved[i] if i in moved else zeros(joined, x)
+        values[x] = moved[i] if i in moved else zeros_for(joined, x)
     taken = [*captured, *further[:first]], further[first:last], [*rows, *further[last:]]
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=loop.reverse != joint.is_backward)
-    return loop_of(whole, *taken, joined.outputs), [values[x] for x in chain(*taken)]
+    return extract_loop(whole, *taken, joined.outputs), [values[x] for x in chain(*taken)]
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -269,9 +265,11 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
     body, n_carry = loop.body, loop.n_carry
     kept = _worth_keeping(body, loop.n_captured) if loop.remember else []
     if kept and not is_in_program():
-        every = [i for i, x in enumerate(body.outputs) if i >= n_carry and floating(body, x)]
+        every = [
+            i for i, x in enumerate(body.outputs) if i >= n_carry and is_floating_value(body, x)
+        ]
         joined = _once(_backward, loop, frozenset(every), frozenset(moving)).joined
-        read = needed(joined, joined.outputs, frozenset(kept))
+        read = dependencies(joined, joined.outputs, frozenset(kept))
         kept = [x for x in kept if x in read]
     outputs = (*body.outputs, *loop.inputs[1], *kept)
     more = attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
@@ -285,12 +283,12 @@ def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     Views are not, nor what depends only on captured values, which is the same in each step. Rows of
     a loop inside that a value ends stand in its body without rows, and differ in number.
     """
-    varies = depending(body, inputs_at(range(n_captured, len(body.inputs))))
+    varies = dependents(body, input_refs(range(n_captured, len(body.inputs))))
     used = {x for y in body.instructions if y.op is not PART for x in y.operands}
     used |= body.results
     return [
         x
-        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
+        for x, y in zip(instruction_refs(body.instructions), body.instructions, strict=True)
         if x in varies and 0 not in y.shape
         # of several results each is kept by itself
         if y.op is PART or (x in used and not (y.is_view and len(y.operands) == 1))
@@ -315,14 +313,14 @@ def _batch(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts
     own, carry = list(batched), None
     while carry != own[first:last]:
         carry = own[first:last]
-        varying = differing(loop.body, own)
-        ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
+        varying = find_varying(loop.body, own)
+        ends_apart = loop.stop is not None and find_varying(loop.stop, own[:last])[0]
         own[first:last] = [a or b or ends_apart for a, b in zip(carry, varying, strict=False)]
     # a number of steps that depends on a value is no part of a shape where it is recorded, so the
     # step itself repeats what all examples share
     varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
-    body = code_for_all(loop.body, own, n, varying)
-    stop = loop.stop and code_for_all(loop.stop, own[:last], n, [ends_apart])
+    body = batch_code(loop.body, own, n, varying)
+    stop = loop.stop and batch_code(loop.stop, own[:last], n, [ends_apart])
     if ends_apart:
         body, stop = _until_all(loop, body, stop, own)
     n_ys = len(body.outputs) - loop.n_carry
@@ -348,15 +346,17 @@ def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Prog
     """A step that moves only the examples that go on, and whether there are any."""
 
     def goes_on(tensors: list[Any]) -> Any:
-        return np.not_equal(replayed(stop, tensors)[0], 0)
+        return np.not_equal(replay_code(stop, tensors)[0], 0)
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = replayed(body, _safe(going, tensors, own))
+        results = replay_code(body, _safe(going, tensors, own))
         return [*map(partial(_where_each, going), results, loop.apart(tensors)[1])]
 
-    any_goes_on = program_of(stop.label, stop.inputs, lambda tensors: [np.any(goes_on(tensors))])
-    return program_of(body.label, body.inputs, step), any_goes_on
+    any_goes_on = record_program(
+        stop.label, stop.inputs, lambda tensors: [np.any(goes_on(tensors))]
+    )
+    return record_program(body.label, body.inputs, step), any_goes_on
 
 
 # --- branches ---------------------------------------------------------------------------------
@@ -372,9 +372,9 @@ def choose(branch: Branch, operands: Sequence[Any]) -> Any:
 
 def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     """The chosen program, run."""
-    results = caller(branch.on_true if pred else branch.on_false)(list(operands))
+    results = code_function(branch.on_true if pred else branch.on_false)(list(operands))
     # a result may be an operand, or a view of one
-    return closed([np.array(x) for x in results])
+    return freeze_results([np.array(x) for x in results])
 
 
 def _pull_branch(op: Primitive, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
@@ -391,7 +391,7 @@ def _push_branch(
 ) -> Parts:
     """The tangents of the chosen program's results."""
     n, outputs = len(operands) - 1, branch.on_true.outputs
-    wanted = [n + i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
+    wanted = [n + i for i, x in enumerate(outputs) if is_floating_value(branch.on_true, x)]
     forth = _derived(branch, False, [i - 1 for i in tangents], wanted)
     whole = choose(forth, [*operands, *tangents.values()])
     return Parts(tuple(map(_taken_out(whole, wanted), range(n, n + len(outputs)))))
@@ -399,14 +399,16 @@ def _push_branch(
 
 def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]) -> Branch:
     """A branch of the derivative of each program, without what no output needs."""
-    codes = [derivative(x, is_backward, moved, wanted) for x in (branch.on_true, branch.on_false)]
-    return Branch(*[from_these(x, inputs_at(range(len(x.inputs))), x.outputs) for x in codes])
+    codes = [
+        derivative_program(x, is_backward, moved, wanted) for x in (branch.on_true, branch.on_false)
+    ]
+    return Branch(*[extract_code(x, input_refs(range(len(x.inputs))), x.outputs) for x in codes])
 
 
 def _batch_branch(op: Primitive, batched: Batched, *operands: Any, branch: Branch) -> Any:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
     n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
-    codes = [code_for_all(x, own, n, [True] * len(x.outputs)) for x in branch.bodies.values()]
+    codes = [batch_code(x, own, n, [True] * len(x.outputs)) for x in branch.bodies.values()]
     if not batched[0]:
         return choose(Branch(*codes), operands)
     chosen = np.not_equal(pred, 0)
@@ -452,7 +454,9 @@ def _taken_out(whole: Any, places: Sequence[int]) -> Callable[[int], Any]:
 
 def _zeros_like(code: Code) -> Code:
     """A program with the same inputs that returns zeros."""
-    return program_of(code.label, code.inputs, lambda _: [zeros(code, x) for x in code.outputs])
+    return record_program(
+        code.label, code.inputs, lambda _: [zeros_for(code, x) for x in code.outputs]
+    )
 
 
 def _where_each(condition: Any, x: Any, y: Any) -> Any:

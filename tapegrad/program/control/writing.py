@@ -15,9 +15,9 @@ import numpy as np
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.arena import Buffer
-from tapegrad.program.control.loop import Branch, Loop, stacked
+from tapegrad.program.control.loop import Branch, Loop, stack_rows
 from tapegrad.program.frame import Frame, Rows
-from tapegrad.program.ir import Code, Ref, inputs_at
+from tapegrad.program.ir import Code, Ref, input_refs
 from tapegrad.program.lines import Block, Line
 from tapegrad.types import Array
 
@@ -99,7 +99,7 @@ class _Loop:
         write(inside)
         body = [*inside.lines, *self.copies]
         if loop.stop is not None:
-            operands = map(inside.operand, inputs_at(range(len(loop.stop.inputs))))
+            operands = map(inside.operand, input_refs(range(len(loop.stop.inputs))))
             test = _frame_of_body(self.frame, self.index, loop.stop, operands)
             write(test)
             ends = Block(f"if not {test.values[loop.stop.outputs[0]]}:", [Line("", "break")])
@@ -267,7 +267,7 @@ class _Loop:
         if loop.stop is not None:
             frame.write(whole, "[]")
             self.copies.append(Line("", f"{whole}.append({_copy(frame, self.inside.values[x])})"))
-            name = names.of(stacked, "stacked")
+            name = names.of(stack_rows, "stacked")
             text = f"{name}({whole}, {spec.shape}, {spec.dtype.str!r})"
             self.after.append(Line(whole, text))
         else:

@@ -44,17 +44,17 @@ _OPERATORS: Mapping[type, Primitive] = {
 Bound = dict[str, Operand]
 
 
-def orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+def operand_orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
     """The operands of an op, in each order in which it gives the same."""
     return (operands, operands[::-1]) if op in (add, multiply) else (operands,)
 
 
 @attrs.frozen
-class Part:
+class Pattern:
     """A part of a pattern: an op of parts, a number, or anything, with or without a name."""
 
     op: Primitive | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Pattern, ...] = ()
     number: float | None = None
     name: str = ""
 
@@ -84,7 +84,7 @@ class Part:
 
     def fits(self, builder: Builder, instruction: Instruction, bound: Bound) -> bool:
         """Whether the operands of an instruction are like the parts."""
-        for operands in orders(self.op, instruction.operands):
+        for operands in operand_orders(self.op, instruction.operands):
             tried = dict(bound)
             pairs = zip(self.parts, operands, strict=False)
             if all(part.matches(builder, x, tried) for part, x in pairs):
@@ -105,7 +105,7 @@ class Part:
 
 
 @attrs.frozen
-class Line:
+class AlgebraRule:
     """A rule of algebra.
 
     Attributes
@@ -119,8 +119,8 @@ class Line:
     """
 
     text: str
-    pattern: Part
-    replacement: Part
+    pattern: Pattern
+    replacement: Pattern
     conditions: tuple[tuple[str, ...], ...]
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
@@ -140,29 +140,31 @@ class Line:
         return result if x == whole else None
 
 
-def lines(text: str) -> tuple[Line, ...]:
+def parse_rules(text: str) -> tuple[AlgebraRule, ...]:
     """The rules of a table, a line each.
 
     Examples
     --------
-    >>> (rule,) = lines("x * 1 -> x, if real")
+    >>> (rule,) = parse_rules("x * 1 -> x, if real")
     >>> rule.conditions, rule.pattern.op
     ((('real',),), <op multiply>)
     """
     joined = re.sub(r"([>,*])\s*\n\s*", r"\1 ", text)
-    return tuple([_line(line) for line in map(str.strip, joined.splitlines()) if line])
+    return tuple([_parse_rule(line) for line in map(str.strip, joined.splitlines()) if line])
 
 
-def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
+def index_rules(rules: Iterable[AlgebraRule]) -> Callable[[Form], tuple[AlgebraRule, ...]]:
     """A function of a form that gives the rules that may fit its instructions, in order."""
-    by_op = defaultdict[Any, list[Line]](list)
+    by_op = defaultdict[Any, list[AlgebraRule]](list)
     for x in rules:
         by_op[x.pattern.op].append(x)
 
     @lru_cache(1 << 10)
-    def fitting(form: Form) -> tuple[Line, ...]:
-        known, ways = by_op[form[0]], orders(form[0], form[1:])
-        return tuple([x for x in known for y in ways if all(map(Part.may_be, x.pattern.parts, y))])
+    def fitting(form: Form) -> tuple[AlgebraRule, ...]:
+        known, ways = by_op[form[0]], operand_orders(form[0], form[1:])
+        return tuple(
+            [x for x in known for y in ways if all(map(Pattern.may_be, x.pattern.parts, y))]
+        )
 
     return fitting
 
@@ -183,17 +185,17 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
     >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
     [0. 0.]
     """
-    fitting = table(lines(text))
+    fitting = index_rules(parse_rules(text))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        return applied(fitting, builder, instruction)
+        return apply_rules(fitting, builder, instruction)
 
     visit.__name__ = visit.__qualname__ = name
     return rule(complex=complex, where=fitting)(visit)
 
 
-def applied(
-    fitting: Callable[[Form], Sequence[Line]], builder: Builder, instruction: Instruction
+def apply_rules(
+    fitting: Callable[[Form], Sequence[AlgebraRule]], builder: Builder, instruction: Instruction
 ) -> Any:
     """The replacement of an instruction by the first rule of a table that fits, or None."""
     for line in fitting((instruction.op, *map(builder.op, instruction.operands))):
@@ -203,13 +205,15 @@ def applied(
     return None
 
 
-def _line(text: str) -> Line:
+def _parse_rule(text: str) -> AlgebraRule:
     equation, _, conditions = text.partition(", if ")
     sides = equation.split("->")
     if len(sides) != 2:
         raise ValueError(f"{text}: a rule is a pattern, ->, and what takes its place")
     try:
-        pattern, replacement = [_part(ast.parse(x.strip(), mode="eval").body) for x in sides]
+        pattern, replacement = [
+            _parse_pattern(ast.parse(x.strip(), mode="eval").body) for x in sides
+        ]
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text}: {error.args[0]}") from None
     if pattern.op is None:
@@ -221,17 +225,17 @@ def _line(text: str) -> Line:
     read = replacement.names().union(*[names for _, *names in words])
     if unbound := read - pattern.names():
         raise ValueError(f"{text}: the pattern does not bind {', '.join(sorted(unbound))}")
-    return Line(text, pattern, replacement, tuple(words))
+    return AlgebraRule(text, pattern, replacement, tuple(words))
 
 
-def _part(node: ast.expr) -> Part:
+def _parse_pattern(node: ast.expr) -> Pattern:
     """The part of a pattern that an expression writes."""
     if isinstance(node, ast.Name):
-        return Part(name=node.id)
+        return Pattern(name=node.id)
     if isinstance(node, ast.NamedExpr):
-        return attrs.evolve(_part(node.value), name=node.target.id)
+        return attrs.evolve(_parse_pattern(node.value), name=node.target.id)
     if isinstance(getattr(node, "operand", node), ast.Constant):
-        return Part(number=ast.literal_eval(node))
+        return Pattern(number=ast.literal_eval(node))
     op: Primitive | None
     parts = [x for x in ast.iter_child_nodes(node) if isinstance(x, ast.expr)]
     if isinstance(node, ast.Call):
@@ -242,7 +246,7 @@ def _part(node: ast.expr) -> Part:
         op = _OPERATORS.get(type(getattr(node, "op", None)))
     if op is None:
         raise ValueError(f"{ast.unparse(node)} is the value of no op")
-    return Part(op, tuple(map(_part, parts)))
+    return Pattern(op, tuple(map(_parse_pattern, parts)))
 
 
 # --- operands ---------------------------------------------------------------------------------
@@ -260,9 +264,9 @@ def _is_number(x: Any, number: float) -> bool:
     return bool(x == number) and (number != 0 or math.copysign(1, x) == math.copysign(1, number))
 
 
-def parted(builder: Builder, instruction: Instruction, op: Primitive) -> tuple[Any, Any]:
+def split_operands(builder: Builder, instruction: Instruction, op: Primitive) -> tuple[Any, Any]:
     """Of two operands the other one, and the instruction of an op that makes the one, or None."""
-    for x, y in orders(instruction.op, instruction.operands):
+    for x, y in operand_orders(instruction.op, instruction.operands):
         if (source := builder.source(y, op)) is not None:
             return x, source
     return None, None

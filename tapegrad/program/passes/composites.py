@@ -14,7 +14,7 @@ from tapegrad.declare import facts
 from tapegrad.declare.abstract import Recorder, silently, told
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
-from tapegrad.program.ir import Constant, Instruction, content
+from tapegrad.program.ir import Constant, Instruction, content_key
 from tapegrad.program.program import Improvement
 
 
@@ -31,7 +31,7 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
     likes = [builder.like(x) for x in instruction.operands]
     kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
-    key = content(instruction.on(())), *kinds
+    key = content_key(instruction.on(())), *kinds
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are

@@ -11,11 +11,11 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import applied, lines, orders, table
+from tapegrad.program.passes.algebra import apply_rules, index_rules, operand_orders, parse_rules
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
-_OUTSIDE = table(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
+_OUTSIDE = index_rules(parse_rules("-x * y -> -(x * y), if precise, typed x, typed y"))
 
 
 @lru_cache(1 << 10)
@@ -42,7 +42,7 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
     if outer is None:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
-        return applied(_OUTSIDE, builder, instruction)
+        return apply_rules(_OUTSIDE, builder, instruction)
     source = builder.source(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None
@@ -65,7 +65,7 @@ def _commute(outer: float, inner: float) -> bool:
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
-    for a, b in orders(instruction.op, instruction.operands):
+    for a, b in operand_orders(instruction.op, instruction.operands):
         source = builder.source(b)
         number, y = multiple(builder, source) if source is not None else (None, b)
         if number and number < 0 and builder.dtype(y) == instruction.dtype:
@@ -84,7 +84,7 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         return -1.0, operands[0]
     if op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
-    for x, factor in orders(op, operands) if op is multiply or op is divide else ():
+    for x, factor in operand_orders(op, operands) if op is multiply or op is divide else ():
         number = builder.op(factor)
         if type(x) is Ref and isinstance(number, float | int) and math.isfinite(number):
             if op is multiply:

@@ -19,11 +19,12 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import code_for_all, from_these, loop_of
+from tapegrad.program.control.extraction import extract_code, extract_loop
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.dataflow import depending, needed
-from tapegrad.program.ir import Instruction, Ref, example, refs_to
+from tapegrad.program.control.transforms import batch_code
+from tapegrad.program.dataflow import dependencies, dependents
+from tapegrad.program.ir import Instruction, Ref, instruction_refs, placeholder
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.passes.stack import sums_of
 from tapegrad.program.program import Improvement
@@ -35,10 +36,12 @@ class Sides:
     def __init__(self, loop: Loop) -> None:
         self.body = body = loop.body
         self.length: int = loop.length or 0
-        self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
+        self.instructions = [
+            *zip(instruction_refs(body.instructions), body.instructions, strict=True)
+        ]
         self.uses = Counter([x for y in body.instructions for x in y.operands])
         _, self.carry, rows = loop.inputs
-        self.varies = depending(body, [*self.carry, *rows])
+        self.varies = dependents(body, [*self.carry, *rows])
         # for each carry that only accumulates, the terms that a step adds; and the products among
         # these, which need not be computed at each step
         self.sums: dict[int, list[Ref]] = {}
@@ -49,7 +52,7 @@ class Sides:
             if reads[x] == reads[body.outputs[k]] == 1:
                 self._find_sum(k, x, totals.get(body.outputs[k], []))
         carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
-        self.after = self._after(needed(body, carry))
+        self.after = self._after(dependencies(body, carry))
         self.before = self._before(rows)
 
     def _find_sum(self, k: int, carried: Ref, terms: list[Any]) -> None:
@@ -128,7 +131,7 @@ class Sides:
         if op.batch is pointwise:
             return True
         varying = tuple([x in self.varies for x in operands])
-        likes = [example(self.body.of(x)) if type(x) is Ref else x for x in operands]
+        likes = [placeholder(self.body.of(x)) if type(x) is Ref else x for x in operands]
         # of zeros: whole numbers may be places, of which any axis has a first
         tried = [with_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
         try:
@@ -185,14 +188,14 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
     crossing = sides.crossing(wanted)
     outputs = [body.outputs[j] for j in stays]
     outputs += [x for x in crossing if x not in outputs[len(carry) :]]
-    read = needed(body, outputs, sides.before)
+    read = dependencies(body, outputs, sides.before)
     # before: further rows that the loop goes through
     early = sorted(read & sides.before)
     known |= dict(zip(early, _computed(sides, builder, early, outside), strict=True))
     # the loop
     captured, rows = ([x for x in own if x in read] for own in (captured, rows))
     taken = captured, [carried[k] for k in carry], [*rows, *early]
-    left = loop_of(loop, *taken, outputs)
+    left = extract_loop(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.but(operands=operands, options={"loop": left}))
     likes = [(x.shape, x.dtype) for x in left.like(()).values]
@@ -217,9 +220,9 @@ def _computed(
     """Values of all steps, computed outside of the loop from those that are known."""
     if not wanted:
         return []
-    read = needed(sides.body, wanted, known)
+    read = dependencies(sides.body, wanted, known)
     taken = [x for x in known if x in read]
-    part = from_these(sides.body, taken, wanted)
+    part = extract_code(sides.body, taken, wanted)
     varying = [x in sides.varies for x in taken]
-    code = code_for_all(part, varying, sides.length, [False] * len(wanted))
+    code = batch_code(part, varying, sides.length, [False] * len(wanted))
     return builder.inlined(code, [known[x] for x in taken], builder.stage)

@@ -22,10 +22,10 @@ from tapegrad.ops.shape import broadcast_to, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import are_whole, place_of
-from tapegrad.program.control.loop import applied as result_of
+from tapegrad.program.control.loop import apply_instruction as result_of
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.algebra import applied, lines, splat, table
+from tapegrad.program.layout import transpose_axes
+from tapegrad.program.passes.algebra import apply_rules, index_rules, parse_rules, splat
 from tapegrad.program.program import rule
 from tapegrad.transforms.reverse import SEED
 
@@ -63,7 +63,7 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     if instruction.op in _FURTHER:
         return _FURTHER[instruction.op](builder, instruction)
     whole = _without_broadcasts(builder, instruction) if instruction.is_elementwise else instruction
-    result = applied(_fitting, builder, whole)
+    result = apply_rules(_fitting, builder, whole)
     return whole if result is None and whole is not instruction else result
 
 
@@ -106,8 +106,8 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
     inner = builder.source(instruction.operands[0], transpose)
     if inner is None:
         return None
-    (x,), first = inner.operands, axes_of(inner)
-    axes = tuple([first[axis] for axis in axes_of(instruction)])
+    (x,), first = inner.operands, transpose_axes(inner)
+    axes = tuple([first[axis] for axis in transpose_axes(instruction)])
     return x if axes == tuple(range(len(axes))) else builder.emit(transpose, x, axes=axes)
 
 
@@ -127,7 +127,7 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
 
 
 # for softmax x does not exceed 0, so that s is at least 1
-ALGEBRA = lines("""
+ALGEBRA = parse_rules("""
     broadcast_to(x) -> x
     astype(x) -> x
     +x -> x
@@ -149,5 +149,5 @@ ALGEBRA = lines("""
         if typed x, alike m s
 """)
 
-_fitting = table(ALGEBRA)
+_fitting = index_rules(ALGEBRA)
 _FURTHER: Mapping[Primitive, Visit] = {transpose: _transpose, concatenate: _joined}

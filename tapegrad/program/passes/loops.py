@@ -18,11 +18,11 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import from_these, loop_of, settled
+from tapegrad.program.control.extraction import extract_code, extract_loop, split_invariant
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.dataflow import needed
-from tapegrad.program.ir import Instruction, Operand, Ref, inputs_at
+from tapegrad.program.dataflow import dependencies
+from tapegrad.program.ir import Instruction, Operand, Ref, input_refs
 from tapegrad.program.program import Improvement, improved, rule
 
 _NESTED: frozenset[Primitive] = LOOPS | {COND}
@@ -53,13 +53,13 @@ def _trim(builder: Builder, instruction: Instruction) -> None:
 def _trim_branch(builder: Builder, instruction: Instruction, branch: Branch) -> None:
     """Have a branch return the results that are used, and take the operands that these need."""
     codes, parts = (branch.on_true, branch.on_false), _used_parts(builder)
-    inputs, n_results = inputs_at(range(len(codes[0].inputs))), len(codes[0].outputs)
+    inputs, n_results = input_refs(range(len(codes[0].inputs))), len(codes[0].outputs)
     kept = sorted(parts)
-    read = set[Any]().union(*[needed(x, [x.outputs[j] for j in kept]) for x in codes])
+    read = set[Any]().union(*[dependencies(x, [x.outputs[j] for j in kept]) for x in codes])
     taken = [x for x in inputs if x in read]
     if len(taken) == len(inputs) and len(kept) == n_results:
         return
-    trimmed = Branch(*[from_these(x, taken, [x.outputs[j] for j in kept]) for x in codes])
+    trimmed = Branch(*[extract_code(x, taken, [x.outputs[j] for j in kept]) for x in codes])
     pred, *operands = instruction.operands
     operand_of = dict(zip(inputs, operands, strict=True))
     operands = [pred, *[operand_of[x] for x in taken]]
@@ -75,10 +75,10 @@ def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
     # a carry that no step changes is captured, and its last value is its first
     unchanged = {k: operand_of[x] for k, x in enumerate(carry) if outputs[k] == x}
     unchanged = {k: x for k, x in unchanged.items() if type(x) is Ref}
-    read_by_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
+    read_by_stop = set() if loop.stop is None else dependencies(loop.stop, loop.stop.outputs)
     wanted = parts.keys() - unchanged.keys()
     while True:
-        read = read_by_stop | needed(loop.body, [outputs[j] for j in wanted])
+        read = read_by_stop | dependencies(loop.body, [outputs[j] for j in wanted])
         # the step before computes each carry that a step reads
         carried = {k for k, x in enumerate(carry) if x in read} - unchanged.keys()
         if carried <= wanted:
@@ -92,7 +92,7 @@ def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
     order = [*itertools.chain(*taken)]
     if len(order) == len(operand_of) and len(kept) == len(outputs):
         return
-    trimmed = loop_of(loop, *taken, [outputs[j] for j in kept])
+    trimmed = extract_loop(loop, *taken, [outputs[j] for j in kept])
     operands = tuple([operand_of[x] for x in order])
     whole = builder.append(instruction.but(operands=operands, options={"loop": trimmed}))
     _replace_parts(builder, parts, whole, kept, unchanged)
@@ -156,7 +156,7 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
 
     Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
-    apart = settled(instruction.options["loop"])
+    apart = split_invariant(instruction.options["loop"])
     if apart is None:
         return None
     (early, left), n = apart, instruction.options["loop"].n_captured

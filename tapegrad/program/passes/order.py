@@ -8,7 +8,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.layout import owners
+from tapegrad.program.layout import find_view_owners
 from tapegrad.program.program import Improvement
 
 
@@ -37,7 +37,7 @@ class _Schedule:
     def __init__(self, builder: Builder, instructions: list[Instruction]) -> None:
         refs = [builder.refs[i] for i in builder.order]
         at: dict[Any, int] = dict(zip(refs, range(len(refs)), strict=True))
-        owner = owners(instructions, refs)
+        owner = find_view_owners(instructions, refs)
         kept = {at.get(owner.get(x, x)) for x in builder.outputs if type(x) is Ref}
         self.size = [0 if x in owner else m.nbytes for x, m in zip(refs, instructions, strict=True)]
         self.needs = [[at[x] for x in m.operands if x in at] for m in instructions]

@@ -15,7 +15,7 @@ from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unp
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction
-from tapegrad.program.passes.algebra import parted
+from tapegrad.program.passes.algebra import split_operands
 from tapegrad.program.passes.sums import is_contiguous, is_floating
 from tapegrad.program.program import rule
 
@@ -41,7 +41,7 @@ def add_picked(builder: Builder, instruction: Instruction) -> Any:
 
     Fires on the gradient of what `pick_first` is for.
     """
-    a, unpicked = parted(builder, instruction, unpick)
+    a, unpicked = split_operands(builder, instruction, unpick)
     if unpicked is None or not builder.shape(a) == instruction.shape == unpicked.shape:
         return None
     values, indices = unpicked.operands

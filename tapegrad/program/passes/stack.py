@@ -24,7 +24,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.canonical import Place, are_whole, place_of
 from tapegrad.program.ir import STAGES, Instruction, Operand
-from tapegrad.program.passes.algebra import parted
+from tapegrad.program.passes.algebra import split_operands
 from tapegrad.program.program import Improvement
 
 # --- sums -----------------------------------------------------------------------------------
@@ -163,7 +163,9 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
     # a sum that is added up one by one, from the last term; the first is added to nothing
     total: Any = instruction
     while total is not None and total.op in (add, scatter):
-        before, scattered = parted(builder, total, scatter) if total.op is add else (None, total)
+        before, scattered = (
+            split_operands(builder, total, scatter) if total.op is add else (None, total)
+        )
         if scattered is None or scattered.shape != shape:
             break
         is_read = builder.op(before) is add and uses[before] != 1

@@ -14,8 +14,8 @@ from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand
-from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.algebra import parted
+from tapegrad.program.layout import transpose_axes
+from tapegrad.program.passes.algebra import split_operands
 from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import rule
 
@@ -77,7 +77,7 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     table, update = instruction.operands
     factor, summed = 1.0, builder.source(update, sum_segments)
     if (scaled := builder.source(update, multiply)) is not None:
-        factor, summed = parted(builder, scaled, sum_segments)
+        factor, summed = split_operands(builder, scaled, sum_segments)
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
     values, indices = summed.operands
@@ -190,7 +190,7 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     x = builder.reshaped(_before_reshapes(builder, x), wanted)
     turned = builder.source(x, transpose)
     if turned is not None:
-        order = axes_of(turned)
+        order = transpose_axes(turned)
         (x,), axes = turned.operands, [axes[order.index(k)] for k in range(len(axes))]
     lengths = dict(zip(axes, builder.shape(x), strict=True))
     stack, rows, columns = (sorted(group) for group in groups)

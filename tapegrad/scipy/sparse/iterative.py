@@ -21,9 +21,10 @@ from tapegrad.core.primitive import Joint
 from tapegrad.declare import op
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import as_floating, conjugate_of
-from tapegrad.program.control.body import derivative, traced
-from tapegrad.program.control.loop import caller
-from tapegrad.program.dataflow import interpreter
+from tapegrad.program.control.loop import code_function
+from tapegrad.program.control.tracing import trace_function
+from tapegrad.program.control.transforms import derivative_program
+from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code
 from tapegrad.scipy._calls import applied_again, pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
@@ -64,7 +65,7 @@ class Linear:
 
     @cached_property
     def _callers(self) -> tuple[Any, Any]:
-        return caller(self.code), caller(self.transpose)
+        return code_function(self.code), code_function(self.transpose)
 
     def product(self, captured: tuple[Any, ...], x: Any, trans: bool) -> Any:
         """The product with a vector, or the transpose's."""
@@ -75,14 +76,14 @@ class Linear:
 
 def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tuple[Any, ...]]:
     """A linear function of vectors like this one, and the records that it captured."""
-    done = traced(fn, (like,), ["x"])
+    done = trace_function(fn, (like,), ["x"])
     y = done.output
     if not isinstance(y, np.ndarray) or y.shape != like.shape or y.dtype.kind not in "fc":
         raise ValueError(
             f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
         )
     code = done.program(done.captured)
-    back = derivative(code, True, [len(code.inputs)], [len(done.captured)])
+    back = derivative_program(code, True, [len(code.inputs)], [len(done.captured)])
     return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
 
@@ -120,7 +121,7 @@ def _iterate_vjp(
     u, x = (y, c) if trans else (c, y)
 
     def product(*captured: Any) -> Any:
-        return interpreter(linear.code, applied_again)([*captured, x])[0]
+        return make_interpreter(linear.code, applied_again)([*captured, x])[0]
 
     if not any(map(is_floating, captured)):
         return [c, *[None] * (1 + len(captured))]

@@ -14,7 +14,7 @@ from tapegrad.declare import OPS
 from tapegrad.errors import ProofError
 from tapegrad.program import PASSES
 from tapegrad.program.passes import fold
-from tapegrad.program.passes.algebra import algebra, lines, words
+from tapegrad.program.passes.algebra import algebra, parse_rules, words
 from tapegrad.program.passes.fold import ALGEBRA
 from tapegrad.program.program import improved, rule
 from tapegrad.testing.proof import improved_and_proved
@@ -111,7 +111,7 @@ def test_a_rule_is_proved_on_programs_of_its_pattern(rule):
 
 def is_refused(text):
     """Whether a rule is wrong for a program of its pattern."""
-    (rule,) = lines(text)
+    (rule,) = parse_rules(text)
     alone = algebra(text, complex=True)
     for program, args in programs(rule):
         try:

@@ -23,7 +23,7 @@ from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
-from tapegrad.program.ir import Ref, content
+from tapegrad.program.ir import Ref, content_key
 from tapegrad.program.passes import find_largest, pick_first
 from tapegrad.program.program import improved, rule
 from tapegrad.testing import programs
@@ -106,7 +106,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         )
         used = {x for y in instructions.values() for x in y.operands} | {*builder.outputs}
         assert all(builder.refs[i] in used for i in instructions)
-        contents = [*map(content, instructions.values())]
+        contents = [*map(content_key, instructions.values())]
         assert len(set(contents)) == len(contents)
 
 

@@ -1,0 +1,186 @@
+"""Functions recorded as programs that an op holds: the bodies of loops and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.messages import check_output
+from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.writing import (
+    ASARRAY,
+    CURRENT,
+    PARAMETER,
+    append_record,
+    last_record,
+)
+from tapegrad.declare.abstract import Recorder, silently
+from tapegrad.errors.functions import first_line, label
+from tapegrad.errors.lines import at_place, reached_place, users_place
+from tapegrad.errors.words import got
+from tapegrad.program.dataflow import make_interpreter
+from tapegrad.program.draws import REACH, without_draws
+from tapegrad.program.ir import (
+    Code,
+    Constant,
+    Input,
+    Instruction,
+    placeholder,
+)
+from tapegrad.program.program import Program, from_tape
+from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
+
+
+class TracedFunction(NamedTuple):
+    """A function as it was recorded.
+
+    Attributes
+    ----------
+    captured
+        The records of enclosing tapes that it uses.
+    output
+        What it returned; each leaf is a placeholder array of the right shape and dtype.
+    program
+        A function that gives its program, of such records and then of its arguments.
+    """
+
+    captured: tuple[Tensor, ...]
+    output: Any
+    program: Callable[[tuple[Tensor, ...]], Program]
+
+
+def enclosing_origin() -> Origin:
+    """Where the tape around a new recording begins; one of nothing if nothing is recorded."""
+    last = CURRENT.get()
+    return Origin() if last is None else last.origin
+
+
+def is_in_program() -> bool:
+    """Whether the records are those of a program, or of a body in it, of which passes see all."""
+    origin = enclosing_origin()
+    while origin.outer is not None:
+        origin = origin.outer
+    return origin.compiling
+
+
+def trace_function(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    names: Sequence[str],
+    values: Callable[[], Sequence[Any]] | None = None,
+) -> TracedFunction:
+    """The program of a function of trees; all leaves of its arguments are inputs.
+
+    Parameters
+    ----------
+    fn
+        The function. It may capture Tensors of a recording around it.
+    args
+        Trees of arrays and Python numbers, like its later arguments.
+    names
+        What to call each argument.
+    values
+        A function that gives the leaves of a call, for functions of the user's that are called
+        while this one is recorded; by default they are those of `args`.
+    """
+    around = enclosing_origin()
+    place = users_place if around.find_place is not None else None
+    recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
+    known = cache(values or partial(tree.leaves, args))
+
+    def mark(leaf: Any, path: str) -> Tensor:
+        # a Python number adapts its dtype; NumPy's does not
+        like, i = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf), len(recorder.inputs)
+        return recorder.mark(like, path, lambda: known()[i])
+
+    marked = [*map(partial(tree.map_with_path, mark), args, names)]
+    with without_draws(fn) as reach:
+        output = recorder.run(partial(silently, _call_and_check), (fn, marked))
+    tape = recorder.tape
+    marked_here = [x for record in tape if record.op is PARAMETER for x in record._operands]
+    captured = dict.fromkeys([x for x in marked_here if x.origin is not recorder.origin])
+
+    @cache
+    def program(captured: tuple[Tensor, ...]) -> Program:
+        inputs = [*captured, *recorder.inputs]
+        return from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
+
+    like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
+    return TracedFunction(tuple(captured), like, program)
+
+
+def _call_and_check(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """A function's result, with numbers as arrays and captured values as its own."""
+    output = fn(*args)
+    check_output(output, last_record())
+    return tree.map_with_path(partial(_as_result, label(fn)), output, "")
+
+
+def as_array(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """A recorded Python number as an array of this dtype, which it has in all calls."""
+    # how many bits an int needs may differ from call to call
+    return append_record(ASARRAY, (x,), {"dtype": dtype.str} if dtype.kind in "iu" else {})
+
+
+def _as_result(called: str, x: Any, path: str) -> Any:
+    of = f" as {path}" if path else ""
+    if type(x) is Tensor:
+        if type(x._primal) is not np.ndarray:
+            require_64_bits(x._primal, f"a result of {called}{of}")
+            return as_array(x, np.asarray(x._primal).dtype)
+        return x if x.origin is last_record().origin else append_record(PARAMETER, (x,), {})
+    if isinstance(x, np.ndarray | np.generic | float | int | complex):
+        return as_constant(np.asarray(x), called, True)
+    raise TypeError(
+        f"{called} returned {got(x)}{of}; what is repeated or chosen by value gives "
+        "arrays and numbers alone"
+    )
+
+
+# --- programs recorded again ----------------------------------------------------------------
+
+
+def record_program(
+    called: str,
+    inputs: Sequence[Input],
+    fn: Callable[[list[Any]], Iterable[Any]],
+    constants: Iterable[Constant] = (),
+) -> Program:
+    """The program of a function of a list of Tensors that returns a list of Tensors.
+
+    Arrays like constants of the program that it records again have their names.
+    """
+    # only instructions that are recorded again have a place
+    recorder = Recorder(called, place=reached_place, around=enclosing_origin())
+    marked = [recorder.mark(placeholder(x), x.path) for x in inputs]
+    outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
+    recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
+    reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
+    return from_tape(*recorded, reach=reach, stops=True, is_named=False)
+
+
+def share_captured(*functions: TracedFunction) -> tuple[tuple[Tensor, ...], list[Program]]:
+    """The Tensors that functions captured, and their programs as if each had captured all."""
+    captured = tuple(dict.fromkeys([x for done in functions for x in done.captured]))
+    return captured, [done.program(captured) for done in functions]
+
+
+def replay_code(code: Code, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a program whose instructions are recorded again."""
+    return make_interpreter(code, record_again)(inputs)
+
+
+def record_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
+    """An instruction recorded, at its own place."""
+    call = instruction.op, tuple(operands), instruction.options
+    return at_place(instruction.place, append_record, *call)
+
+
+# --- programs of derivatives ----------------------------------------------------------------
+
+
+# --- programs for a batch -------------------------------------------------------------------
