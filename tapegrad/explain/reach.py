@@ -178,5 +178,5 @@ def _along(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
 def _passes(code: Code, x: Instruction, j: int) -> bool:
     """Whether an instruction passes a gradient to its operand j."""
     rules = x.op.vjps_for(len(x.operands))
-    kinds = x.dtype.kind, np.dtype(code.like(x.operands[j]).dtype).kind
+    kinds = x.dtype.kind, np.dtype(code.spec(x.operands[j]).dtype).kind
     return j < len(rules) and rules[j] is not None and all(kind in "fc" for kind in kinds)

@@ -50,7 +50,7 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
             return silently(op.forward, *operands, **options)
         like = stand_in(instruction.shape, instruction.dtype)
         if op.like is not None and not instruction.shape:  # it may have several results
-            likes = map(code.like, instruction.operands)
+            likes = map(code.spec, instruction.operands)
             values = [
                 stand_in(known.shape, np.dtype(known.dtype)) if type(x) is Dependence else x
                 for x, known in zip(operands, likes, strict=True)

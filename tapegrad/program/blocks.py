@@ -35,15 +35,15 @@ def write_blocks(frame: Frame, run: range) -> None:
         return [*views[1:], block[x]]
 
     refs = frame.plan.refs[run.start : run.stop]
-    operands = {x for ref in refs for x in program.of(ref).operands if type(x) is Ref}
+    operands = {x for ref in refs for x in program.definition(ref).operands if type(x) is Ref}
     for x in sorted(operands.difference(refs)):
-        if program.like(x).shape == shape:
+        if program.spec(x).shape == shape:
             views = see(x)
             if x.kind == "instruction" and x not in frame.places:
                 # they would hold its memory
                 after.append(Line("", f"del {', '.join(views)}"))
     for x in refs:
-        instruction, name = program.of(x), values[x]
+        instruction, name = program.definition(x), values[x]
         if instruction.op in TOTALS:
             parts = [block[y] for y in instruction.operands]
             total = f"{parts[0]}.dot({parts[-1]})"

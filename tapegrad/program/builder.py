@@ -102,7 +102,7 @@ class Builder:
         self.order = range(len(program.instructions))
         for i, x in enumerate(program.instructions):
             if replaced and not replaced.keys().isdisjoint(x.operands):
-                x = x.using(replaced)
+                x = x.substitute(replaced)
             self.instructions.append(x)
             self.users.append(set())
             first = self.contents.setdefault(content_key(x), i)
@@ -111,7 +111,7 @@ class Builder:
                 self.forms.append(self._form(i, x))
             else:
                 replaced[self.refs[i]] = self.refs[first]
-                self.name(self.refs[first], x.name)
+                self.name_value(self.refs[first], x.name)
                 self.forms.append(())
                 del self.ranks[i]
         # those that may be needed no longer
@@ -129,7 +129,7 @@ class Builder:
             self.constants.append(new)
         return ref
 
-    def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
+    def filled_constant(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
         """A Ref to a constant that is filled with a number."""
         # 0.0 equals -0.0, and nan does not equal itself
         key = type(x), as_text(x), dtype, shape
@@ -142,15 +142,15 @@ class Builder:
 
         Its operands are `current`.
         """
-        instruction = self.current(instruction)
+        instruction = self.replace_operands(instruction)
         if instruction.op in CANONICAL:
-            instruction = self.canonical(instruction)
+            instruction = self.canonicalize(instruction)
         i = len(self.instructions)
         first = self._first(i, content_key(instruction))
         if first != i:
             return self.refs[first]
         if self.place is not None and instruction.place is None:
-            instruction = instruction.but(place=self.place)
+            instruction = instruction.evolve(place=self.place)
         ref = Ref("instruction", i)
         self.refs.append(ref)
         self.instructions.append(instruction)
@@ -167,12 +167,12 @@ class Builder:
     ) -> Ref:
         """Write an op; its shape and dtype are inferred, if they are not known."""
         if like is None:
-            result = np.asarray(evaluate(op, [self.like(x) for x in operands], options))
+            result = np.asarray(evaluate(op, [self.placeholder(x) for x in operands], options))
             like = result.shape, result.dtype
         rest = *like, False, note, "", self.stage, self.place
-        return self.append(Fields(op, operands, options, *rest).sealed())
+        return self.append(Fields(op, operands, options, *rest).as_instruction())
 
-    def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
+    def inline(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
         inputs = input_refs(range(len(operands)))
         values: dict[Any, Any] = dict(zip(inputs, map(self._current, operands), strict=True))
@@ -181,33 +181,33 @@ class Builder:
             instruction_refs(code.instructions), code.instructions, strict=True
         ):
             place = instruction.place or self.place
-            values[ref] = self.append(instruction.using(values, stage=stage, place=place))
+            values[ref] = self.append(instruction.substitute(values, stage=stage, place=place))
         return [values.get(x, x) for x in code.outputs]
 
-    def canonical(self, instruction: Instruction) -> Instruction:
+    def canonicalize(self, instruction: Instruction) -> Instruction:
         """An instruction with its options resolved; see `tapegrad.program.canonical`."""
         op, options = CANONICAL[instruction.op](instruction, self)
         if op is instruction.op and options == instruction.options:
             return instruction
-        return instruction.but(op=op, options=FrozenOptions(options))
+        return instruction.evolve(op=op, options=FrozenOptions(options))
 
-    def current(self, instruction: Instruction) -> Instruction:
+    def replace_operands(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs."""
         if self.replaced and not self.replaced.keys().isdisjoint(instruction.operands):
-            instruction = instruction.using(self.replaced)
+            instruction = instruction.substitute(self.replaced)
         return instruction
 
-    def name(self, ref: Any, name: str) -> None:
+    def name_value(self, ref: Any, name: str) -> None:
         """Name a value, if it is an instruction's and has no name yet."""
-        instruction = self.source(ref)
+        instruction = self.producer(ref)
         if instruction is not None and name and not instruction.name:
-            self.instructions[ref.index] = instruction.but(name=name)
+            self.instructions[ref.index] = instruction.evolve(name=name)
 
-    def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
+    def reshape(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has that shape."""
         if self.shape(x) == shape:
             return x
-        like = (shape, self.of(x).dtype) if type(x) is Ref else None
+        like = (shape, self.definition(x).dtype) if type(x) is Ref else None
         return self.emit(reshape, x, like=like, shape=shape)
 
     # --- reading ----------------------------------------------------------------------
@@ -223,21 +223,21 @@ class Builder:
         self.ranks: dict[int, Any] = dict(zip(order, zip(range(len(order))), strict=True))
         self.now: Any = (len(order),)
 
-    def of(self, ref: Any) -> Any:
+    def definition(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
         kind, index = ref
         if kind == "instruction":
             return self.instructions[index]
         return (self.inputs if kind == "input" else self.constants)[index]
 
-    def source(self, x: Any, op: Primitive | None = None) -> Instruction | None:
+    def producer(self, x: Any, op: Primitive | None = None) -> Instruction | None:
         """The instruction that makes a value, if there is one (of this op)."""
         if type(x) is not Ref or x[0] != "instruction":
             return None
         instruction = self.instructions[x[1]]
         return instruction if op is None or instruction.op is op else None
 
-    def op(self, x: Any) -> Any:
+    def op_of(self, x: Any) -> Any:
         """The op that makes a value; see `Form`."""
         if type(x) is not Ref:
             return x
@@ -266,26 +266,26 @@ class Builder:
         source = self.instructions[i] if kind == "instruction" else self.inputs[i]
         return NUMBER if source.number else source.dtype
 
-    def like(self, x: Any) -> Any:
+    def placeholder(self, x: Any) -> Any:
         """A value of the operand's shape and dtype."""
         if type(x) is not Ref:
             return x
-        source = self.of(x)
+        source = self.definition(x)
         if type(source) is Instruction and source.op.like is not None:
-            return source.op.like(*map(self.like, source.operands), **source.options)
+            return source.op.like(*map(self.placeholder, source.operands), **source.options)
         return placeholder(source)
 
-    def in_order(self) -> list[Instruction]:
+    def list_instructions(self) -> list[Instruction]:
         """The instructions in the program, in order."""
         return [self.instructions[i] for i in self.order]
 
-    def uses(self) -> Counter[Any]:
+    def count_uses(self) -> Counter[Any]:
         """How often each value is used; as an output too. Numbers are counted with the values."""
         # static results need not be hashable
         used = [x for x in self.outputs if type(x) is Ref]
-        return Counter(chain(used, *[x.operands for x in self.in_order()]))
+        return Counter(chain(used, *[x.operands for x in self.list_instructions()]))
 
-    def of_ops(self, ops: Collection[Primitive]) -> list[int]:
+    def find_instructions(self, ops: Collection[Primitive]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
         numbers = [i for op in ops for i in self.by_op.get(op, ())]
         return sorted(numbers, key=self.ranks.__getitem__)
@@ -293,7 +293,7 @@ class Builder:
     def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
         return instruction.dtype.kind == "c" or any(
-            type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
+            type(x) is complex or (type(x) is Ref and self.definition(x).dtype.kind == "c")
             for x in instruction.operands
         )
 
@@ -351,7 +351,7 @@ class Builder:
 
     def _put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another, unless its content is there already."""
-        instruction = self.current(instruction)
+        instruction = self.replace_operands(instruction)
         self._release(i)
         self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
@@ -369,7 +369,7 @@ class Builder:
 
         It is one that `rewrite` has reached, or will reach.
         """
-        self.name(x, self.instructions[i].name)
+        self.name_value(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
         self._renew(self.users[i])
         self._drop(i)
@@ -434,7 +434,7 @@ class Builder:
         """Whether an instruction is in the program, and still of the content that it was."""
         return first in self.ranks and content_key(self.instructions[first]) == key
 
-    def tidy(self) -> None:
+    def drop_unused(self) -> None:
         """Drop what no output depends on.
 
         Inputs stay: they are the program's signature.
@@ -447,7 +447,7 @@ class Builder:
             if not self.users[i] and i in self.ranks and i not in returned:
                 self._drop(i)
 
-    def finished(self) -> Any:
+    def build(self) -> Any:
         """The program as it is now, with the instructions numbered in order.
 
         Raises
@@ -472,10 +472,10 @@ class Builder:
             except KeyError as error:
                 raise _too_late(instruction, error.args[0]) from None
             is_same = operands == instruction.operands
-            numbered.append(instruction if is_same else instruction.on(operands))
+            numbered.append(instruction if is_same else instruction.with_operands(operands))
             moved[self.refs[i]] = ref
         parts: dict[str, Any] = {"instructions": tuple(numbered), "outputs": new(self.outputs)}
-        return attrs.evolve(self.program, constants=tuple(map(self.of, kept)), **parts)
+        return attrs.evolve(self.program, constants=tuple(map(self.definition, kept)), **parts)
 
 
 def _too_late(instruction: Instruction, x: Any) -> AssertionError:

@@ -141,7 +141,7 @@ def literal_operands(program: Code, instruction: Instruction) -> dict[int, str]:
 
     NumPy computes the same with the number if all other operands are arrays of its dtype.
     """
-    values = [program.of(x) if type(x) is Ref else None for x in instruction.operands]
+    values = [program.definition(x) if type(x) is Ref else None for x in instruction.operands]
     texts = {k: x.literal for k, x in enumerate(values) if type(x) is Constant and x.literal}
     others = {None if x is None or getattr(x, "number", None) else x.dtype for x in values}
     is_alike = instruction.is_elementwise and len(others) == 1 and len(texts) < len(values)
@@ -172,8 +172,8 @@ def option_text(value: Any, names: Names) -> str:
     if isinstance(value, np.dtype):
         return f"{names.library('dtype')}({value.str!r})"
     if isinstance(value, Primitive):
-        return names.of(value, value.name)
-    return names.of(value, "hole" if value is HOLE else "option")
+        return names.name_of(value, value.name)
+    return names.name_of(value, "hole" if value is HOLE else "option")
 
 
 def format_expression(
@@ -205,7 +205,7 @@ def format_expression(
         elif field == "all":
             pieces[k] = tuple_text(operands)
         elif field == "whole":
-            pieces[k] = names.of(op.whole, f"whole_{op.name}")
+            pieces[k] = names.name_of(op.whole, f"whole_{op.name}")
         elif field in LIBRARY:
             pieces[k] = names.library(field)
         else:

@@ -153,7 +153,7 @@ class Frame:
         for ref, buffer in self.plan.buffer_of.items():
             if buffer.is_result:
                 if buffer.name or ref not in self.plan.returned:
-                    self.fresh[ref] = buffer.name or self.new_array(self.program.of(ref))
+                    self.fresh[ref] = buffer.name or self.new_array(self.program.definition(ref))
                 buffer.name = buffer.name or self.values[ref]
 
     def _name_constants(self) -> None:
@@ -181,7 +181,7 @@ class Frame:
             first: Any = instruction.operands[0] if instruction.operands else None
             if not wanted and type(first) is Ref:
                 if op is PART:
-                    whole = self.program.of(first)
+                    whole = self.program.definition(first)
                     wanted = f"{_wanted_part_name(whole, instruction.options['index'])}_{i}"
                 elif op is transpose and not instruction.options:
                     wanted = f"{values[first]}_T"
@@ -276,7 +276,7 @@ def _wanted_part_name(whole: Instruction, index: int) -> str:
         return str(whole.op.results._fields[index])
     for code in bodies_in(whole.options)[:1]:
         x = code.outputs[index]
-        value = code.of(x) if type(x) is Ref else None
+        value = code.definition(x) if type(x) is Ref else None
         if type(value) is Input:
             return short_names([value.path])[0]
         if type(value) is Instruction:

@@ -85,7 +85,7 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
     if instruction.op is not PART:
         return False
     whole: Any = instruction.operands[0]
-    return bool(bodies_in(frame.program.of(whole).options))
+    return bool(bodies_in(frame.program.definition(whole).options))
 
 
 def _write_row_update(frame: Frame, i: int, instruction: Instruction) -> bool:
@@ -94,7 +94,7 @@ def _write_row_update(frame: Frame, i: int, instruction: Instruction) -> bool:
     if ref not in frame.plan.returned or not _is_row_update(frame.program, instruction):
         return False
     update = names.new(f"rows_{i}")
-    function = names.of(RowUpdates, "RowUpdates")
+    function = names.name_of(RowUpdates, "RowUpdates")
     frame.names.setup.lines.append(Line(update, f"{function}()", of=function, take=call))
     frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
@@ -108,7 +108,7 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
     if instruction.op is index_add and instruction.options["index"] != (HOLE,):
         return False
     table, values, indices = instruction.operands[:3]
-    like, places = program.like(values), program.like(indices)
+    like, places = program.spec(values), program.spec(indices)
     size = math.prod(instruction.shape)
     return (
         type(table) is Ref
@@ -203,7 +203,7 @@ def _find_dropped(frame: Frame) -> dict[int, list[str]]:
         and not bodies_in(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
     }
-    parts = [x for x in map(program.of, holding) if x.op is PART]
+    parts = [x for x in map(program.definition, holding) if x.op is PART]
     holding |= {x for part in parts for x in part.operands}
     for ref in plan.refs if holding else ():
         of = owner.get(ref, ref)

@@ -232,7 +232,7 @@ class Fields(Pickled):
     stage: str = attrs.field(default="forward", eq=False)
     place: Any = attrs.field(default=None, eq=False)
 
-    def sealed(self) -> Instruction:
+    def as_instruction(self) -> Instruction:
         """The instruction of these fields, which is this object."""
         self.__class__ = Instruction
         return self  # type: ignore[return-value]
@@ -267,7 +267,7 @@ class Instruction(Fields):
         The line of source that it was recorded for, if places were asked for.
     """
 
-    def on(self, operands: tuple[Operand, ...], **fields: Any) -> Instruction:
+    def with_operands(self, operands: tuple[Operand, ...], **fields: Any) -> Instruction:
         """The same instruction with other operands, and other fields of these names."""
         copied = _new(Fields)
         copied.op, copied.operands, copied.options = self.op, operands, self.options
@@ -278,15 +278,15 @@ class Instruction(Fields):
             setattr(
                 copied, name, _freeze_options(fields[name]) if name == "options" else fields[name]
             )
-        return copied.sealed()
+        return copied.as_instruction()
 
-    def using(self, values: Mapping[Any, Any], **fields: Any) -> Instruction:
+    def substitute(self, values: Mapping[Any, Any], **fields: Any) -> Instruction:
         """The same instruction on what stands in the place of its operands."""
-        return self.on(tuple([values.get(x, x) for x in self.operands]), **fields)
+        return self.with_operands(tuple([values.get(x, x) for x in self.operands]), **fields)
 
-    def but(self, **fields: Any) -> Instruction:
+    def evolve(self, **fields: Any) -> Instruction:
         """The same instruction but for these fields."""
-        return self.on(**{"operands": self.operands, **fields})
+        return self.with_operands(**{"operands": self.operands, **fields})
 
     @property
     def is_elementwise(self) -> bool:
@@ -343,18 +343,18 @@ class Code(Pickled):
     outputs: tuple[Any, ...]
     structure: tree.Structure
 
-    def of(self, ref: Ref) -> Any:
+    def definition(self, ref: Ref) -> Any:
         """The input, constant or instruction that a Ref names."""
         kind, i = ref
         if kind == "instruction":
             return self.instructions[i]
         return (self.inputs if kind == "input" else self.constants)[i]
 
-    def like(self, x: Any) -> Spec:
+    def spec(self, x: Operand) -> Spec:
         """The shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
             return Spec((), type(x))
-        value = self.of(x)
+        value = self.definition(x)
         wide = complex if value.dtype.kind == "c" else float
         return Spec(value.shape, wide if value.number else value.dtype)
 

@@ -117,7 +117,7 @@ def find_assembled(
             and x.kind == "instruction"
             and alone(x.index)
             and x not in placed
-            and program.of(x).dtype == instruction.dtype
+            and program.definition(x).dtype == instruction.dtype
             and ref not in kept
         }
         if direct:
@@ -133,7 +133,7 @@ def _sections(
     """The operands of a concatenation or a stack, and their places in it; these are direct."""
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     is_stack = instruction.op is stack
-    sides = [1 if is_stack else program.like(x).shape[axis] for x in instruction.operands]
+    sides = [1 if is_stack else program.spec(x).shape[axis] for x in instruction.operands]
     starts = accumulate(sides, initial=0)
     parts = []
     for x, side, start in zip(instruction.operands, sides, starts, strict=False):

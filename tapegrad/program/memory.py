@@ -108,7 +108,7 @@ def plan_memory(program: Code, enclosing: Moments | None = None) -> MemoryPlan:
     instructions = program.instructions
     refs = instruction_refs(instructions)
     # stage 1: how each instruction is written
-    templates = [template_for(program.of, x) for x in instructions]
+    templates = [template_for(program.definition, x) for x in instructions]
     runs = _find_runs(program)
     can_write = [
         _can_write(x, template, run)
@@ -328,10 +328,10 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
     """The shape over which an instruction can be done block by block, if it can."""
     options, shape = instruction.options, instruction.shape
     if instruction.op in TOTALS and options.get("axis") is None and not options.get("keepdims"):
-        shape = program.like(instruction.operands[0]).shape
+        shape = program.spec(instruction.operands[0]).shape
     if math.prod(shape) < cost.BLOCKED_ELEMENTS or instruction.dtype.kind not in "fb":
         return None
     if shape == instruction.shape and not instruction.is_elementwise:
         return None
-    fit = all(program.like(x).shape in ((), shape) for x in instruction.operands)
+    fit = all(program.spec(x).shape in ((), shape) for x in instruction.operands)
     return shape if fit else None

@@ -220,11 +220,13 @@ def from_tape(
                 name,
                 stage,
                 place,
-            ).sealed()
+            ).as_instruction()
             refs[record] = results_of[len(instructions)]
             if op is PART:
                 taken[of] = refs[record]
-            instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
+            instructions.append(
+                builder.canonicalize(instruction) if op in CANONICAL else instruction
+            )
     results = tuple(operand(x) for x in outputs)
     if is_named:
         _name_new(builder, results, structure, names.values())
@@ -253,16 +255,16 @@ def _name_new(
     for leaf, name in zip(builder.inputs, names, strict=True):
         ends.setdefault(split_path(leaf.path)[1:], []).append((name, leaf.shape))
     for x, path in zip(outputs, paths, strict=True):
-        source, end = builder.source(x), split_path(path)
+        source, end = builder.producer(x), split_path(path)
         if source is None:
             continue
         for like in [ends.get(part, []) for part in (end, end[1:]) if part]:
             if [shape for _, shape in like] == [source.shape]:
-                builder.name(x, f"new_{like[0][0]}")
+                builder.name_value(x, f"new_{like[0][0]}")
         if source.stage == STAGES[-1] and source.op in (add, subtract):
             old = source.operands[0]
             if type(old) is Ref and old.kind == "input" and builder.shape(old) == source.shape:
-                builder.name(x, f"new_{names[old.index]}")
+                builder.name_value(x, f"new_{names[old.index]}")
 
 
 # records whose value is their operand's
@@ -349,8 +351,8 @@ def improved(program: Program, passes: Iterable[Pass]) -> Program:
             builder = Builder(program, known)
             for improve in group:
                 improve.change(builder)
-                builder.tidy()
-            program = builder.finished()
+                builder.drop_unused()
+            program = builder.build()
         else:
             for improve in group:
                 program = improve(program)

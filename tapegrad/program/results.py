@@ -43,13 +43,13 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
         if kind in (str, bytes, int, bool):
             return as_text(x)
         is_static = hasattr(kind, "__tree_static__")
-        return names.of(x, f"the_{kind.__name__.lower()}" if is_static else "key")
+        return names.name_of(x, f"the_{kind.__name__.lower()}" if is_static else "key")
 
     def call(node: type, parts: Sequence[str]) -> str:
         fields = tuple([name for _, name in tree.init_fields(node) or ()])
         if not _is_positional(node, fields):
             parts = [f"{name}={part}" for name, part in zip(fields, parts, strict=True)]
-        return f"{names.of(node, node.__name__)}({', '.join(parts)})"
+        return f"{names.name_of(node, node.__name__)}({', '.join(parts)})"
 
     return tree.format_structure(structure, iter(leaves), of, call)
 

@@ -79,7 +79,7 @@ class Names:
         self._count.setdefault(name, 1)
         return name
 
-    def of(self, value: Any, wanted: str, is_own: bool = False) -> str:
+    def name_of(self, value: Any, wanted: str, is_own: bool = False) -> str:
         """The name of a value from outside: the same one each time.
 
         NumPy's functions and the functions of ops have fixed names, which no other value gets.
@@ -94,7 +94,7 @@ class Names:
     def number_text(self, x: Constant) -> str:
         """The text of a constant that is one number: a literal or a name."""
         if not self.literal:
-            return self.of(x.array, "number")
+            return self.name_of(x.array, "number")
         if x.dtype.kind == "b":
             return number_text(x.splat)
         return f"{self.library(x.dtype.type.__name__)}({x.literal})"
@@ -107,8 +107,8 @@ class Names:
         if isinstance(forward, np.ufunc) and LIBRARY.get(forward.__name__) is forward:
             return self.library(forward.__name__)
         is_ours = key_of(op) is not None and (op.name in OPS or op.name in _RESERVED)
-        return self.of(forward, op.name, is_ours)
+        return self.name_of(forward, op.name, is_ours)
 
     def library(self, name: str) -> str:
         """The name of a function of the library; the source calls it by that name."""
-        return self.of(LIBRARY[name], name, True)
+        return self.name_of(LIBRARY[name], name, True)

@@ -83,7 +83,7 @@ def make_runner(program: Code) -> Callable[[], Runs]:
 
 def write_program(program: Code, names: Names) -> Frame:
     """A program written out, with the names that it needs."""
-    names.of(buffer, "buffer")
+    names.name_of(buffer, "buffer")
     names.new("run")
     frame = Frame(program, names)
     write_instructions(frame)
@@ -141,15 +141,15 @@ def _write_results(frame: Frame) -> None:
     returned: list[str] = []
     seen: set[Ref] = set()
     for x in program.outputs:
-        value = program.of(x) if type(x) is Ref else None
+        value = program.definition(x) if type(x) is Ref else None
         if value is None:
-            text = names.of(x, f"static{len(returned)}")
+            text = names.name_of(x, f"static{len(returned)}")
         elif value.number or (x in frame.updates and x not in seen):
             # `RowUpdates` returns what may be handed out
             text = values[x]
         elif x.kind == "input":
             # its view is copied, unless nobody can change it
-            text = f"{names.of(readonly_array, 'readonly_array')}({values[x]}.view())"
+            text = f"{names.name_of(readonly_array, 'readonly_array')}({values[x]}.view())"
         else:
             name, held = values[x], x in frame.places or x in frame.plan.owner_of
             if held or x in seen or value.shape == ():
@@ -161,7 +161,7 @@ def _write_results(frame: Frame) -> None:
                 frame.write("", f"{name}.setflags(False)")
                 text = f"{name}.view()"
             else:
-                text = f"{names.of(readonly_array, 'readonly_array')}({name})"
+                text = f"{names.name_of(readonly_array, 'readonly_array')}({name})"
         returned.append(text)
         seen.update([x] if value is not None else [])
     frame.write("", f"return {packed(program.structure, returned, names)}")

@@ -161,7 +161,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
         carry[k] = attrs.evolve(rounding, terms=total)(_SUMMED, carry[k : k + 1], {}, carry[k])
     if loop.reverse:
         rows.reverse()
-    likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
+    likes = [loop.body.spec(x) for x in loop.body.outputs[n_carry:]]
     return Parts((*carry, *[stack_rows([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
@@ -175,7 +175,7 @@ def _added(loop: Loop) -> dict[int, Any]:
     used = [x for instruction in body.instructions for x in instruction.operands]
     added = {}
     for k, out in enumerate(body.outputs[: loop.n_carry]):
-        instruction = body.of(out) if type(out) is Ref else None
+        instruction = body.definition(out) if type(out) is Ref else None
         if type(instruction) is not Instruction or instruction.op is not add:
             continue
         if instruction.dtype.kind not in "fc":

@@ -279,8 +279,8 @@ class Proof:
             try:
                 if isinstance(improve, Improvement):
                     improve.change(builder)
-                    builder.tidy()
-                    after = builder.finished()
+                    builder.drop_unused()
+                    after = builder.build()
                 else:
                     after = improve(before)
                     builder = Builder(after, passes)

@@ -102,7 +102,7 @@ def surrounded(program: Program, among: Among) -> Program:
     builder = Builder(attrs.evolve(program, instructions=(), outputs=()))
 
     def dressed(x: Ref) -> Any:
-        given = builder.of(x)
+        given = builder.definition(x)
         if given.number or given.dtype.kind not in "fiuc":
             return x
         match among(["copy", "positive", "turned", "part", "layer", "", ""]):
@@ -121,7 +121,7 @@ def surrounded(program: Program, among: Among) -> Program:
         return x
 
     def used(y: Any) -> list[Any]:
-        made = builder.source(y)
+        made = builder.producer(y)
         if made is None or made.number or made.dtype.kind not in "fiuc":
             return [y]
         match among(["square", "copy", "stack", "concatenate", "both", ""]):
@@ -146,18 +146,18 @@ def surrounded(program: Program, among: Among) -> Program:
         known: dict[Any, Any] = {x: dressed(x) for x in inputs}
         for i, made in enumerate(program.instructions):
             operands = tuple([known.get(x, x) for x in made.operands])
-            known[Ref("instruction", i)] = builder.append(made.on(operands))
+            known[Ref("instruction", i)] = builder.append(made.with_operands(operands))
         results += [known[x] if type(x) is Ref and x in known else x for x in program.outputs]
     between = []
     for x in [Ref("input", i) for i in range(len(program.inputs))]:
-        given = builder.of(x)
+        given = builder.definition(x)
         if not given.number and given.dtype.kind in "fiuc":
             # of other numbers than the operand
             other = builder.emit(add, x, x)
             between.append(builder.emit(add, other, x))
     builder.outputs = (*[x for y in results for x in used(y)], *between)
     structure = tg.tree.flatten([0] * len(builder.outputs))[1]
-    return attrs.evolve(builder.finished(), structure=structure, arguments=None)
+    return attrs.evolve(builder.build(), structure=structure, arguments=None)
 
 
 def attempted(f: Callable[..., Any], *args: Any) -> Any:
@@ -236,7 +236,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
         exact = exact or not any(x.op in TOTALS for x in program.instructions)
         # of complex numbers NumPy's abs depends on where they are in memory
         exact = exact and not any(
-            x.op.name == "abs" and program.like(x.operands[0]).dtype in ("F", "D")
+            x.op.name == "abs" and program.spec(x.operands[0]).dtype in ("F", "D")
             for x in program.instructions
         )
         # BLAS adds vectors that are strided, as those of the caller may be, in another order

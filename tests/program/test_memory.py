@@ -236,7 +236,7 @@ def test_a_result_is_written_where_memory_was_in_use_for_longest(last):
 
     program = tg.compile(fn).program(RNG.normal(size=(4, 4)))
     plan = plan_memory(program)
-    places = {program.of(ref).op.name: place for ref, place in plan.buffer_of.items()}
+    places = {program.definition(ref).op.name: place for ref, place in plan.buffer_of.items()}
     assert places["subtract"] is places["exp"] is places["cos"] is not places["sin"]
 
 

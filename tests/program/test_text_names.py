@@ -27,7 +27,7 @@ LARGE = np.linspace(0.0, 1.0, (1 << 17) + 3)
 def test_names_are_identifiers_and_never_given_twice(wanted):
     names = Names()
     given_ = [names.new(text) for text in wanted]
-    given_ += [names.of([text], text) for text in wanted]
+    given_ += [names.name_of([text], text) for text in wanted]
     assert len({*given_}) == len(given_)
     for name in given_:
         # Python takes some letters for others

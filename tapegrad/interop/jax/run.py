@@ -210,7 +210,7 @@ class _Step:
     def _like(self, x: Any, value: Any) -> Any:
         if type(x) is not Ref:
             return x
-        if getattr(self.program.of(x), "number", None):
+        if getattr(self.program.definition(x), "number", None):
             return value.dtype.type(1).item() if hasattr(value, "dtype") else value
         return _alike(value)
 
@@ -225,7 +225,7 @@ class _Step:
         elif isinstance(forward, np.ufunc):
             if forward.signature is None:
                 of = instruction.operands
-                likes = [program.like(x).dtype if type(x) is Ref else type(x) for x in of]
+                likes = [program.spec(x).dtype if type(x) is Ref else type(x) for x in of]
                 kinds = forward.resolve_dtypes((*likes, None))
             else:
                 kinds = (instruction.dtype,) * len(operands)
@@ -388,7 +388,7 @@ def part(whole: tuple[Any, ...], index: int) -> Any:
 
 def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ...]:
     """A program's outputs as arrays of its own dtypes."""
-    return _held_arrays(jax, run(code, values), map(code.like, code.outputs))
+    return _held_arrays(jax, run(code, values), map(code.spec, code.outputs))
 
 
 def _held_arrays(jax: Any, values: Iterable[Any], likes: Iterable[Any]) -> tuple[Any, ...]:

@@ -42,9 +42,9 @@ def extract_code(code: Any, order: Sequence[Ref], outputs: Sequence[Any]) -> Any
     for ref, instruction in zip(refs, code.instructions, strict=True):
         if ref in read and ref not in moved:
             moved[ref] = refs[len(instructions)]
-            instructions.append(instruction.using(moved))
+            instructions.append(instruction.substitute(moved))
     returned = tuple([moved.get(x, x) for x in outputs])
-    inputs = tuple([input_for_value(code.of(x)) for x in order])
+    inputs = tuple([input_for_value(code.definition(x)) for x in order])
     parts = inputs, code.constants, tuple(instructions), returned
     return type(code)(code.label, *parts, code.structure)
 
@@ -77,7 +77,7 @@ def split_invariant(loop: Loop) -> tuple[Code, Loop] | None:
     """
     body, (captured, carry, rows) = loop.body, loop.inputs
     refs, is_certain = instruction_refs(body.instructions), loop.stop is None and loop.length != 0
-    unsafe = [x for x in refs if not (is_certain or body.of(x).is_view)]
+    unsafe = [x for x in refs if not (is_certain or body.definition(x).is_view)]
     varies = dependents(body, [*carry, *rows, *unsafe])
     early = [x for x in refs if x not in varies]
     if not early:
@@ -99,9 +99,9 @@ def input_for_value(value: Any) -> Input:
 
 def is_floating_value(code: Code, x: Any) -> bool:
     """Whether a value of a program is floating."""
-    return bool(np.dtype(code.like(x).dtype).kind in "fc")
+    return bool(np.dtype(code.spec(x).dtype).kind in "fc")
 
 
 def zeros_for(code: Code, x: Any) -> Array:
     """Zeros like a value of a program."""
-    return np.zeros(*code.like(x))
+    return np.zeros(*code.spec(x))

@@ -185,7 +185,7 @@ class Branch:
 
 def result_placeholders(code: Code) -> list[Array]:
     """Arrays like a program's outputs."""
-    return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
+    return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.spec, code.outputs)]
 
 
 def bodies_in(options: Mapping[str, Any]) -> list[Code]:

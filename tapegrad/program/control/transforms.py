@@ -64,7 +64,7 @@ def derivative_program(
             known[x] if type(x) is Tensor and x in known else zeros_for(code, y) for x, y in pairs
         ]
 
-    likes = [input_for_value(code.of(ends[i])) for i in moved]
+    likes = [input_for_value(code.definition(ends[i])) for i in moved]
     # a cotangent is an array, even that of a Python number
     prefix = "d_" if is_backward else "t_"
     more = [Input(prefix + x.path, x.shape, x.dtype) for x in likes]

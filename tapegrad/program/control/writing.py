@@ -75,12 +75,14 @@ class _Loop:
         captured, self.begin, self.xs = loop.apart(instruction.operands)
         # a row is named after its array, unless the user has a name for it
         row_names: list[str | None] = [
-            self.names.new(f"{frame.values[x]}_row") if loop.body.of(row).path in OPS else None
+            self.names.new(f"{frame.values[x]}_row")
+            if loop.body.definition(row).path in OPS
+            else None
             for x, row in zip(self.xs, loop.inputs[2], strict=True)
         ]
         known = [*map(frame.operand, captured), *[None] * loop.n_carry, *row_names]
         self.inside = _frame_of_body(frame, i, loop.body, known)
-        self.rows_function = self.names.of(_list_rows, "rows")
+        self.rows_function = self.names.name_of(_list_rows, "rows")
         self.lists = self.inside.lists
         self.copies: list[Line] = []
         self.after: list[Line] = []
@@ -148,7 +150,7 @@ class _Loop:
     def _head(self) -> str:
         """The line that begins the loop: over rows, over a range, or without an end."""
         texts = {
-            row: f"{self.names.of(cycle, 'cycle')}({rows.name})" if rows.turns else rows.name
+            row: f"{self.names.name_of(cycle, 'cycle')}({rows.name})" if rows.turns else rows.name
             for row, rows in self.lists.items()
         }
         if self.loop.stop is None and all(x.turns for x in self.lists.values()):
@@ -249,7 +251,7 @@ class _Loop:
         # with an unknown number of steps, what is read after the loop is a copy
         readers = [] if loop.length is None else [k, *views]
         held = [self.parts[j] for j in readers if j in self.parts]
-        self._allocate(memory, n_rows, loop.body.like(carried), held)
+        self._allocate(memory, n_rows, loop.body.spec(carried), held)
         rows = self._list_of_rows(name, memory, bool(views) and loop.reverse)
         frame.write(f"{rows}[0][...]", frame.operand(self.begin[k]))
         shifted = slice(1, None) if views else _BACKWARD
@@ -263,11 +265,11 @@ class _Loop:
         """Stack a result of the steps, a row for each step."""
         loop, frame, names = self.loop, self.frame, self.names
         x, ref = loop.body.outputs[j], self.parts[j]
-        spec, whole = loop.body.like(x), frame.values[ref]
+        spec, whole = loop.body.spec(x), frame.values[ref]
         if loop.stop is not None:
             frame.write(whole, "[]")
             self.copies.append(Line("", f"{whole}.append({_copy(frame, self.inside.values[x])})"))
-            name = names.of(stack_rows, "stacked")
+            name = names.name_of(stack_rows, "stacked")
             text = f"{name}({whole}, {spec.shape}, {spec.dtype.str!r})"
             self.after.append(Line(whole, text))
         else:
@@ -307,7 +309,11 @@ def _frame_of_body(frame: Frame, i: int, code: Code, inputs: Iterable[str | None
 def _is_new(inside: Frame, x: Any) -> bool:
     """Whether a result of a body lies in memory that nothing else reads or writes."""
     code = inside.program
-    return x.kind == "instruction" and x not in inside.plan.owner_of and code.of(x).op is not PART
+    return (
+        x.kind == "instruction"
+        and x not in inside.plan.owner_of
+        and code.definition(x).op is not PART
+    )
 
 
 def _copy(frame: Frame, name: str) -> str:

@@ -75,7 +75,7 @@ class Pattern:
         if self.name in bound:
             return bool(bound[self.name] == x)
         if self.op is not None:
-            instruction = builder.source(x, self.op)
+            instruction = builder.producer(x, self.op)
             if instruction is None or not self.fits(builder, instruction, bound):
                 return False
         if self.name:
@@ -100,7 +100,7 @@ class Pattern:
             return bound[self.name]
         parts = [part.written(builder, bound, whole) for part in self.parts]
         if self.op is reshape:
-            return builder.reshaped(parts[0], whole.shape)
+            return builder.reshape(parts[0], whole.shape)
         return builder.emit(self.op, *parts)
 
 
@@ -136,7 +136,9 @@ class AlgebraRule:
             return result
         if type(result) is not Ref:
             return None
-        x, whole = [(y.shape, y.dtype, bool(y.number)) for y in (builder.of(result), instruction)]
+        x, whole = [
+            (y.shape, y.dtype, bool(y.number)) for y in (builder.definition(result), instruction)
+        ]
         return result if x == whole else None
 
 
@@ -198,7 +200,7 @@ def apply_rules(
     fitting: Callable[[Form], Sequence[AlgebraRule]], builder: Builder, instruction: Instruction
 ) -> Any:
     """The replacement of an instruction by the first rule of a table that fits, or None."""
-    for line in fitting((instruction.op, *map(builder.op, instruction.operands))):
+    for line in fitting((instruction.op, *map(builder.op_of, instruction.operands))):
         result = line(builder, instruction)
         if result is not None:
             return result
@@ -267,7 +269,7 @@ def _is_number(x: Any, number: float) -> bool:
 def split_operands(builder: Builder, instruction: Instruction, op: Primitive) -> tuple[Any, Any]:
     """Of two operands the other one, and the instruction of an op that makes the one, or None."""
     for x, y in operand_orders(instruction.op, instruction.operands):
-        if (source := builder.source(y, op)) is not None:
+        if (source := builder.producer(y, op)) is not None:
             return x, source
     return None, None
 

@@ -29,9 +29,9 @@ def expand_composites(builder: Builder) -> None:
 
 def _written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
-    likes = [builder.like(x) for x in instruction.operands]
+    likes = [builder.placeholder(x) for x in instruction.operands]
     kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
-    key = content_key(instruction.on(())), *kinds
+    key = content_key(instruction.with_operands(())), *kinds
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are
@@ -45,7 +45,7 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
             values.append(builder.constant(step) if type(step) is Constant else step)
         else:
             operands = tuple([values[i] for i in places])
-            values.append(builder.append(step.on(operands, stage=builder.stage)))
+            values.append(builder.append(step.with_operands(operands, stage=builder.stage)))
     result = values[at]
     # in which byte order an op gives its result, its parts need not
     is_alike = builder.dtype(result) in (NUMBER, instruction.dtype)

@@ -43,7 +43,7 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
         return apply_rules(_OUTSIDE, builder, instruction)
-    source = builder.source(x)
+    source = builder.producer(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None
     inner, y = multiple(builder, source)
@@ -66,7 +66,7 @@ def _commute(outer: float, inner: float) -> bool:
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
     for a, b in operand_orders(instruction.op, instruction.operands):
-        source = builder.source(b)
+        source = builder.producer(b)
         number, y = multiple(builder, source) if source is not None else (None, b)
         if number and number < 0 and builder.dtype(y) == instruction.dtype:
             positive = y if number == -1 else builder.emit(multiply, -number, y)
@@ -85,7 +85,7 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
     if op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
     for x, factor in operand_orders(op, operands) if op is multiply or op is divide else ():
-        number = builder.op(factor)
+        number = builder.op_of(factor)
         if type(x) is Ref and isinstance(number, float | int) and math.isfinite(number):
             if op is multiply:
                 return float(number), x

@@ -57,8 +57,8 @@ class Sides:
 
     def _find_sum(self, k: int, carried: Ref, terms: list[Any]) -> None:
         """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
-        like = self.body.like(self.body.outputs[k])
-        alike = all(type(x) is Ref and self.body.like(x) == like for x in terms)
+        like = self.body.spec(self.body.outputs[k])
+        alike = all(type(x) is Ref and self.body.spec(x) == like for x in terms)
         if alike and carried in terms and np.dtype(like.dtype).kind in "fc":
             terms = [x for x in reversed(terms) if x != carried]
             products = {x for x in terms if self._is_product(x) and self.uses[x] == terms.count(x)}
@@ -70,10 +70,10 @@ class Sides:
 
     def _is_product(self, x: Ref) -> bool:
         """Whether a value is a product of varying matrices, whose sum is one (`contract_sums`)."""
-        product = self.body.of(x)
+        product = self.body.definition(x)
         if x.kind != "instruction" or product.op is not matmul or product.dtype.char not in "fd":
             return False
-        likes = [self.body.like(x) for x in product.operands]
+        likes = [self.body.spec(x) for x in product.operands]
         is_of_matrices = {(len(x.shape), x.dtype) for x in likes} == {(2, product.dtype)}
         return is_of_matrices and self.varies.issuperset(product.operands)
 
@@ -108,19 +108,19 @@ class Sides:
 
     def _worth(self, part: set[Ref]) -> set[Ref]:
         """A part of the body, unless it is of views alone, which are no work."""
-        return part if any(not self.body.of(x).is_view for x in part) else set()
+        return part if any(not self.body.definition(x).is_view for x in part) else set()
 
     def is_batched(self, instruction: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
         if instruction.op is PART:
             # where all results go, each goes
-            instruction = self.body.of(instruction.operands[0])  # type: ignore[arg-type]
+            instruction = self.body.definition(instruction.operands[0])  # type: ignore[arg-type]
         op, operands = instruction.op, instruction.operands
         is_held = op.like is not None and type(op) is not MultiOutputOp
         if op.batch is None or instruction.number or is_held:
             return False
         # several results are about as large as what they are of
-        of = instruction if op.like is None else self.body.like(operands[0])
+        of = instruction if op.like is None else self.body.spec(operands[0])
         size = math.prod(of.shape)
         if op is matmul:
             is_large = math.prod(instruction.shape[-2:-1]) > cost.SPLIT_ROWS
@@ -131,7 +131,7 @@ class Sides:
         if op.batch is pointwise:
             return True
         varying = tuple([x in self.varies for x in operands])
-        likes = [placeholder(self.body.of(x)) if type(x) is Ref else x for x in operands]
+        likes = [placeholder(self.body.definition(x)) if type(x) is Ref else x for x in operands]
         # of zeros: whole numbers may be places, of which any axis has a first
         tried = [with_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
         try:
@@ -197,7 +197,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
     taken = captured, [carried[k] for k in carry], [*rows, *early]
     left = extract_loop(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
-    new = builder.append(instruction.but(operands=operands, options={"loop": left}))
+    new = builder.append(instruction.evolve(operands=operands, options={"loop": left}))
     likes = [(x.shape, x.dtype) for x in left.like(()).values]
     parts = [builder.emit(PART, new, like=like, index=i) for i, like in enumerate(likes)]
     # after
@@ -225,4 +225,4 @@ def _computed(
     part = extract_code(sides.body, taken, wanted)
     varying = [x in sides.varies for x in taken]
     code = batch_code(part, varying, sides.length, [False] * len(wanted))
-    return builder.inlined(code, [known[x] for x in taken], builder.stage)
+    return builder.inline(code, [known[x] for x in taken], builder.stage)

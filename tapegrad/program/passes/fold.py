@@ -72,15 +72,15 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
     operands = instruction.operands
     for i, (x, op) in enumerate(zip(operands, builder.forms[builder.at][1:], strict=True)):
         if op is broadcast_to:
-            (single,) = builder.of(x).operands
+            (single,) = builder.definition(x).operands
         elif op == "constant" and len(operands) > 1 and splat(builder, x) is not None:
-            single = builder.filled(splat(builder, x), builder.dtype(x))
+            single = builder.filled_constant(splat(builder, x), builder.dtype(x))
         else:
             continue
         tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried
-    return instruction if operands is instruction.operands else instruction.on(operands)
+    return instruction if operands is instruction.operands else instruction.with_operands(operands)
 
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
@@ -90,7 +90,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
         return None
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
-    values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
+    values = [builder.definition(x).array if type(x) is Ref else x for x in instruction.operands]
     result = silently(result_of, instruction, values)
     # a warning, such as for log(0), is left to the run
     if not isinstance(result, int) and not np.isfinite(result).all():
@@ -103,7 +103,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
 
 def _transpose(builder: Builder, instruction: Instruction) -> Any:
     """``transpose(transpose(x)) -> transpose(x)``."""
-    inner = builder.source(instruction.operands[0], transpose)
+    inner = builder.producer(instruction.operands[0], transpose)
     if inner is None:
         return None
     (x,), first = inner.operands, transpose_axes(inner)
@@ -113,7 +113,7 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:
     """``concatenate(x[:i], x[i:]) -> x``, and so for all rows, in order."""
-    taken = [builder.source(x, getitem) for x in instruction.operands]
+    taken = [builder.producer(x, getitem) for x in instruction.operands]
     sources = {x.operands if x is not None else () for x in taken}
     of = sources.pop()
     if sources or len(of) != 1 or builder.dtype(of[0]) != instruction.dtype:
@@ -123,7 +123,7 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     first, axis = places[0], instruction.options.get("axis", 0)
     if first is None or first.axis != axis or not are_whole(places, shape):
         return None
-    return builder.reshaped(of[0], instruction.shape)
+    return builder.reshape(of[0], instruction.shape)
 
 
 # for softmax x does not exceed 0, so that s is at least 1

@@ -37,7 +37,7 @@ def trim_loops(builder: Builder) -> None:
     n = -1
     while len(builder.instructions) > n:
         # an operand that one loop no longer takes may be a result that another need not return
-        builder.tidy()
+        builder.drop_unused()
         n = len(builder.instructions)
         builder.rewrite(_trim, _NESTED)
 
@@ -63,7 +63,9 @@ def _trim_branch(builder: Builder, instruction: Instruction, branch: Branch) -> 
     pred, *operands = instruction.operands
     operand_of = dict(zip(inputs, operands, strict=True))
     operands = [pred, *[operand_of[x] for x in taken]]
-    whole = builder.append(instruction.but(operands=tuple(operands), options={"branch": trimmed}))
+    whole = builder.append(
+        instruction.evolve(operands=tuple(operands), options={"branch": trimmed})
+    )
     _replace_parts(builder, parts, whole, kept)
 
 
@@ -94,7 +96,7 @@ def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
         return
     trimmed = extract_loop(loop, *taken, [outputs[j] for j in kept])
     operands = tuple([operand_of[x] for x in order])
-    whole = builder.append(instruction.but(operands=operands, options={"loop": trimmed}))
+    whole = builder.append(instruction.evolve(operands=operands, options={"loop": trimmed}))
     _replace_parts(builder, parts, whole, kept, unchanged)
 
 
@@ -134,7 +136,7 @@ def _replace_parts(
             if result is None:
                 index = {"index": kept.index(j)}
                 result = builder.append(
-                    builder.instructions[i].but(operands=(whole,), options=index)
+                    builder.instructions[i].evolve(operands=(whole,), options=index)
                 )
             builder.replace(i, result)
 
@@ -147,7 +149,7 @@ def improve_bodies(builder: Builder, instruction: Instruction) -> Any:
     """
     ((option, held),) = instruction.options.items()
     better = {name: improved(code, builder.passes) for name, code in held.bodies.items()}
-    return instruction.but(options={option: attrs.evolve(held, **better)})
+    return instruction.evolve(options={option: attrs.evolve(held, **better)})
 
 
 @rule(*LOOPS, complex=True)
@@ -160,11 +162,11 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
     if apart is None:
         return None
     (early, left), n = apart, instruction.options["loop"].n_captured
-    values = builder.inlined(early, instruction.operands[:n], instruction.stage)
+    values = builder.inline(early, instruction.operands[:n], instruction.stage)
     factors = {y.operands[1] for y in left.body.instructions if y.op is matmul}
     for k, x in enumerate(early.outputs):
         is_factor = x.kind == "instruction" and Ref("input", k) in factors
-        if is_factor and early.of(x).op is transpose:
+        if is_factor and early.definition(x).op is transpose:
             values[k] = builder.emit(copy, values[k], note="products are faster in C order")
     operands = (*values, *instruction.operands[n:])
-    return instruction.but(operands=operands, options={"loop": left})
+    return instruction.evolve(operands=operands, options={"loop": left})

@@ -29,9 +29,9 @@ def straighten(builder: Builder) -> None:
     Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
     uses: Counter[Any] = Counter()
-    for i in builder.of_ops((matmul,)):
+    for i in builder.find_instructions((matmul,)):
         product, right = builder.instructions[i], builder.instructions[i].operands[1]
-        is_matrix = builder.op(right) is transpose and len(builder.shape(right)) == 2
+        is_matrix = builder.op_of(right) is transpose and len(builder.shape(right)) == 2
         if is_matrix and math.prod(product.shape[-2:-1]) <= cost.STRAIGHT_ROWS:
             uses[right] += len(product.shape) - 1
 
@@ -41,7 +41,7 @@ def straighten(builder: Builder) -> None:
 
     def visit(builder: Builder, product: Instruction) -> Any:
         left, right = product.operands
-        return product.on((left, straight(right))) if uses[right] > 1 else None
+        return product.with_operands((left, straight(right))) if uses[right] > 1 else None
 
     if max(uses.values(), default=0) > 1:
         builder.rewrite(visit, (matmul,))
@@ -79,7 +79,7 @@ def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | No
         if n - n_alike - shapes.count(()) < min(2, n):
             dtype = instruction.dtype if is_gated else None
             operands = tuple([_laid_out(builder, x, shape, dtype) for x in operands])
-    return None if operands == instruction.operands else instruction.on(operands)
+    return None if operands == instruction.operands else instruction.with_operands(operands)
 
 
 def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) -> Operand:
@@ -93,18 +93,18 @@ def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) 
     if dtype is not None and dtype.kind == "f" and builder.dtype(x) == _MASK:
         x = builder.emit(astype, x, like=(own, dtype), dtype=dtype)
     if own == shape:
-        known = own, builder.of(x).dtype
+        known = own, builder.definition(x).dtype
         return x if _in_c_order(builder, x) else builder.emit(copy, x, like=known)
     if math.prod(own) == math.prod(shape):
-        return builder.reshaped(x, shape)
+        return builder.reshape(x, shape)
     if x.kind == "constant":
-        return builder.constant(np.broadcast_to(builder.of(x).array, shape))
-    return builder.emit(broadcast_to, x, like=(shape, builder.of(x).dtype), shape=shape)
+        return builder.constant(np.broadcast_to(builder.definition(x).array, shape))
+    return builder.emit(broadcast_to, x, like=(shape, builder.definition(x).dtype), shape=shape)
 
 
 def _in_c_order(builder: Builder, x: Any) -> bool:
     """Whether a value is no view, or one that NumPy goes through without a call for each row."""
-    source = builder.source(x)
+    source = builder.producer(x)
     if source is None or source.op not in _VIEWS or len(source.operands) > 1:
         return True
     if len(without_ones(source.shape)) < 2:
@@ -133,7 +133,7 @@ def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     # a number that is too large is left to the run, which warns
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
         return operands
-    return tuple([x if type(x) is Ref else builder.filled(x, dtype) for x in operands])
+    return tuple([x if type(x) is Ref else builder.filled_constant(x, dtype) for x in operands])
 
 
 @functools.lru_cache

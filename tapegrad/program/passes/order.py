@@ -18,9 +18,9 @@ def use_up(builder: Builder) -> None:
 
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
-    instructions = builder.in_order()
+    instructions = builder.list_instructions()
     # an op of several results holds them all, wherever a part of them is taken
-    if len(instructions) > cost.ORDERED_LENGTH or builder.of_ops((PART,)):
+    if len(instructions) > cost.ORDERED_LENGTH or builder.find_instructions((PART,)):
         return
     if sum([x.nbytes for x in instructions]) >= cost.ORDERED_BYTES:
         order = builder.order

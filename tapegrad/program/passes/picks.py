@@ -31,8 +31,8 @@ def pick_first(builder: Builder, instruction: Instruction) -> Any:
     if 0 in of:
         return None
     places = builder.emit(row_places, indices, n=of[-1])
-    picked = builder.emit(index_select, builder.reshaped(a, (math.prod(of),)), places)
-    return builder.reshaped(picked, instruction.shape)
+    picked = builder.emit(index_select, builder.reshape(a, (math.prod(of),)), places)
+    return builder.reshape(picked, instruction.shape)
 
 
 @rule(add, subtract, complex=True, where=lambda form: unpick in form)
@@ -67,9 +67,9 @@ def find_largest(builder: Builder, instruction: Instruction) -> Any:
     # what is in another order would have to be copied first
     if not is_last or not is_floating(builder, instruction, a) or not is_contiguous(builder, a):
         return None
-    rows = builder.reshaped(a, (math.prod(shape) // n, n))
+    rows = builder.reshape(a, (math.prod(shape) // n, n))
     at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)
     starts = builder.constant(np.arange(0, math.prod(shape), n))
     places = builder.emit(add, at, starts)
-    largest = builder.emit(index_select, builder.reshaped(a, (math.prod(shape),)), places)
-    return builder.reshaped(largest, instruction.shape)
+    largest = builder.emit(index_select, builder.reshape(a, (math.prod(shape),)), places)
+    return builder.reshape(largest, instruction.shape)

@@ -39,8 +39,8 @@ def stack_sums(builder: Builder) -> None:
     A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
     one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
-    numbers = [i for i in builder.of_ops((add,)) if _may_be_stacked(builder.forms[i])]
-    uses = builder.uses() if numbers else Counter()
+    numbers = [i for i in builder.find_instructions((add,)) if _may_be_stacked(builder.forms[i])]
+    uses = builder.count_uses() if numbers else Counter()
     sums = sums_of({builder.refs[i]: builder.instructions[i] for i in numbers}, uses)
 
     def visit(builder: Builder, total: Instruction) -> Any:
@@ -67,8 +67,11 @@ def _may_be_stacked(form: Form) -> bool:
 
 def _kind(builder: Builder, x: Any) -> Any:
     """The op that sums the rows of a term, if it may be one; a left factor is turned for that."""
-    is_left = builder.op(x) is matmul and builder.forms[x.index][1] not in (transpose, "constant")
-    return None if is_left else _KINDS.get(builder.op(x))
+    is_left = builder.op_of(x) is matmul and builder.forms[x.index][1] not in (
+        transpose,
+        "constant",
+    )
+    return None if is_left else _KINDS.get(builder.op_of(x))
 
 
 def sums_of(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[Any, list[Any]]:
@@ -92,14 +95,14 @@ def _stacked(builder: Builder, terms: list[Any]) -> Any:
     kinds = {_kind(builder, x) for x in terms}
     if None in kinds or len(kinds) > 1 or len({*map(builder.shape, terms)}) > 1:
         return None
-    rows = [_rows_of(builder, builder.of(x)) for x in terms]
+    rows = [_rows_of(builder, builder.definition(x)) for x in terms]
     if not all(rows):
         return None
     stacks = [*zip(*rows, strict=True)]
     last = [builder.shape(x)[0] for x in stacks[-1]]
     if max(last) > cost.STACKED_ROWS or any(len({*map(builder.dtype, x)}) > 1 for x in stacks):
         return None
-    joined, of = [concatenated(builder, x) for x in stacks], builder.of(terms[0])
+    joined, of = [concatenated(builder, x) for x in stacks], builder.definition(terms[0])
     if _KINDS[of.op] is not matmul:
         return builder.emit(of.op, *joined, **of.options)
     turned = builder.emit(transpose, joined[0])
@@ -124,7 +127,7 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
         if any(len(builder.shape(factor)) != 2 for factor in term.operands):
             return ()
         # it is turned, or a constant, which can be: see `_kind`
-        source, of = builder.source(x), builder.of(x)
+        source, of = builder.producer(x), builder.definition(x)
         left = builder.constant(of.array.T, of.captured) if source is None else source.operands[0]
         return left, *others
     height, width = term.shape
@@ -132,15 +135,15 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
     column, row = by_shape.get((height, 1)), by_shape.get((1, width))
     if column is None or row is None or min(height, width) < 2:
         return ()
-    return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
+    return builder.reshape(column, (1, height)), builder.reshape(row, (1, width))
 
 
 def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
     """The parts as one array; what each row of them is selected or checked by goes to all rows."""
-    ops = {builder.op(x) for x in parts}
+    ops = {builder.op_of(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
     if op in (from_zero, index_select) and not axis:
-        *tables, indices = zip(*[builder.of(x).operands for x in parts], strict=True)
+        *tables, indices = zip(*[builder.definition(x).operands for x in parts], strict=True)
         is_one = all(len({*x}) == 1 for x in (*tables, map(builder.dtype, indices)))
         if is_one and all(map(builder.shape, indices)):
             return builder.emit(op, *[x[0] for x in tables], concatenated(builder, indices))
@@ -168,8 +171,8 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
         )
         if scattered is None or scattered.shape != shape:
             break
-        is_read = builder.op(before) is add and uses[before] != 1
-        total = None if is_read else builder.source(before)
+        is_read = builder.op_of(before) is add and uses[before] != 1
+        total = None if is_read else builder.producer(before)
         part, index = scattered.operands[0], scattered.options["index"]
         place = place_of(index, shape)
         # one value may fill many places
@@ -205,13 +208,13 @@ def stack_products(builder: Builder) -> None:
     """
     # products of equal shapes by one matrix
     groups: dict[Any, list[int]] = {}
-    for i in builder.of_ops((matmul,)):
+    for i in builder.find_instructions((matmul,)):
         instruction = builder.instructions[i]
         left, right = instruction.operands
         shape = builder.shape(left)
         is_small = len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS
         # copying one that lies elsewhere takes longer than is saved
-        if is_small and builder.op(left) not in ("input", "constant", transpose):
+        if is_small and builder.op_of(left) not in ("input", "constant", transpose):
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
     joined: dict[int, list[int]] = {}
     for group in groups.values():
@@ -223,7 +226,7 @@ def stack_products(builder: Builder) -> None:
             return
         # a sweep goes from the last step to the first; in step order rows match other stacks
         group = joined[builder.at][:: -1 if first.stage == STAGES[1] else 1]
-        products = [builder.current(builder.instructions[i]) for i in group]
+        products = [builder.replace_operands(builder.instructions[i]) for i in group]
         builder.stage, builder.place = products[0].stage, products[0].place
         left = concatenated(builder, [x.operands[0] for x in products])
         note = f"{len(group)} products, stacked"

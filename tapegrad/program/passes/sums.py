@@ -38,11 +38,11 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
     if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
         return None
     width = math.prod(shape) // height
-    ones = builder.filled(1, builder.dtype(x), (height,))
-    rows = builder.reshaped(x, (height, width) if is_first else (width, height))
+    ones = builder.filled_constant(1, builder.dtype(x), (height,))
+    rows = builder.reshape(x, (height, width) if is_first else (width, height))
     factors = (ones, rows) if is_first else (rows, ones)
     note = f"the sum over {'rows' if is_first else 'columns'}, as a product"
-    return builder.reshaped(builder.emit(matmul, *factors, note=note), total.shape)
+    return builder.reshape(builder.emit(matmul, *factors, note=note), total.shape)
 
 
 @rule(multiply, complex=True)
@@ -62,9 +62,9 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     letters = LETTERS[: len(shape)]
     pairs = [zip(letters, x, strict=True) for x in (*shapes, shape)]
     *terms, result = ["".join(a for a, n in x if n > 1) for x in pairs]
-    factors = [builder.reshaped(x, without_ones(builder.shape(x))) for x in operands]
+    factors = [builder.reshape(x, without_ones(builder.shape(x))) for x in operands]
     contracted = builder.emit(contract, *factors, subscripts=f"{','.join(terms)}->{result}")
-    return builder.reshaped(contracted, shape)
+    return builder.reshape(contracted, shape)
 
 
 @rule(add, subtract, complex=True, where=lambda form: form[2] in (sum_segments, multiply))
@@ -75,8 +75,8 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
     """
     table, update = instruction.operands
-    factor, summed = 1.0, builder.source(update, sum_segments)
-    if (scaled := builder.source(update, multiply)) is not None:
+    factor, summed = 1.0, builder.producer(update, sum_segments)
+    if (scaled := builder.producer(update, multiply)) is not None:
         factor, summed = split_operands(builder, scaled, sum_segments)
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
@@ -106,13 +106,13 @@ def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> b
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
     """Whether a value is certainly in C order."""
-    source = builder.source(_before_reshapes(builder, x))
+    source = builder.producer(_before_reshapes(builder, x))
     return source is not None and not source.is_view
 
 
 def _before_reshapes(builder: Builder, x: Operand) -> Operand:
     """What a value is a reshape of, or itself."""
-    while (source := builder.source(x, reshape)) is not None:
+    while (source := builder.producer(x, reshape)) is not None:
         (x,) = source.operands
     return x
 
@@ -124,7 +124,7 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     Fires on squared errors, on a weight that multiplies a vector at each step of a loop, whose
     gradient is a sum of outer products, and on sums written with broadcasting.
     """
-    product = builder.of(total.operands[0])
+    product = builder.definition(total.operands[0])
     if not is_floating(builder, total, *product.operands):
         return None
     # a square has one operand
@@ -137,8 +137,8 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
             return None
         steps, height, inner_length = builder.shape(first)
         shape, n, summed = (steps, height, inner_length, shape[2]), 4, {0, 2}
-        first = builder.reshaped(first, (*shape[:3], 1))
-        second = builder.reshaped(second, (steps, 1, *shape[2:]))
+        first = builder.reshape(first, (*shape[:3], 1))
+        second = builder.reshape(second, (steps, 1, *shape[2:]))
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in (first, second))
     inner = of_first & of_second & summed
     is_whole = shape != () == total.shape
@@ -147,7 +147,7 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     length = math.prod(shape[k] for k in inner)
     if is_whole and length > cost.PRODUCT_TERMS:
         # one in another order would be copied
-        if any(x is not None and x.is_view for x in map(builder.source, (first, second))):
+        if any(x is not None and x.is_view for x in map(builder.producer, (first, second))):
             return None
         return builder.emit(inner_product, first, second, note="the sum of products, in parts")
     rows, columns = of_first - of_second, of_second - of_first
@@ -165,8 +165,8 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
         matmul, left, right, note="the sum of products, as a product"
     )
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
-    contracted = builder.reshaped(contracted, tuple(shape[k] for k in order))
-    return builder.reshaped(_permuted(builder, contracted, order, sorted(order)), total.shape)
+    contracted = builder.reshape(contracted, tuple(shape[k] for k in order))
+    return builder.reshape(_permuted(builder, contracted, order, sorted(order)), total.shape)
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:
@@ -187,8 +187,8 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     wanted = without_ones(builder.shape(x))
-    x = builder.reshaped(_before_reshapes(builder, x), wanted)
-    turned = builder.source(x, transpose)
+    x = builder.reshape(_before_reshapes(builder, x), wanted)
+    turned = builder.producer(x, transpose)
     if turned is not None:
         order = transpose_axes(turned)
         (x,), axes = turned.operands, [axes[order.index(k)] for k in range(len(axes))]
@@ -197,10 +197,10 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     height, width = (math.prod(lengths[k] for k in group) for group in (rows, columns))
     if rows and columns and axes == [*columns, *rows]:
         # one that lies the other way round is transposed, not copied
-        return builder.emit(transpose, builder.reshaped(x, (width, height)))
+        return builder.emit(transpose, builder.reshape(x, (width, height)))
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
     matrix = (height, width) if stack or (rows and columns) else (height * width,)
-    return builder.reshaped(x, (*(lengths[k] for k in stack), *matrix))
+    return builder.reshape(x, (*(lengths[k] for k in stack), *matrix))
 
 
 def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:

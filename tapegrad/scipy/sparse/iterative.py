@@ -191,7 +191,7 @@ def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **option
     refuse_strays(method, b, x0)
     fn = _function(method, A, len(b))
     linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
-    wanted = np.result_type(linear.code.like(linear.code.outputs[0]).dtype, b.dtype)
+    wanted = np.result_type(linear.code.spec(linear.code.outputs[0]).dtype, b.dtype)
     if wanted != b.dtype:
         b = b.astype(wanted)
         linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))

@@ -45,7 +45,7 @@ def test_lay_out_writes_out_what_is_broadcast_to_the_other_operand(given, fn, ki
     shape = np.broadcast_shapes(x.shape, y.shape)
     apart = x.shape != y.shape and () not in (x.shape, y.shape) and math.prod(shape) > 1
     if apart and shape in (x.shape, y.shape):
-        assert [better.like(z).shape for z in better.instructions[-1].operands] == [shape] * 2
+        assert [better.spec(z).shape for z in better.instructions[-1].operands] == [shape] * 2
     else:
         assert better == program
     for code in (program, better):

@@ -75,11 +75,13 @@ def resolved(program):
     def operand(x):
         if type(x) is not Ref or x.kind != "constant":
             return x
-        array = program.of(x).array
+        array = program.definition(x).array
         return array.dtype, array.shape, array.tobytes()
 
     found = [(x, [*map(operand, x.operands)]) for x in program.instructions]
-    return [(x.on(()), operands) for x, operands in found], [*map(operand, program.outputs)]
+    return [(x.with_operands(()), operands) for x, operands in found], [
+        *map(operand, program.outputs)
+    ]
 
 
 @depth("program")
@@ -89,11 +91,11 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
     builder = Builder(program)
     for improve in PASSES:
         improve.change(builder)
-        builder.tidy()
+        builder.drop_unused()
         program = improve(program)
         # a builder that begins anew finds the same, whatever the one before it has kept
-        assert resolved(builder.finished()) == resolved(program)
-        instructions = dict(zip(builder.order, builder.in_order(), strict=True))
+        assert resolved(builder.build()) == resolved(program)
+        instructions = dict(zip(builder.order, builder.list_instructions(), strict=True))
         users = {
             i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
             for i in instructions
@@ -101,7 +103,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         assert {i: builder.users[i] for i in instructions} == users
         assert sorted(builder.order, key=builder.ranks.__getitem__) == builder.order
         assert all(
-            builder.forms[i] == (x.op, *map(builder.op, x.operands))
+            builder.forms[i] == (x.op, *map(builder.op_of, x.operands))
             for i, x in instructions.items()
         )
         used = {x for y in instructions.values() for x in y.operands} | {*builder.outputs}
@@ -136,7 +138,7 @@ def test_what_is_equal_is_computed_once():
 def test_a_rule_sees_and_shares_what_stands_there_by_now():
     @rule(where=lambda form: form[0] is tg.sin or form[1:] == (tg.cos,))
     def turned(builder, x):
-        return x.but(op=tg.cos) if x.op is tg.sin else x.operands[0]
+        return x.evolve(op=tg.cos) if x.op is tg.sin else x.operands[0]
 
     @rule(tg.sin)
     def early(builder, x):
