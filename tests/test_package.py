@@ -101,6 +101,18 @@ def test_the_core_takes_nothing_from_other_rooms():
             assert room != "core" or not later.search(file.read_text(encoding="utf-8")), file
 
 
+def test_errors_loads_no_later_room() -> None:
+    """Neither at import time nor inside a function, apart from the one function `load_module`."""
+    loading = []
+    for file in (PACKAGE / "errors").rglob("*.py"):
+        assert {room_of(name) for name in imports(file)["ours"]} <= {"errors", "types"}, file
+        for scope in ast.parse(file.read_text(encoding="utf-8")).body:
+            words = {getattr(x, "id", getattr(x, "attr", "")) for x in ast.walk(scope)}
+            if words & {"import_module", "__import__", "find_spec", "exec", "eval"}:
+                loading.append((file.name, getattr(scope, "name", "")))
+    assert loading == [("names.py", "load_module")]
+
+
 def room_of(name: str) -> str:
     """A folder of the package, or a loose module; "" for the package itself."""
     return f"{name}..".split(".")[1]

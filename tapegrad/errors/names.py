@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from importlib import import_module
 from operator import attrgetter
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -149,6 +150,15 @@ _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testi
 _MODULES += ["nn.initializers", "polynomial"]
 
 
+def load_module(path: str) -> ModuleType:
+    """Import a module of the package by its full name.
+
+    No module of this folder imports a later one by itself. A module that lists its names here says
+    which ones are loaded for it, and messages about missing names search the public modules.
+    """
+    return import_module(path)
+
+
 def list_names(module: dict[str, Any], public: str = "", **later: str) -> None:
     """Have a public module list its names in `dir`, and answer for one that it lacks.
 
@@ -166,9 +176,9 @@ def list_names(module: dict[str, Any], public: str = "", **later: str) -> None:
     # a type checker, which would take any name then, must not see it
     def look_up(name: str) -> Any:
         if name in later:
-            return getattr(import_module(later[name]), name)
+            return getattr(load_module(later[name]), name)
         if name in names:
-            return import_module(f"{path}.{name}")
+            return load_module(f"{path}.{name}")
         refuse(public or path.removeprefix("tapegrad."), name)
 
     module.update(__dir__=names.copy, __getattr__=look_up)
@@ -213,7 +223,7 @@ def _instead(module: str, name: str) -> str:
     if name.startswith("_"):
         return ""
     if module.startswith("scipy"):
-        names = sorted(import_module(f"tapegrad.{module}").__all__)
+        names = sorted(load_module(f"tapegrad.{module}").__all__)
         return (
             f"; it has {', '.join(names)}. Compose it of these and of functions of np.* and tg.*, "
             "declare it with tg.custom_op, or call SciPy's on values (t.value)"
@@ -224,7 +234,7 @@ def _instead(module: str, name: str) -> str:
         return f": write {_ON_TREES[name]}"
     own = _names(module)
     # a function of arrays rather than the layer or the initializer of its name
-    everywhere = import_module("tapegrad")
+    everywhere = load_module("tapegrad")
     if name in dir(everywhere):
         return f": write tg.{name}"
     if not module and name in np.__all__:
@@ -235,7 +245,9 @@ def _instead(module: str, name: str) -> str:
     if same:
         return f": write {same}"
     # few programs need it
-    matches = import_module("difflib").get_close_matches(_plain(name), own, n=1, cutoff=0.7)
+    from difflib import get_close_matches
+
+    matches = get_close_matches(_plain(name), own, n=1, cutoff=0.7)
     return f"; did you mean {own[matches[0]]}?" if matches else ""
 
 
@@ -245,6 +257,6 @@ def _plain(name: str) -> str:
 
 def _names(module: str) -> dict[str, str]:
     """The public names of a module, by themselves without case and underscores."""
-    tg = import_module("tapegrad")
+    tg = load_module("tapegrad")
     names = dir(attrgetter(module)(tg) if module else tg)
     return {_plain(name): ".".join(filter(None, ("tg", module, name))) for name in names}
