@@ -21,8 +21,8 @@ from trees import Params, Point
 
 import tapegrad as tg
 from tapegrad import nn
-from tapegrad.arraylike.advice import ATTRIBUTES as OF_ATTRIBUTES
 from tapegrad.errors import TapeError, TapegradError, TraceError
+from tapegrad.errors.remedies import TENSOR_ATTRIBUTES
 from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -667,7 +667,7 @@ def test_an_attribute_that_is_looked_for_says_what_to_use():
         message_of(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
         assert not hasattr(tg.Tensor, name)
         assert name not in dir(Y)
-    for path in re.findall(r"\btg\.([\w.]*\w)", str(OF_ATTRIBUTES)):
+    for path in re.findall(r"\btg\.([\w.]*\w)", str(TENSOR_ATTRIBUTES)):
         attrgetter(path)(tg)
     for name in dir(np.ndarray):
         if not name.startswith("_") and not hasattr(tg.Tensor, name):

@@ -76,5 +76,5 @@ def called_lazily(module: str, name: str) -> Callable[..., Any]:
 
 
 def remedy(name: str, *args: Any) -> Any:
-    """The result of a function of `tapegrad.arraylike.remedies`, which only messages need."""
-    return lazy_import("tapegrad.arraylike.remedies", name)(*args)
+    """The result of a function of `tapegrad.arraylike.rewriting`, which only messages need."""
+    return lazy_import("tapegrad.arraylike.rewriting", name)(*args)

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.errors.names import _ATTRIBUTES as ATTRIBUTES
 from tapegrad.errors.names import _MODULES as MODULES
-from tapegrad.errors.names import _ON_TREES as ON_TREES
-from tapegrad.errors.names import _PARAMETERS as PARAMETERS
-from tapegrad.errors.names import ELSEWHERE
+from tapegrad.errors.remedies import ATTRIBUTES, NAMES, PARAMETERS, TREE_FUNCTIONS
 
 
 def refused(module: str, name: str) -> str:
@@ -28,10 +25,9 @@ def refused(module: str, name: str) -> str:
 
 
 def test_names_of_other_libraries_lead_to_ours() -> None:
-    # a module that is imported by name, and is no attribute until then
-    for name, advice in ELSEWHERE.items() - {("scipy", ELSEWHERE["scipy"])}:
-        assert refused("", name) == refused("optim", name) == advice
-        for path in re.findall(r"\btg\.([\w.]*\w)", advice):
+    for name, code in NAMES.items():
+        assert refused("", name) == refused("optim", name) == f": write {code}"
+        for path in re.findall(r"\btg\.([\w.]*\w)", code):
             attrgetter(path)(tg)
     assert refused("", "Linear") == ": write tg.nn.Linear"
     assert refused("nn", "argmax") == ": write tg.argmax"
@@ -74,8 +70,7 @@ ARGUMENTS = {
 
 def test_an_answer_that_is_an_expression_runs(tmp_path: Path) -> None:
     expressions = {}
-    for advice in [*ELSEWHERE.values(), *ON_TREES.values()]:
-        code = advice.removeprefix(": write ")
+    for code in [*NAMES.values(), *TREE_FUNCTIONS.values()]:
         try:
             expressions[code] = compile(code, "answer", "eval")
         except SyntaxError:
@@ -94,9 +89,9 @@ def test_an_answer_that_is_an_expression_runs(tmp_path: Path) -> None:
 
 
 def test_answers_for_functions_of_trees_give_trees_of_their_leaves() -> None:
-    for name, code in ON_TREES.items():
+    for name, code in TREE_FUNCTIONS.items():
         assert refused("tree", name) == f": write {code}"
-    run = {name: eval(code, ARGUMENTS) for name, code in ON_TREES.items()}
+    run = {name: eval(code, ARGUMENTS) for name, code in TREE_FUNCTIONS.items()}
     for name, number in [("zeros", 0), ("ones_like", 1), ("full_like", 2)]:
         assert tg.tree.flatten(run[name])[1] == tg.tree.flatten(WEIGHTS)[1]
         assert [x.tolist() for x in tg.tree.leaves(run[name])] == [[number] * 2] * 2

@@ -1,4 +1,4 @@
-"""Remedies: the code to write instead of the caller's, whose source is read; for messages."""
+"""Rewriting: a line of the caller's source, in the form that works on Tensors, for messages."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ from tapegrad.errors.lines import (
     users_line,
     users_place,
 )
+from tapegrad.errors.remedies import (
+    LIBRARIES,
+    NUMPY_FUNCTIONS,
+    RANDOM_DRAWS,
+    SOLVERS,
+    UFUNC_METHODS,
+)
 from tapegrad.errors.source import users_code
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
@@ -34,49 +41,11 @@ _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "
 _OF_SCIPY = ("polygamma", "softplus")
 # modules of SciPy some of whose functions NumPy has too, with their place there
 _OF_NUMPY = {"scipy.linalg": "linalg."}
-# draws with a key for those of `numpy.random`, by their names
-_OF_RANDOM = {
-    name: code
-    for code, names in {
-        "tg.random.permutation(key, t)": "permutation permuted shuffle",
-        "tg.random.choice(key, t, shape, replace, p)": "choice",
-        "tg.random.integers(key, low, high, shape)": "integers randint",
-        "tg.random.uniform(key, shape, low, high)": "uniform",
-        "loc + scale * tg.random.normal(key, shape)": "normal",
-        "np.exp(mean + sigma * tg.random.normal(key, shape))": "lognormal",
-        "-scale * np.log1p(-tg.random.uniform(key, shape))": "exponential",
-    }.items()
-    for name in names.split()
-}
 _TRANSFORMED = "the quantile function of the distribution at tg.random.uniform(key, shape)"
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
 )
-# libraries that compute on arrays alone, and parts of them before the whole
-_LIBRARIES = {
-    "scipy.sparse": "SciPy's sparse arrays compute on arrays alone: write "
-    "tapegrad.scipy.sparse.coo_array(A) @ t for a product, and solve with "
-    "tapegrad.scipy.sparse.linalg",
-    "scipy": "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare "
-    "it with tg.custom_op",
-    "pandas": "pandas computes on arrays alone: write column.to_numpy() for a column or a table",
-}
-# ours for a solver of SciPy's, by its name; for any other in `scipy.optimize` it is `implicit_root`
-_SOLVERS = {
-    name: f"{ours}, whose function may capture Tensors"
-    for ours, names in {
-        "tapegrad.scipy.optimize.minimize": "basinhopping brute differential_evolution direct "
-        "dual_annealing fmin fmin_bfgs fmin_cg fmin_l_bfgs_b fmin_ncg fmin_powell fmin_slsqp "
-        "fmin_tnc fminbound golden brent minimize minimize_scalar shgo",
-        "tapegrad.scipy.optimize.least_squares": "curve_fit least_squares leastsq",
-        "tapegrad.scipy.optimize.root": "anderson broyden1 broyden2 fsolve newton_krylov root",
-        "tapegrad.scipy.optimize.fixed_point": "fixed_point",
-        "tapegrad.scipy.integrate.solve_ivp": "complex_ode integrate ode odeint solve_ivp",
-        "tapegrad.scipy.integrate.quad": "quad",
-    }.items()
-    for name in names.split()
-}
 _IMPLICIT = (
     "tg.implicit_root(f, solve)(k), with f(x, k) zero at the solution that solve(k) finds on arrays"
 )
@@ -92,35 +61,6 @@ _MOST = 100  # characters of code
 _INDEXING = "indexing with a mask"
 _NUMBERS = ("the format", ".item()", ".tolist()", "float()", "int()", "complex()")
 _BY_VALUE = ("turning a Tensor into an array", "float() and math functions", "complex()")
-
-_UPDATES = "arrays on a tape are immutable; {}"
-_READS = "no gradient passes through it: pass the value (t.value)"
-
-# functions of NumPy without an op, by their names
-FUNCTIONS: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("array2string", "array_repr", "array_str", "save", "savetxt", "savez"), _READS
-    ),
-    "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
-    "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
-    "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
-    "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
-    "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
-    "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
-}
-
-UFUNC_METHODS: Mapping[str, str] = {
-    "add.at": "write array = tg.at(array)[index].add(t)",
-    "subtract.at": "write array = tg.at(array)[index].add(-t)",
-    "multiply.at": "write array = tg.at(array)[index].multiply(t)",
-    "maximum.at": "write array = tg.at(array)[index].max(t)",
-    "minimum.at": "write array = tg.at(array)[index].min(t)",
-    "at": "write array = tg.at(array)[index].set({0}(array[index], t)), if no index comes twice",
-    "reduce": "write tg.scan(lambda c, row: ({0}(c, row), None), t[0], t[1:])[0], along axis 0",
-    "accumulate": "write np.concatenate([t[:1], tg.scan(lambda c, row: ({0}(c, row),) * 2, "
-    "t[0], t[1:])[1]]), along axis 0",
-    "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
-}
 
 
 def _libraries() -> Iterator[tuple[str, str]]:
@@ -145,7 +85,7 @@ def refuse_solver(t: Any) -> None:
         return
     name, code, _ = _reading(solver)
     solver = "ode" if module.startswith("scipy.integrate._ivp.") else solver
-    ours = code or _SOLVERS.get(solver, "")
+    ours = code or SOLVERS.get(solver, "")
     if module.startswith("scipy.optimize") or solver == "solve_bvp":
         ours = f"{ours}, or {_IMPLICIT}" if ours else _IMPLICIT
     raise (TraceError if t.origin.compiling else TapeError)(
@@ -165,7 +105,7 @@ def of_function(name: str) -> str | None:
     called, code, _ = _reading("")
     if code and called.rpartition(".")[2] != name:
         return f"write {code}"
-    return FUNCTIONS.get(name)
+    return NUMPY_FUNCTIONS.get(name)
 
 
 # --- reading a Tensor's value ---------------------------------------------------------------
@@ -193,7 +133,7 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
 def _of_library(through: Sequence[tuple[str, str]]) -> str:
     """The remedy for calling a library that reads a Tensor's value; "" for NumPy."""
     called = [f"{module}." for module, _ in through]
-    for name, remedy in _LIBRARIES.items():
+    for name, remedy in LIBRARIES.items():
         if any(module.startswith(f"{name}.") for module in called):
             return remedy
     return ""
@@ -269,7 +209,7 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
             return " / ".join(f"np.log({ast.unparse(x)})" for x in call.args)
         return _with(f"np.{ours}", call) if ours else ""
     if _is_random(module):
-        return _OF_RANDOM.get(function, _TRANSFORMED)
+        return RANDOM_DRAWS.get(function, _TRANSFORMED)
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         place, path, built = _callee(call.func)
         # SciPy may read arguments before it calls the function, or call another one
@@ -576,7 +516,7 @@ def of_setting() -> str:
     """The statement to write where elements of a Tensor are set."""
     node = next(iter(users_code()), None)
     shuffles = isinstance(node, ast.Call) and _name(node.func).endswith("shuffle")
-    return f"t = {_OF_RANDOM['shuffle'] if shuffles else 't.at[index].set(value)'}"
+    return f"t = {RANDOM_DRAWS['shuffle'] if shuffles else 't.at[index].set(value)'}"
 
 
 def augmented(default: str) -> str:
