@@ -48,7 +48,7 @@ class Declaration:
     ----------
     domain
         The calls to test an op of the user's own on (`tapegrad.domain`); the domains of the
-        package's ops are in `tapegrad.testing.domains`.
+        package's ops are in `tests/support/domains`.
     kink
         In a few words, the convention where it has no derivative.
     signature

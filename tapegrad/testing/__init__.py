@@ -23,16 +23,11 @@ from tapegrad.testing.properties import check_unchanged as check_unchanged
 from tapegrad.testing.values import check_values as check_values
 
 if _typing.TYPE_CHECKING:
-    from tapegrad.testing.random_programs import programs as programs
     from tapegrad.testing.strategies import arrays as arrays
     from tapegrad.testing.strategies import broadcasting as broadcasting
     from tapegrad.testing.strategies import operands_for as operands_for
     from tapegrad.testing.strategies import parameter_trees as parameter_trees
 
 _STRATEGIES = ("arrays", "broadcasting", "operands_for", "parameter_trees")
-__all__ = [*_public_names(globals()), *_STRATEGIES, "programs"]
-_list_names(
-    globals(),
-    programs="tapegrad.testing.random_programs",
-    **dict.fromkeys(_STRATEGIES, "tapegrad.testing.strategies"),
-)
+__all__ = [*_public_names(globals()), *_STRATEGIES]
+_list_names(globals(), **dict.fromkeys(_STRATEGIES, "tapegrad.testing.strategies"))

@@ -1,4 +1,4 @@
-"""Calls to test an op on, from its domain."""
+"""Calls to test a user's op or function on, from its domain."""
 
 from __future__ import annotations
 
@@ -9,37 +9,50 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.table import ANSWERS, complete
-from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.declarations import is_elementwise, key_of
+from tapegrad.arraylike.table import ANSWERS
+from tapegrad.declare import FUNCTIONS, declaration
+from tapegrad.declare.declarations import key_of
 from tapegrad.declare.signature import Signature
-from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
+from tapegrad.domain import Call, Choices, Domain, Elements
+from tapegrad.errors.functions import label
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
-from tapegrad.testing.domains import DOMAINS, special
 from tapegrad.tree.structure import replace_leaves
-
-# functions composed of ops are declared when their modules are imported, and have calls too
-complete()
-
 
 # small, so that the numbers stay away from branch cuts and poles off the real axis
 _IMAGINARY = Elements(-0.75, 0.75)
 
 
-def domain_of(op: Callable[..., Any] | str, complex: bool = False) -> Domain:
-    """The domain that an op declares, or else an assumed one; its operands may be made complex."""
-    function = _function(op)
-    facts, declared = declaration(function), declared_domain(function)
-    if facts is None or declared is None or facts.signature is None:
-        domain: Domain = assumed(function)
+def domain_of(function: Callable[..., Any], complex: bool = False) -> Domain:
+    """The domain that an op declares, or else an assumed one; its operands may be made complex.
+
+    Raises
+    ------
+    TypeError
+        If the function is an op or a function of the package.
+    """
+    facts = declaration(function)
+    if facts is not None and facts.domain is not None and facts.signature is not None:
+        domain = omit_options(function, facts.domain, facts.signature)
+    elif _is_of_the_package(function):
+        raise TypeError(
+            f"{label(function)} is part of tapegrad, and tapegrad's own tests draw its calls; to "
+            "draw some here, give a domain: operands_for(op, domain), see tapegrad.domain"
+        )
     else:
-        domain = _partly_left_out(function, declared, facts.signature)
-    return _on_complex(function, domain) if complex else domain
+        domain = assumed(function)
+    return with_complex_operands(function, domain) if complex else domain
 
 
-def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
+def _is_of_the_package(function: Any) -> bool:
+    name = getattr(function, "__name__", "")
+    return key_of(function) is not None or any(
+        name in table and table[name] is function for table in (FUNCTIONS, SCIPY_OPS)
+    )
+
+
+def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domain:
     """The calls of a domain, with at least one floating operand, and the dtypes, made complex.
 
     All operands are made complex if the function refuses fewer, since an array may have to hold
@@ -63,7 +76,7 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
 
         calls = on(fewer), on(wider)
         # some calls refuse both, such as one with a mode that orders numbers
-        return next((call for call in calls if _takes(of, call)), drawn)
+        return next((call for call in calls if _takes(function, call)), drawn)
 
     return call
 
@@ -85,44 +98,14 @@ def _with_imaginary(x: Any) -> Any:
     return x
 
 
-def _function(op: Callable[..., Any] | str) -> Any:
-    """An op or a function, by itself or by its name."""
-    function = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
-    if function is None:
-        raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
-    return function
-
-
-def declared_domain(function: Any) -> Domain | None:
-    """The domain of an op or a function: its own, or the one in the package's table; else None.
-
-    An elementwise op of the package that has no entry takes any real numbers, and so does a
-    function of SciPy's.
-    """
-    facts = declaration(function)
-    if facts is None or facts.domain is not None:
-        return None if facts is None else facts.domain
-    name = getattr(function, "__name__", "")
-    scipys = SCIPY_OPS.get(name)
-    if scipys is not None and scipys is function:
-        return special.DOMAINS.get(name) or each(*(REAL,) * scipys.signature.n_operands)
-    key = key_of(function) or (name if FUNCTIONS.get(name) is function else None)
-    if key in DOMAINS:
-        return DOMAINS[key]
-    if key in OPS and is_elementwise(OPS[key]):
-        ufunc: Any = OPS[key].forward
-        return each(*(REAL,) * ufunc.nin)
-    return None
-
-
-def _partly_left_out(of: Callable[..., Any], domain: Domain, signature: Signature) -> Domain:
+def omit_options(function: Callable[..., Any], domain: Domain, signature: Signature) -> Domain:
     """The calls of a domain; many leave out some of the options that have a default.
 
     No option is left out if the function, or NumPy's counterpart, refuses the call without it or
     warns of it.
     """
     required = [x for x in signature.names if x not in signature.defaults]
-    numpys = [f for f, op in ANSWERS.items() if op is of and callable(f)]
+    numpys = [f for f, op in ANSWERS.items() if op is function and callable(f)]
 
     def call(choose: Choices) -> Call:
         drawn = domain(choose)
@@ -136,7 +119,7 @@ def _partly_left_out(of: Callable[..., Any], domain: Domain, signature: Signatur
         if not left and n == len(drawn.args):
             return drawn
         fewer = Call(drawn.args[:n], {x: y for x, y in drawn.kwargs.items() if x not in left})
-        return fewer if all(_takes(f, fewer) for f in (of, *numpys)) else drawn
+        return fewer if all(_takes(f, fewer) for f in (function, *numpys)) else drawn
 
     return call
 
@@ -154,14 +137,14 @@ def _takes(function: Callable[..., Any], call: Call) -> bool:
 
 
 def sample_calls(
-    op: Callable[..., Any] | str, n: int, seed: int = 0, complex: bool = False
+    op: Callable[..., Any], n: int, seed: int = 0, complex: bool = False
 ) -> list[Call]:
-    """Calls of an op from its domain, without Hypothesis.
+    """Calls of an op of the user's own from its domain, without Hypothesis.
 
     Parameters
     ----------
     op
-        An op, or the name of one in the table; the domain is as for `operands_for`.
+        An op or a function of arrays; the domain is as for `operands_for`.
     n
         The number of calls.
     seed
@@ -176,13 +159,18 @@ def sample_calls(
     Raises
     ------
     TypeError
-        If the op declares no domain, and no trial domain works.
+        If the op declares no domain, and no trial domain works; or if the op is part of the
+        package, whose own tests draw its calls.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import tapegrad as tg
-    >>> for call in tg.testing.sample_calls(tg.tanh, 10):
-    ...     tg.testing.check_properties(tg.tanh, call.args)
+    >>> @tg.custom_op(vjps=(lambda g, y, x: g * (1 - y**2),))
+    ... def tanh(x):
+    ...     return np.tanh(x)
+    >>> for call in tg.testing.sample_calls(tanh, 10):
+    ...     tg.testing.check_properties(tanh, call.args)
     """
     domain, rng = domain_of(op, complex), np.random.default_rng(seed)
     return [domain(Sampled(rng)) for _ in range(n)]

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from op_calls import declared_domain, sample_calls
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.declare import FUNCTIONS, OPS
-from tapegrad.testing import sample_calls
-from tapegrad.testing.calls import declared_domain
 
 # --- what is no op ----------------------------------------------------------------------
 

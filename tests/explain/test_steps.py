@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
+from random_programs import programs
 from tapes import cotangents
 
 import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.explain.rules import formula
-from tapegrad.testing.random_programs import programs
 
 
 @depth("program")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import arguments, losses, terms
 from messages import check_refusals
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.declare import OPS, facts
 from tapegrad.explain.reach import ways
-from tapegrad.testing import programs
 
 X = np.array([1.0, 2.0])
 ENCLOSED = np.array([3.0, 4.0])

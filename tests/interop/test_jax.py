@@ -11,13 +11,14 @@ from complex_losses import LOSSES
 from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from op_calls import sample_calls
 from op_cases import CASES, case_of
 from programs import trace
+from random_programs import programs
 from scripts import printed
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.testing import programs
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -130,7 +131,7 @@ def fixed_call(name: str) -> Any:
 
     Half precision is left out, in which there is little to compare.
     """
-    for call in tg.testing.sample_calls(name, 8):
+    for call in sample_calls(name, 8):
         case = case_of(name, call)
         outputs = [np.asarray(y) for y in tg.tree.leaves(case.fn(*case.operands))]
         halves = any(x.dtype == np.float16 for x in (*case.operands, *outputs))

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from op_calls import sample_calls
 
 import tapegrad as tg
 from tapegrad.core.primitive import Parts
 from tapegrad.core.writing import primitive_for
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import MultiOutputOp
-from tapegrad.testing import arrays, check_grads, sample_calls
+from tapegrad.testing import arrays, check_grads
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 TALL = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [-1.0, 1.5]])

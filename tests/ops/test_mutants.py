@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 import pytest
 from depth import THOROUGH
+from op_calls import sample_calls
 from op_cases import (
     SMOOTH,
     TAKING,
@@ -29,7 +30,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.primitive import EachOperand, Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import parts_of
-from tapegrad.testing import check_grads, sample_calls
+from tapegrad.testing import check_grads
 
 RULED = [name for name in SMOOTH if name in OPS]
 

@@ -10,6 +10,7 @@ import pytest
 from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
+from op_calls import operands_for, sample_calls
 from op_cases import (
     CASES,
     SMOOTH,
@@ -29,12 +30,7 @@ from tapegrad.core.primitive import Parts, number_vjps
 from tapegrad.core.tensor import primals
 from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.declare.parts import PART
-from tapegrad.testing import (
-    check_grads,
-    check_properties,
-    operands_for,
-    sample_calls,
-)
+from tapegrad.testing import check_grads, check_properties
 
 BOTH = ("reverse", "forward")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import examples
+from op_calls import sample_calls
 from op_cases import CASES, TABLE
 
 import tapegrad as tg
@@ -15,7 +16,6 @@ from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import declaration
 from tapegrad.domain import Call
 from tapegrad.errors import TraceError
-from tapegrad.testing import sample_calls
 
 # what is put in the place of each argument in turn: each is right for some
 ODD = {

@@ -8,11 +8,11 @@ import pytest
 from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
+from op_calls import sample_calls
 
 import tapegrad as tg
 from tapegrad import tree
 from tapegrad.declare import OPS
-from tapegrad.testing import sample_calls
 
 DTYPES = [np.float16, np.float32, np.float64]
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_calls import sample_calls
 from scripts import printed
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import facts
 from tapegrad.ops.scipy_special import SCIPY_OPS
-from tapegrad.testing import check_grads, check_properties, sample_calls
+from tapegrad.testing import check_grads, check_properties
 
 special: Any = pytest.importorskip("scipy.special")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_calls import sample_calls
 from package_ops import package_ops
 from sharing import SHORT, check_sharing, may_share, shared
 
@@ -13,7 +14,6 @@ import tapegrad as tg
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
-from tapegrad.testing import sample_calls
 
 
 def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:

@@ -11,11 +11,11 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
+from random_programs import programs
 from trees import Empty, Level, Mode, Nothing, trees_of
 
 import tapegrad as tg
 from tapegrad.program import cost
-from tapegrad.testing import programs
 from tapegrad.testing.strategies import Drawn
 from tapegrad.tree.numbers import is_floating
 

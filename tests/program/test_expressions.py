@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import pytest
 from depth import examples
+from op_calls import sample_calls
 from op_cases import CASES, TABLE, case_of, on_calls
 from programs import trace
 
@@ -318,7 +319,7 @@ COMPLEX = sorted(name for name in CASES if declaration(TABLE[name]).complex)
 @pytest.mark.parametrize("name", COMPLEX)
 def test_what_is_written_of_complex_numbers_gives_what_the_ops_give(name):
     choices = Sampled(np.random.default_rng(len(name)))
-    for call in tg.testing.sample_calls(name, examples("op, written"), len(name), complex=True):
+    for call in sample_calls(name, examples("op, written"), len(name), complex=True):
         check_written(case_of(name, call), choices.among)
         check_large(case_of(name, call), choices.among)
 

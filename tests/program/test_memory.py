@@ -12,6 +12,7 @@ from alike import same
 from depth import depth
 from hypothesis import given
 from programs import assert_close, improved, scale_of, trace
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.program import PASSES, cost
@@ -19,7 +20,6 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.memory import plan_memory
 from tapegrad.program.passes.order import _Schedule as Schedule
 from tapegrad.program.passes.order import use_up
-from tapegrad.testing import programs
 
 MANY_ARE_FEW = mock.patch("tapegrad.program.cost.BLOCKED_ELEMENTS", 9)
 SMALL_ARE_LARGE = mock.patch("tapegrad.program.cost.DROPPED_BYTES", 1)

@@ -7,10 +7,10 @@ import pytest
 from depth import depth
 from hypothesis import given
 from programs import improved, trace
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.program import PASSES
-from tapegrad.testing import programs
 
 
 @depth("program, as text")

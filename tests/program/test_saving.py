@@ -15,6 +15,7 @@ from hypothesis import given
 from package_ops import package_ops
 from program_files import assert_same, refused, saved
 from programs import ALSO, assert_close, scale_of
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.core.writing import ASARRAY
@@ -24,7 +25,6 @@ from tapegrad.errors import FileError
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.saved_names import class_named, name_of_op, op_named
 from tapegrad.random import generator
-from tapegrad.testing import programs
 from tapegrad.transforms.reverse import SEED
 
 

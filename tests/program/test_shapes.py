@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from op_calls import sample_calls
 from programs import trace
 
 import tapegrad as tg
@@ -24,7 +25,7 @@ BY_VALUE = {"argwhere"}
 def calls_of(op):
     """Operands and options of sample calls that the op itself takes."""
     for is_complex in {False, bool(op.complex)}:
-        for call in tg.testing.sample_calls(op, 6, complex=is_complex):
+        for call in sample_calls(op, 6, complex=is_complex):
             try:
                 operands, options = op.bind(call.args, call.kwargs)
             except TypeError:  # it is answered by several ops

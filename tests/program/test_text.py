@@ -13,13 +13,13 @@ import pytest
 from depth import depth
 from hypothesis import given
 from programs import assert_runs
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.ops.updates import index_set
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.program.source_names import Names
 from tapegrad.program.text import source, source_to_run, write_program
-from tapegrad.testing import programs
 
 
 @depth("program, as text")

@@ -12,12 +12,12 @@ import numpy as np
 from depth import THOROUGH, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from op_calls import declared_domain, operands_for, sample_calls
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
-from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.choices import Sampled
 from tapegrad.tree.numbers import is_floating
 
@@ -428,7 +428,7 @@ def case_of(name: str, call: Call) -> Case:
 
 
 def cases_of(name: str) -> Any:
-    return tg.testing.operands_for(name).map(lambda call: case_of(name, call))
+    return operands_for(name).map(lambda call: case_of(name, call))
 
 
 CASES = {name: cases_of(name) for name in TABLE if declared_domain(TABLE[name])}
@@ -458,9 +458,7 @@ def complex_cases(name: str, n: int = 0) -> list[Case]:
     n = n or examples("op, of complex numbers")
     cases: list[Case] = []
     for seed in range(8 * n):
-        cases += [
-            case_of(name, call) for call in tg.testing.sample_calls(name, 1, seed, complex=True)
-        ]
+        cases += [case_of(name, call) for call in sample_calls(name, 1, seed, complex=True)]
         cases = [case for case in cases if any(map(is_complex, case.operands))]
         if len(cases) == n:
             break
@@ -526,7 +524,7 @@ def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], Non
             # others for each check
             seed = zlib.crc32(check.__name__.encode())
             choices = Sampled(np.random.default_rng(seed))
-            for call in tg.testing.sample_calls(name, examples(family) - share, seed):
+            for call in sample_calls(name, examples(family) - share, seed):
                 try:
                     check(*[case_of(name, call), choices.among][:n])
                 except Exception as error:

@@ -9,10 +9,10 @@ import attrs
 import hypothesis.strategies as st
 import numpy as np
 from programs import ALSO
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad import nn
-from tapegrad.testing import programs
 
 
 @attrs.frozen(eq=False)
@@ -426,7 +426,7 @@ PROVED = tuple(x for x in ALSO if x != "cells")
 
 
 def user_programs() -> st.SearchStrategy[Drawn]:
-    """Functions of any family, and of random ops, as `tapegrad.testing.programs` draws them."""
+    """Functions of any family, and of random ops, as `random_programs.programs` draws them."""
     return st.one_of(
         st.builds(drawn, st.sampled_from(sorted(FAMILIES)), st.integers(0, 1 << 32)),
         st.one_of(programs(max_steps=16), programs(12, also=PROVED)).map(

@@ -165,6 +165,14 @@ def test_where_nothing_can_be_assumed_the_domain_is_to_be_named() -> None:
     )
 
 
+@pytest.mark.parametrize("fn", [tg.sin, tg.mean, tg.nn.cross_entropy_loss, tg.linalg.solve])
+def test_an_op_of_the_package_needs_a_domain(fn: Any) -> None:
+    for draw in (operands_for, partial(sample_calls, n=1)):
+        with pytest.raises(TypeError, match=r"part of tapegrad.*give a domain"):
+            draw(fn)
+    assert operands_for(fn, each(Elements(1.0, 2.0))) is not None
+
+
 # --- test files ---------------------------------------------------------------------------
 
 

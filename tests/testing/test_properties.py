@@ -13,6 +13,7 @@ from depth import depth
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from programs import ALSO
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad import testing
@@ -256,9 +257,9 @@ REACHED: dict[str, tuple[Any, Any]] = {
     "large": (SCALED, lambda x: (np.abs(x.astype(float)) > 1e5).any()),
     "small": (SCALED, lambda x: ((np.abs(x.astype(float)) < 1e-5) & (x != 0)).any()),
     "other shapes": (testing.broadcasting(2), lambda p: p[0].shape != p[1].shape and p[0].ndim),
-    "many lines": (testing.programs(), lambda p: len(p.lines) >= 35 and len(p.parameters) >= 4),
+    "many lines": (programs(), lambda p: len(p.lines) >= 35 and len(p.parameters) >= 4),
     **{
-        kind: (testing.programs(12, [kind]), lambda p, call=call: call in "".join(p.lines))
+        kind: (programs(12, [kind]), lambda p, call=call: call in "".join(p.lines))
         for kind, call in {"complex": "np.fft.", "cells": "range(100)", "scipy": "linalg."}.items()
         if kind in ALSO
     },
@@ -287,7 +288,7 @@ def test_arrays_are_as_they_are_asked_for(data: Any) -> None:
 
 
 @depth("properties")
-@given(program=st.one_of(testing.programs(), testing.programs(also=ALSO)))
+@given(program=st.one_of(programs(), programs(also=ALSO)))
 def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
     namespace: dict[str, Any] = {}
     exec(repr(program), namespace)
@@ -301,7 +302,7 @@ def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
 
 def test_programs_have_no_lines_of_other_kinds() -> None:
     with pytest.raises(ValueError, match="no lines of the kind 'quantum'"):
-        testing.programs(also=["complex", "quantum"])
+        programs(also=["complex", "quantum"])
 
 
 def test_a_gradient_that_cancels_to_rounding_is_linear():

@@ -10,11 +10,13 @@ import pytest
 from depth import THOROUGH, depth, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from op_calls import sample_calls
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.core import forward
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.testing import check_batched, check_compiled, check_grads, programs, sample_calls
+from tapegrad.testing import check_batched, check_compiled, check_grads
 from tapegrad.transforms import replay
 
 same = functools.partial(alike.same, rtol=1e-12)

@@ -10,9 +10,9 @@ from counting import peak_of
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
+from random_programs import programs
 
 import tapegrad as tg
-from tapegrad.testing import programs
 from tapegrad.transforms import jacobians
 
 same = functools.partial(alike.same, rtol=1e-9)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from op_calls import sample_calls
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad import tree
 from tapegrad.declare import OPS
-from tapegrad.testing import programs, sample_calls
 from tapegrad.transforms.coloring import color_columns, color_symmetric
 from tapegrad.transforms.sparsity import pattern_of
 from tests.support.depth import THOROUGH, depth

@@ -136,7 +136,7 @@ def declare_special(
 ) -> Op[Any]:
     """An op of this package; it stands for the ufunc of its name, or of the name `scipy`.
 
-    The calls to test it on are in `tapegrad.testing.domains.special`.
+    The calls to test it on are in `tests/support/domains/special.py`.
     """
     forward.__name__ = forward.__qualname__ = name
     # the module in which pickle looks for it

@@ -17,6 +17,7 @@ from programs import (
     trace,
     two_slices,
 )
+from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.ops.rows import pick, sum_segments, unpick
@@ -26,7 +27,6 @@ from tapegrad.program.checking import check_code
 from tapegrad.program.ir import Ref, content_key
 from tapegrad.program.passes import find_largest, pick_first
 from tapegrad.program.program import improved, rule
-from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 

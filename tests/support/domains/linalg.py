@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from domains import words as w
 from tapegrad.domain import (
     REAL,
     SHAPES,
@@ -19,7 +20,6 @@ from tapegrad.domain import (
     matrix,
 )
 from tapegrad.ops.product import moved
-from tapegrad.testing.domains import words as w
 
 
 def _hermitian(choose: Choices, a: Any) -> bool:

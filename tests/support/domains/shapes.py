@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from domains import words as w
 from tapegrad.domain import (
     POSITIVE,
     REAL,
@@ -20,7 +21,6 @@ from tapegrad.domain import (
     each,
 )
 from tapegrad.functions.padding import BY_PLACE, STATISTICS
-from tapegrad.testing.domains import words as w
 
 
 def _permuted(choose: Choices, a: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from domains import words as w
 from tapegrad.domain import (
     NONZERO,
     POSITIVE,
@@ -19,7 +20,6 @@ from tapegrad.domain import (
     any_of,
     each,
 )
-from tapegrad.testing.domains import words as w
 
 _NUMBERS = each(REAL)
 _BELOW, _LOW, _HIGH = Elements(0.125, 0.875), Elements(-3.5, -3.25), Elements(1.0, 4.0)

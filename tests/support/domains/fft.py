@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from domains import words as w
 from tapegrad.domain import Call, Choices, Domain
-from tapegrad.testing.domains import words as w
 
 _NORMS = [None, "backward", "ortho", "forward"]
 

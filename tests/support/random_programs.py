@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import numpy as np
 from hypothesis import strategies as st
+from random_steps import MORE, STEPS, Drawing, Known, NothingFitsError
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.testing.random_steps import MORE, STEPS, Drawing, Known, NothingFitsError
 from tapegrad.transforms import value_and_grad
 
 # Larger values are scaled down, so that rounding errors stay comparable.
@@ -166,14 +166,11 @@ def programs(max_steps: int = 40, also: Collection[str] = ()) -> st.SearchStrate
 
     Examples
     --------
-    >>> from hypothesis import given, settings
-    >>> import tapegrad as tg
-    >>> @settings(max_examples=5, deadline=None, database=None)
-    ... @given(tg.testing.programs(max_steps=10))
+    >>> from hypothesis import given
+    >>> @given(programs(max_steps=10))
     ... def test(program):
     ...     for args in program.arguments:
     ...         tg.testing.check_deterministic(tg.compile(program.fn), args)
-    >>> test()
     """
     unknown = sorted(set(also) - set(MORE))
     if unknown:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
+from domains import words as w
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.product import moved
 from tapegrad.ops.window import patches
-from tapegrad.testing.domains import words as w
 
 
 def shaped(*shapes: str) -> Domain:

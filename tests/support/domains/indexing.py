@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from domains import words as w
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.domain import index as any_index
 from tapegrad.domain import rows as numbers_of_rows
 from tapegrad.functions.selection import MODES
 from tapegrad.ops.rows import row_places
-from tapegrad.testing.domains import words as w
 
 
 def _placings(choose: Choices) -> Call:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from domains import words as w
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.functions.sorting import METHODS
-from tapegrad.testing.domains import words as w
 
 _WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"stable": True}]
 _DISTINCT = w.array(0, 3, 1, distinct=True)

@@ -1,7 +1,6 @@
 """The calls that the package's own ops and functions are tested on, one file a family."""
 
-from tapegrad.domain import Domain
-from tapegrad.testing.domains import (
+from domains import (
     elementwise,
     fft,
     indexing,
@@ -11,6 +10,7 @@ from tapegrad.testing.domains import (
     reductions,
     shapes,
 )
+from tapegrad.domain import Domain
 
 # By the name that an op or a function is declared under.
 DOMAINS: dict[str, Domain] = {}

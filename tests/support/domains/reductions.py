@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from domains import words as w
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements, any_of
 from tapegrad.ops.partial_reduction import count
-from tapegrad.testing.domains import words as w
 
 
 def _reduced(choose: Choices, x: Any) -> Any:
