@@ -1,8 +1,4 @@
-"""Builder: a program being made or improved.
-
-An instruction keeps its number in a Builder wherever it stands in the order, so a pass touches
-only what it changes.
-"""
+"""Builder, a program that passes change. Start with the example in the docstring of the class."""
 
 from __future__ import annotations
 
@@ -40,40 +36,61 @@ NUMBER = object()
 
 
 class Builder:
-    """A program under construction, which passes change in place; what is equal is shared.
+    """A program under construction, which passes change in place.
+
+    Each instruction has a number, which it keeps, and a rank, a tuple that sorts it. Two
+    instructions of equal content are one. As an example, a pass replaces ``log(exp(x))``::
+
+        number  rank     instruction            content
+        0       (0,)     exp(x)                 exp, x
+        1       (1,)     log(0)                 log, 0
+        2       (2,)     sin(1)                 sin, 1
+        3       (3,)     sin(x)                 sin, x
+
+    `rewrite` visits the ranks in order, from a heap. At number 1 the pass returns ``x``: `replace`
+    enters ``1 -> x`` in `replaced`, drops number 1, and marks its user, number 2, as stale. At
+    number 2, which is stale, the instruction is put in its place again, on its new operands:
+    ``sin(x)``. This content belongs to number 3, which comes later and would be computed too
+    late, so number 2 takes it over in `by_content`, and number 3 is marked as stale. At number 3
+    the content is found at number 2, so ``3 -> 2`` is entered and number 3 is dropped.
+
+    An instruction that a pass appends at number 2 gets number 4 and the rank ``(1, 4)``: after
+    ``(1,)``, before ``(2,)``, and in the order of appending. At the end of `rewrite`, number 0 has
+    no user left; `drop_unused` drops it, and `build` numbers what remains in the order of ranks.
 
     Attributes
     ----------
     program
-        The program that it begins as.
+        The program that was to be changed.
     inputs, constants
-        As of the program.
+        Its inputs, and its constants with those that passes added.
     instructions
-        By number, including those that are no longer in the program.
+        All instructions by number, those that were dropped included.
     refs
-        A Ref to each, by number.
+        A Ref to each instruction, by number.
     order
-        The numbers of those that are still in the program, in order.
+        The numbers of the instructions in the program, in the order in which they run.
     ranks
-        Where each instruction that is still in the program stands among the others, by number.
+        The rank of each instruction in the program, by number.
     users
-        The numbers of the instructions that use the result of each, by number.
+        The numbers of the instructions that use each result, by number.
     outputs
-        As of the program.
+        The program's outputs.
     passes
-        Those that the program is improved by, for the bodies of its loops and branches.
+        The passes that the program is improved by; bodies of loops and branches need them too.
     by_op
-        The numbers of the instructions of each op that are still in the program.
+        The numbers of the instructions of each op that are in the program.
     forms
-        The op of each instruction and those that make its operands, by number; see `Form`.
-    contents
-        The number of the instruction of each content, or of one that had it.
-    at, stage, place
-        The instruction that `rewrite` has reached, and the stage and place of new instructions.
-    now
-        The rank of that instruction, before which new ones are written.
+        The form of each instruction, by number; see `Form`.
+    by_content
+        For each content the number of the instruction that has it, or had it once.
+    number, stage, place
+        The number, stage and place of the instruction that `rewrite` visits; instructions that are
+        appended meanwhile get this stage and place.
+    rank
+        The rank of that instruction; appended instructions come before it.
     replaced
-        During `rewrite`, what stands in the place of each value replaced so far.
+        During `rewrite`, the operand that replaces each value that was replaced so far.
     """
 
     def __init__(self, program: Code, passes: tuple[Callable[..., Any], ...] = ()) -> None:
@@ -86,18 +103,18 @@ class Builder:
         self.by_op = defaultdict[Primitive, set[int]](set)
         self.users: list[set[int]] = []
         self.forms: list[Form] = []
-        self.contents: dict[Any, int] = {}
-        self.at = 0
+        self.by_content: dict[Any, int] = {}
+        self.number = 0
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
-        # those that are put in their places again when `rewrite` reaches them, and all that it will
-        # reach, with their ranks: a heap
+        # the instructions with an operand that was replaced, and a heap of all instructions that
+        # `rewrite` has yet to visit
         self._stale: set[int] = set()
-        self._ahead: list[tuple[tuple[int, ...], int]] = []
-        # constants by content, and those that a number fills
-        self._alike = {x: Ref("constant", i) for i, x in enumerate(self.constants)}
-        self._filled: dict[Any, Ref] = {}
+        self._queue: list[tuple[tuple[int, ...], int]] = []
+        # a Ref to each constant by its content, and to each that is filled with one number
+        self._constant_refs = {x: Ref("constant", i) for i, x in enumerate(self.constants)}
+        self._filled_refs: dict[Any, Ref] = {}
         replaced = self.replaced
         self.order = range(len(program.instructions))
         for i, x in enumerate(program.instructions):
@@ -105,26 +122,26 @@ class Builder:
                 x = x.substitute(replaced)
             self.instructions.append(x)
             self.users.append(set())
-            first = self.contents.setdefault(content_key(x), i)
+            first = self.by_content.setdefault(content_key(x), i)
             if first == i:
                 self.by_op[x.op].add(i)
-                self.forms.append(self._form(i, x))
+                self.forms.append(self._register(i, x))
             else:
                 replaced[self.refs[i]] = self.refs[first]
                 self.name_value(self.refs[first], x.name)
                 self.forms.append(())
                 del self.ranks[i]
-        # those that may be needed no longer
+        # the instructions that may have no user
         self._unused = [i for i, users in enumerate(self.users) if not users]
-        self.outputs, self.replaced = tuple(map(self._current, program.outputs)), {}
+        self.outputs, self.replaced = tuple(map(self._resolve, program.outputs)), {}
 
     # --- writing ----------------------------------------------------------------------
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
-        """A Ref to a constant: the one of this content, if there is one."""
+        """A Ref to a constant of this content, which is added if there is none."""
         new = value if type(value) is Constant else Constant(value, captured)
         n = len(self.constants)
-        ref = self._alike.setdefault(new, Ref("constant", n))
+        ref = self._constant_refs.setdefault(new, Ref("constant", n))
         if ref[1] == n:
             self.constants.append(new)
         return ref
@@ -133,20 +150,20 @@ class Builder:
         """A Ref to a constant that is filled with a number."""
         # 0.0 equals -0.0, and nan does not equal itself
         key = type(x), as_text(x), dtype, shape
-        if key not in self._filled:
-            self._filled[key] = self.constant(np.full(shape, x, dtype))
-        return self._filled[key]
+        if key not in self._filled_refs:
+            self._filled_refs[key] = self.constant(np.full(shape, x, dtype))
+        return self._filled_refs[key]
 
     def append(self, instruction: Instruction) -> Ref:
-        """A Ref to an instruction, written last, or to one that is equal and stands there already.
+        """A Ref to an instruction of this content, which is appended if there is none before.
 
-        Its operands are `current`.
+        Operands that were replaced during `rewrite` are replaced in it.
         """
         instruction = self.replace_operands(instruction)
         if instruction.op in CANONICAL:
             instruction = self.canonicalize(instruction)
         i = len(self.instructions)
-        first = self._first(i, content_key(instruction))
+        first = self._find_equal(i, content_key(instruction))
         if first != i:
             return self.refs[first]
         if self.place is not None and instruction.place is None:
@@ -156,16 +173,16 @@ class Builder:
         self.instructions.append(instruction)
         self.by_op[instruction.op].add(i)
         self.users.append(set())
-        self.forms.append(self._form(i, instruction))
+        self.forms.append(self._register(i, instruction))
         self._unused.append(i)
-        # those of one place are in the order of their numbers
-        self.ranks[i] = (*self.now[:-1], self.now[-1] - 1, i)
+        # instructions appended before the same one are in the order of their numbers
+        self.ranks[i] = (*self.rank[:-1], self.rank[-1] - 1, i)
         return ref
 
     def emit(
         self, op: Primitive, *operands: Operand, note: str = "", like: Any = None, **options: Any
     ) -> Ref:
-        """Write an op; its shape and dtype are inferred, if they are not known."""
+        """Append an op. Shape and dtype are inferred unless `like` gives them."""
         if like is None:
             result = np.asarray(evaluate(op, [self.placeholder(x) for x in operands], options))
             like = result.shape, result.dtype
@@ -173,9 +190,9 @@ class Builder:
         return self.append(Fields(op, operands, options, *rest).as_instruction())
 
     def inline(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
-        """Write a program's instructions; return what its outputs are for these inputs."""
+        """Append a program's instructions, and return its outputs for these inputs."""
         inputs = input_refs(range(len(operands)))
-        values: dict[Any, Any] = dict(zip(inputs, map(self._current, operands), strict=True))
+        values: dict[Any, Any] = dict(zip(inputs, map(self._resolve, operands), strict=True))
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(
             instruction_refs(code.instructions), code.instructions, strict=True
@@ -192,19 +209,19 @@ class Builder:
         return instruction.evolve(op=op, options=FrozenOptions(options))
 
     def replace_operands(self, instruction: Instruction) -> Instruction:
-        """An instruction on what stands in the place of its operands while `rewrite` runs."""
+        """The instruction with the operands that `rewrite` has replaced so far replaced."""
         if self.replaced and not self.replaced.keys().isdisjoint(instruction.operands):
             instruction = instruction.substitute(self.replaced)
         return instruction
 
     def name_value(self, ref: Any, name: str) -> None:
-        """Name a value, if it is an instruction's and has no name yet."""
+        """Name the result of an instruction, unless it has a name."""
         instruction = self.producer(ref)
         if instruction is not None and name and not instruction.name:
             self.instructions[ref.index] = instruction.evolve(name=name)
 
     def reshape(self, x: Operand, shape: tuple[int, ...]) -> Operand:
-        """The operand in this shape: itself, if it has that shape."""
+        """The operand in this shape; the operand itself, if it has this shape."""
         if self.shape(x) == shape:
             return x
         like = (shape, self.definition(x).dtype) if type(x) is Ref else None
@@ -219,9 +236,9 @@ class Builder:
 
     @order.setter
     def order(self, order: Sequence[int]) -> None:
-        # what is new has a further number in its rank, and so has what is written before that
+        # an appended instruction has a longer rank than the instruction before which it stands
         self.ranks: dict[int, Any] = dict(zip(order, zip(range(len(order))), strict=True))
-        self.now: Any = (len(order),)
+        self.rank: Any = (len(order),)
 
     def definition(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
@@ -238,7 +255,7 @@ class Builder:
         return instruction if op is None or instruction.op is op else None
 
     def op_of(self, x: Any) -> Any:
-        """The op that makes a value; see `Form`."""
+        """The entry for an operand in a `Form`."""
         if type(x) is not Ref:
             return x
         kind, i = x
@@ -250,7 +267,7 @@ class Builder:
         """The shape of an operand."""
         if type(x) is not Ref:
             return ()
-        # as `of` does, which takes longer to call
+        # as `definition` does, which takes longer to call
         kind, i = x
         if kind == "instruction":
             return self.instructions[i].shape
@@ -280,7 +297,7 @@ class Builder:
         return [self.instructions[i] for i in self.order]
 
     def count_uses(self) -> Counter[Any]:
-        """How often each value is used; as an output too. Numbers are counted with the values."""
+        """How often each operand is used, outputs included; Python numbers are counted too."""
         # static results need not be hashable
         used = [x for x in self.outputs if type(x) is Ref]
         return Counter(chain(used, *[x.operands for x in self.list_instructions()]))
@@ -312,7 +329,7 @@ class Builder:
         visit
             A function of the Builder and of an instruction, whose operands are rewritten already.
             It returns an operand to use in place of the result, an instruction to put in its
-            place, or None to leave it as it is. Instructions that it appends come before this one.
+            place, or None to change nothing. Instructions that it appends come before this one.
         ops
             The ops whose instructions are visited; all by default.
         where
@@ -323,119 +340,119 @@ class Builder:
         numbers = [i for op in ops for i in self.by_op.get(op, ()) if where(forms[i])]
         if not numbers and not stale:
             return
-        ranks, end = self.ranks, self.now
-        # what is sorted is a heap
-        self._ahead = ahead = sorted([(ranks[i], i) for i in (*numbers, *stale)])
-        while ahead:
-            rank, i = heappop(ahead)
-            if rank == self.now or i not in ranks:
+        ranks, end = self.ranks, self.rank
+        # a sorted list is a heap
+        self._queue = queue = sorted([(ranks[i], i) for i in (*numbers, *stale)])
+        while queue:
+            rank, i = heappop(queue)
+            if rank == self.rank or i not in ranks:
                 continue
-            self.now = rank
+            self.rank = rank
             if i in stale:
-                self._put(i, self.instructions[i])
+                self._overwrite(i, self.instructions[i])
                 form = forms[i]
                 if i not in ranks or form[0] not in ops or not where(form):
                     continue
             instruction = self.instructions[i]
-            self.at, self.stage, self.place = i, instruction.stage, instruction.place
+            self.number, self.stage, self.place = i, instruction.stage, instruction.place
             result: Any = visit(self, instruction)
             if type(result) is Instruction:
-                self._put(i, result)
+                self._overwrite(i, result)
             elif result is not None:
                 self.replace(i, self.replaced.get(result, result))
         stale.clear()
-        self.now, self.place = end, None
+        self.rank, self.place = end, None
         if self.replaced:
-            self.outputs = tuple(map(self._current, self.outputs))
+            self.outputs = tuple(map(self._resolve, self.outputs))
             self.replaced = {}
 
-    def _put(self, i: int, instruction: Instruction) -> None:
-        """Put an instruction in the place of another, unless its content is there already."""
+    def _overwrite(self, i: int, instruction: Instruction) -> None:
+        """Put an instruction in the place of number i; drop i if an earlier one has its content."""
         instruction = self.replace_operands(instruction)
-        self._release(i)
+        self._unregister(i)
         self.instructions[i] = instruction
-        op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
+        op, self.forms[i] = self.forms[i][0], self._register(i, instruction)
         if op is not instruction.op:
             self.by_op[op].discard(i)
             self.by_op[instruction.op].add(i)
-            # what uses it is of another form now
-            self._renew(self.users[i])
-        first = self._first(i, content_key(instruction))
+            # the forms of its users name the op
+            self._mark_stale(self.users[i])
+        first = self._find_equal(i, content_key(instruction))
         if first != i:
             self.replace(i, self.refs[first])
 
     def replace(self, i: int, x: Any) -> None:
-        """Use an operand, which keeps the name, wherever the result of an instruction is used.
+        """Use an operand in place of the result of instruction i, and drop the instruction.
 
-        It is one that `rewrite` has reached, or will reach.
+        The operand takes over its name. `rewrite` may have visited i or not.
         """
         self.name_value(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
-        self._renew(self.users[i])
+        self._mark_stale(self.users[i])
         self._drop(i)
 
-    def _renew(self, numbers: Iterable[int]) -> None:
-        """Have `rewrite` put instructions in their places again."""
+    def _mark_stale(self, numbers: Iterable[int]) -> None:
+        """Have `rewrite` renew instructions, whose operands or content changed."""
         for i in numbers:
             self._stale.add(i)
-            heappush(self._ahead, (self.ranks[i], i))
+            heappush(self._queue, (self.ranks[i], i))
 
-    def _form(self, i: int, instruction: Instruction) -> Form:
-        """The form of an instruction, which is kept as a user of its operands."""
+    def _register(self, i: int, instruction: Instruction) -> Form:
+        """The form of instruction i, which is entered among the users of its operands."""
         users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
-        # as `op` says, which takes longer to call
+        # as `op_of` does, which takes longer to call
         for x in instruction.operands:
-            of: Any = x
+            producer: Any = x
             if type(x) is Ref:
-                of = x[0]
-                if of == "instruction":
+                producer = x[0]
+                if producer == "instruction":
                     try:
                         users[x[1]].add(i)
                     except IndexError:
                         raise _too_late(instruction, x) from None
-                    of = forms[x[1]][0]
-                elif of == "constant":
-                    of = self.constants[x[1]].kind
-            form.append(of)
+                    producer = forms[x[1]][0]
+                elif producer == "constant":
+                    producer = self.constants[x[1]].kind
+            form.append(producer)
         return tuple(form)
 
-    def _release(self, i: int) -> None:
-        """Keep that an instruction uses its operands no longer."""
+    def _unregister(self, i: int) -> None:
+        """Remove instruction i from the users of its operands."""
         users = self.users
         for x in self.instructions[i].operands:
             if type(x) is Ref and x[0] == "instruction":
-                of = users[x[1]]
-                of.discard(i)
-                if not of:
+                others = users[x[1]]
+                others.discard(i)
+                if not others:
                     self._unused.append(x[1])
 
     def _drop(self, i: int) -> None:
-        self._release(i)
+        self._unregister(i)
         self.by_op[self.forms[i][0]].discard(i)
         del self.ranks[i]
 
-    def _current(self, x: Any) -> Any:
+    def _resolve(self, x: Any) -> Any:
         # static results need not be hashable
         return self.replaced.get(x, x) if type(x) is Ref else x
 
-    def _first(self, i: int, key: Any) -> int:
-        """The number of the instruction of a content before one; if there is none, its own."""
-        first = self.contents.setdefault(key, i)
-        if first != i and self._has(first, key):
-            if self.ranks[first] < self.now:
+    def _find_equal(self, i: int, key: Any) -> int:
+        """The number of an earlier instruction of this content, or i if there is none."""
+        first = self.by_content.setdefault(key, i)
+        if first != i and self._has_content(first, key):
+            if self.ranks[first] < self.rank:
                 return first
-            # it comes later, and is this one then
-            self._renew([first])
-        self.contents[key] = i
+            # it comes later, and will be replaced by this one
+            self._mark_stale([first])
+        self.by_content[key] = i
         return i
 
-    def _has(self, first: int, key: Any) -> bool:
-        """Whether an instruction is in the program, and still of the content that it was."""
-        return first in self.ranks and content_key(self.instructions[first]) == key
+    def _has_content(self, i: int, key: Any) -> bool:
+        """Whether instruction i is in the program, and has this content."""
+        return i in self.ranks and content_key(self.instructions[i]) == key
 
     def drop_unused(self) -> None:
-        """Drop what no output depends on.
+        """Drop the instructions that no output depends on.
 
         Inputs stay: they are the program's signature.
         """
@@ -448,34 +465,34 @@ class Builder:
                 self._drop(i)
 
     def build(self) -> Any:
-        """The program as it is now, with the instructions numbered in order.
+        """The program, with its instructions numbered in the order in which they run.
 
         Raises
         ------
         AssertionError
-            If an instruction uses one that is no longer in the program, or that comes later.
+            If an instruction uses a result that is dropped or comes later.
         """
         order = self.order
         instructions = [self.instructions[i] for i in order]
         returned = [x for x in self.outputs if type(x) is Ref]
         used = set(returned).union(*[x.operands for x in instructions])
-        kept = sorted([x for x in used if type(x) is Ref and x[0] == "constant"])
-        moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
+        constants = sorted([x for x in used if type(x) is Ref and x[0] == "constant"])
+        new_refs: dict[Any, Any] = {x: Ref("constant", i) for i, x in enumerate(constants)}
 
-        def new(xs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple([moved[x] if type(x) is Ref and x[0] != "input" else x for x in xs])
+        def renumber(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple([new_refs[x] if type(x) is Ref and x[0] != "input" else x for x in xs])
 
         numbered = []
         for i, instruction, ref in zip(order, instructions, self.refs, strict=False):
             try:
-                operands = new(instruction.operands)
+                operands = renumber(instruction.operands)
             except KeyError as error:
                 raise _too_late(instruction, error.args[0]) from None
             is_same = operands == instruction.operands
             numbered.append(instruction if is_same else instruction.with_operands(operands))
-            moved[self.refs[i]] = ref
-        parts: dict[str, Any] = {"instructions": tuple(numbered), "outputs": new(self.outputs)}
-        return attrs.evolve(self.program, constants=tuple(map(self.definition, kept)), **parts)
+            new_refs[self.refs[i]] = ref
+        parts: dict[str, Any] = {"instructions": tuple(numbered), "outputs": renumber(self.outputs)}
+        return attrs.evolve(self.program, constants=tuple(map(self.definition, constants)), **parts)
 
 
 def _too_late(instruction: Instruction, x: Any) -> AssertionError:
@@ -483,5 +500,6 @@ def _too_late(instruction: Instruction, x: Any) -> AssertionError:
 
 
 Visit = Callable[[Builder, Instruction], Any]
-# an op, and for each operand the op that makes it, "input", "constant" or the number that it is
+# an op, and for each operand the op that computes it, "input", the kind of the constant, or the
+# Python number itself
 Form = tuple[Any, ...]

@@ -170,7 +170,7 @@ class Frame:
                 if x.splat is not None:
                     full = names.library("full")
                     text = f"{full}({x.shape}, {number_text(x.splat)}, {x.dtype.str!r})"
-                    names.setup.lines.append(Line(name, text, of=name))
+                    names.setup.lines.append(Line(name, text, base=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
@@ -200,11 +200,11 @@ class Frame:
 
         The expression of its line takes one row, see `row_name`.
         """
-        if rows := self.lists.get(line.of):
+        if rows := self.lists.get(line.base):
             name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
             text = f"[{line.expression} for x in {rows.name}]"
             self.lists[line.target] = rows._replace(name=name)
-            line = line._replace(target=name, expression=text, of=rows.name, take=take)
+            line = line._replace(target=name, expression=text, base=rows.name, take=take)
         self.names.setup.lines.append(line)
 
     def row_name(self, memory: str) -> str:
@@ -217,7 +217,7 @@ class Frame:
         name = known.get((memory, text))
         if name is None:
             name = known[memory, text] = self.names.new(wanted)
-            self.make_view(Line(name, text, of=memory, take=take))
+            self.make_view(Line(name, text, base=memory, take=take))
         return name
 
     def part_view(self, memory: str, index: Any, wanted: str) -> str:
@@ -229,7 +229,7 @@ class Frame:
         """Have a value be a part of memory that stays in place, or one of its rows."""
         name = self.places[ref] = self.values[ref]
         text = f"{memory}[{index_text(index)}]"
-        self.make_view(Line(name, text, of=memory, take=itemgetter(index)))
+        self.make_view(Line(name, text, base=memory, take=itemgetter(index)))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
         """The expression of an instruction, which writes to `out`, or to its own place.

@@ -95,7 +95,7 @@ def _write_row_update(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     update = names.new(f"rows_{i}")
     function = names.name_of(RowUpdates, "RowUpdates")
-    frame.names.setup.lines.append(Line(update, f"{function}()", of=function, take=call))
+    frame.names.setup.lines.append(Line(update, f"{function}()", base=function, take=call))
     frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]

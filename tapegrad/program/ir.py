@@ -219,7 +219,12 @@ def _freeze_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
 class Fields(Pickled):
-    """The fields of an instruction, while they are set: those of a frozen one are set slowly."""
+    """An instruction whose fields can be set.
+
+    Passes make more instructions than anything else, and setting the fields of a frozen object
+    takes longer. So the fields are set here, and `as_instruction` then turns this
+    object into an `Instruction`, which is frozen, without copying it.
+    """
 
     op: Primitive
     operands: tuple[Operand, ...] = attrs.field(eq=_comparable_operands)
@@ -233,7 +238,7 @@ class Fields(Pickled):
     place: Any = attrs.field(default=None, eq=False)
 
     def as_instruction(self) -> Instruction:
-        """The instruction of these fields, which is this object."""
+        """Freeze this object by assigning its class; nothing else may hold it."""
         self.__class__ = Instruction
         return self  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""The lines of a source: what each assigns, with a note for the reader."""
+"""The lines of a source, each an assignment with a note for the reader, and their text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.program.ir import Instruction
 
-# what the numbers of Python's are called, by NumPy's kinds
+# the names of Python's types of numbers, by NumPy's kinds
 PYTHON_KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 
 
@@ -20,26 +20,28 @@ class Line(NamedTuple):
     target
         A name, or a place in an array; "" for a line that assigns nothing.
     expression
-        What is assigned, or another statement; "" for a comment.
+        The value that is assigned, or another statement; "" for a comment.
     note
         A comment.
     result
         The instruction whose result is assigned, if any: the comment begins with its shape.
-    of, take
-        For a line that is run once, and need not be compiled: the name of what it is made of, and
-        a function of that; by default it is the same by another name.
+    base, take
+        For a line of setup, which runs once and is not compiled: the name of the value that the
+        target is made from, and the function that makes it. The expression says the same as Python,
+        for a reader; a test compares the two on drawn programs. By default the target is another
+        name for the base.
     """
 
     target: str
     expression: str
     note: str = ""
     result: Instruction | None = None
-    of: str = ""
+    base: str = ""
     take: Callable[[Any], Any] = lambda x: x
 
     @property
     def comment(self) -> str:
-        """The comment that stands at its end: the shape of the result, and the note."""
+        """The comment at the end of the line: the shape of the result, and the note."""
         if self.result is None:
             return self.note
         shape = str(self.result.shape)
@@ -58,7 +60,7 @@ class Block(NamedTuple):
 
 
 def format_lines(lines: Sequence[Line | Block], noted: bool, margin: str = "") -> list[str]:
-    """Lines as they stand in a source, with comments or without; as many of them."""
+    """The text of each line, indented, with comments or without."""
     texts: list[str] = []
     for line in lines:
         if isinstance(line, Block):

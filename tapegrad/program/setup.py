@@ -63,5 +63,5 @@ class Setup:
         for x in self.buffers:
             values[x.name] = np.ndarray(x.shape, x.dtype, values.get(x.arena, block), x.start)
         for line in self.lines:
-            values[line.target] = line.take(values[line.of])
+            values[line.target] = line.take(values[line.base])
         return values

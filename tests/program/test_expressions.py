@@ -142,7 +142,7 @@ def surrounded(program: Program, among: Among) -> Program:
     results: list[Any] = []
     for _ in range(among([1, 2])):
         # so that it is computed again
-        builder.contents.clear()
+        builder.by_content.clear()
         inputs = [Ref("input", i) for i in range(len(program.inputs))]
         known: dict[Any, Any] = {x: dressed(x) for x in inputs}
         for i, made in enumerate(program.instructions):

@@ -54,7 +54,7 @@ def test_what_is_made_once_is_what_its_lines_say(drawn):
         got, wanted = names[line.target], eval(line.expression, names)
         if isinstance(got, RowUpdates):
             assert isinstance(wanted, RowUpdates)
-        elif line.of == line.target:
+        elif line.base == line.target:
             # a constant that is at hand
             assert (got.dtype, got.tolist()) == (wanted.dtype, wanted.tolist())
         elif isinstance(got, list):
@@ -63,7 +63,7 @@ def test_what_is_made_once_is_what_its_lines_say(drawn):
         else:
             assert got.__array_interface__ == wanted.__array_interface__
             # NumPy takes the same array for input and output sooner than a view of it
-            assert (got is names[line.of]) == (wanted is names[line.of])
+            assert (got is names[line.base]) == (wanted is names[line.base])
 
 
 @depth("program, as text")

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Extraction of a part of a program or of a loop, such as the work that no step changes."""
 
 from __future__ import annotations
 

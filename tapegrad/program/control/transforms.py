@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tangents and cotangents of programs: the bodies of the derivatives of loops and branches."""
 
 from __future__ import annotations
 

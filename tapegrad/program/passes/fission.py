@@ -210,7 +210,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
             total = builder.emit(sum_, found[x], axis=0)
             so_far = total if splat(builder, so_far) == 0 else builder.emit(add, so_far, total)
         stands[k] = so_far
-    for i in sorted(builder.users[builder.at]):
+    for i in sorted(builder.users[builder.number]):
         builder.replace(i, stands[builder.instructions[i].options["index"]])
 
 

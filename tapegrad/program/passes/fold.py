@@ -70,7 +70,7 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
     """A ufunc of its operands before they were broadcast, where the result is the same."""
     operands = instruction.operands
-    for i, (x, op) in enumerate(zip(operands, builder.forms[builder.at][1:], strict=True)):
+    for i, (x, op) in enumerate(zip(operands, builder.forms[builder.number][1:], strict=True)):
         if op is broadcast_to:
             (single,) = builder.definition(x).operands
         elif op == "constant" and len(operands) > 1 and splat(builder, x) is not None:
@@ -86,7 +86,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
 def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
     op, shape = instruction.op, instruction.shape
-    if not _are_known(builder.forms[builder.at]) or math.prod(shape) > cost.FOLDED_ELEMENTS:
+    if not _are_known(builder.forms[builder.number]) or math.prod(shape) > cost.FOLDED_ELEMENTS:
         return None
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None

@@ -103,7 +103,7 @@ def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
 def _used_parts(builder: Builder) -> dict[int, list[int]]:
     """The instructions that take each result out of the visited one, by the result's position."""
     parts: dict[int, list[int]] = {}
-    for i in sorted(builder.users[builder.at]):
+    for i in sorted(builder.users[builder.number]):
         parts.setdefault(builder.instructions[i].options["index"], []).append(i)
     return parts
 

@@ -74,7 +74,7 @@ def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | No
         shapes = [*map(builder.shape, operands)]
         n_alike, n = shapes.count(shape), len(shapes)
         is_gated = instruction.op is multiply and _MASK in map(builder.dtype, operands)
-        if n_alike == n and not is_gated and _VIEWS.isdisjoint(builder.forms[builder.at]):
+        if n_alike == n and not is_gated and _VIEWS.isdisjoint(builder.forms[builder.number]):
             return None
         if n - n_alike - shapes.count(()) < min(2, n):
             dtype = instruction.dtype if is_gated else None
@@ -111,7 +111,7 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
         return True
     if source.op is transpose:
         # a new array is made in the order of what it is made of
-        ref = builder.refs[builder.at]
+        ref = builder.refs[builder.number]
         return any(type(y) is Ref and y == ref for y in builder.outputs)
     like = np.empty(builder.shape(source.operands[0]), bool)
     is_whole = like[source.options["index"]].flags.c_contiguous

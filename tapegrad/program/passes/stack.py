@@ -44,12 +44,12 @@ def stack_sums(builder: Builder) -> None:
     sums = sums_of({builder.refs[i]: builder.instructions[i] for i in numbers}, uses)
 
     def visit(builder: Builder, total: Instruction) -> Any:
-        if builder.refs[builder.at] not in sums:
+        if builder.refs[builder.number] not in sums:
             return None
-        if scatter in builder.forms[builder.at]:
+        if scatter in builder.forms[builder.number]:
             return _placed(builder, total, uses)
         # a sweep adds from the last step to the first; in step order they match other sums
-        terms = sums[builder.refs[builder.at]][::-1]
+        terms = sums[builder.refs[builder.number]][::-1]
         # a term that is needed itself would be computed twice, in two ways
         if any(uses[x] > 1 for x in terms):
             return None
@@ -222,10 +222,10 @@ def stack_products(builder: Builder) -> None:
             joined |= dict.fromkeys(group, group)
 
     def visit(builder: Builder, first: Instruction) -> None:
-        if builder.at not in joined:
+        if builder.number not in joined:
             return
         # a sweep goes from the last step to the first; in step order rows match other stacks
-        group = joined[builder.at][:: -1 if first.stage == STAGES[1] else 1]
+        group = joined[builder.number][:: -1 if first.stage == STAGES[1] else 1]
         products = [builder.replace_operands(builder.instructions[i]) for i in group]
         builder.stage, builder.place = products[0].stage, products[0].place
         left = concatenated(builder, [x.operands[0] for x in products])

@@ -199,7 +199,7 @@ def test_every_condition_is_used_and_told():
 
 
 def test_what_is_no_pass_is_refused():
-    own = rule(tg.sin)(lambda builder, sin: builder.emit(tg.cos, builder.refs[builder.at]))
+    own = rule(tg.sin)(lambda builder, sin: builder.emit(tg.cos, builder.refs[builder.number]))
     check_refusals(
         [
             (TypeError, lambda: rule(tg.cos, np.sin), "'sin'>: tg.sin is the op"),

@@ -112,6 +112,32 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         assert len(set(contents)) == len(contents)
 
 
+def test_rewriting_keeps_the_numbers_and_ranks_of_the_example_in_the_builders_docstring():
+    @rule(tg.log)
+    def drop_log(builder, log):
+        return builder.producer(log.operands[0], tg.exp).operands[0]
+
+    def fn(x):
+        return tg.sin(tg.log(tg.exp(x))), tg.sin(x)
+
+    builder = Builder(trace(fn, [np.ones(2)], {}))
+    assert builder.ranks == {0: (0,), 1: (1,), 2: (2,), 3: (3,)}
+    drop_log.change(builder)
+    assert builder.ranks == {0: (0,), 2: (2,)}
+    assert builder.by_content[content_key(builder.instructions[2])] == 2
+    assert builder.outputs == (builder.refs[2],) * 2
+    builder.drop_unused()
+    assert builder.order == [2]
+    visited = builder.instructions[2]
+
+    def append(builder, sin):
+        return builder.emit(tg.cos, builder.emit(tg.negative, *sin.operands))
+
+    builder.rewrite(append, [tg.sin])
+    assert visited.op is tg.sin
+    assert builder.ranks == {4: (1, 4), 5: (1, 5)}
+
+
 def test_a_rule_of_real_numbers_sees_no_complex_ones_that_others_wrote():
     seen = []
 
