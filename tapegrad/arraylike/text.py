@@ -88,7 +88,7 @@ def cells(record: Any) -> tuple[str, ...]:
 def readable(record: Any, x: Any) -> Any:
     """A record's value or cotangent as it is shown: that of a loop by the names of its results."""
     loop = record._options.get("loop")
-    return x if loop is None or type(x) is not Parts else loop.named(x)
+    return x if loop is None or type(x) is not Parts else loop.name_results(x)
 
 
 def titled(record: Any) -> str:

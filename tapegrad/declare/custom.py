@@ -376,7 +376,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         call = attrs.evolve(call, statics=kept, layout=layout)
         record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.primal(output))
         advance(record)
-        return layout.tree(layout.apart(record))
+        return layout.tree(layout.partition(record))
 
 
 @attrs.frozen(repr=False)
@@ -408,8 +408,8 @@ class CustomCall:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
         args, kwargs = self.arguments(readonly_view(operands))
-        parts = [None if c is None else conjugate_cotangent(c) for c in layout.apart(g)]
-        cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.apart(y)))
+        parts = [None if c is None else conjugate_cotangent(c) for c in layout.partition(g)]
+        cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.partition(y)))
         own, named = tree.copy_containers((args, kwargs))
         returned = by_user(self.custom.backward, cotangent, output, *own, **named)
         if type(returned) is not tuple or len(returned) != len(args):

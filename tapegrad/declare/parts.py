@@ -150,7 +150,7 @@ class Layout:
         leaves = floating_leaves(output)
         return together([_held(x, len(leaves) == 1) for x in leaves])
 
-    def apart(self, whole: Any) -> list[Any]:
+    def partition(self, whole: Any) -> list[Any]:
         """The floating leaves of the value of such a record, or of the record."""
         return [whole] if len(self.places) == 1 else parts_of(whole)
 

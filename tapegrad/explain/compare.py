@@ -361,7 +361,7 @@ def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
         loop = z._options.get("loop") if type(z) is Tensor else None
         if isinstance(loop, Loop):
             # values kept for derivatives are no results
-            parts[k] = parts[k][: loop.first_kept]
+            parts[k] = parts[k][: loop.first_residual]
     yield from zip_longest(*parts)
 
 

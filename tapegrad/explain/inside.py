@@ -94,7 +94,7 @@ def last_run(record: Tensor) -> Run | None:
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
     silent = np.errstate(all="ignore")(code_function(loop.body))
-    for _, inputs, _ in loop.stepped(operands, silent):
+    for _, inputs, _ in loop.run_steps(operands, silent):
         yield inputs
 
 

@@ -74,7 +74,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         inputs = unique([x.pairs[1] for x in leaves(operands)])
         return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
     of_operands = [varying(x, n) for x in operands]
-    captured, carried, arrays = loop.apart(of_operands)
+    captured, carried, arrays = loop.partition(of_operands)
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])

@@ -66,8 +66,8 @@ def results(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any)
     size, levels = (n, 0) if n is None or checkpoint is None else schedule(n, checkpoint)
     if n is None or size >= n:
         whole = repeat(op, loop, operands)
-        return [part(whole, i) for i in range(loop.first_kept)]
-    captured, carry, xs = loop.apart(operands)
+        return [part(whole, i) for i in range(loop.first_residual)]
+    captured, carry, xs = loop.partition(operands)
     parts: list[list[Any]] = []
     done = 0
     for level in reversed(range(levels + 1)):
@@ -89,7 +89,7 @@ def results(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any)
         ]
         whole = repeat(op, attrs.evolve(segments, length=sides[0]), [*captured, *carry, *rows])
         carry = [part(whole, i) for i in range(loop.n_carry)]
-        ys = [part(whole, i) for i in range(loop.n_carry, loop.first_kept)]
+        ys = [part(whole, i) for i in range(loop.n_carry, loop.first_residual)]
         parts.append([np.reshape(y, (stop - start, *y.shape[len(sides) :])) for y in ys])
     if loop.reverse:
         parts.reverse()
@@ -119,13 +119,13 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
 
 def _of_segments(op: Primitive, loop: Loop) -> Loop:
     """A loop whose steps are loops."""
-    captured, carry, rows = loop.apart(loop.body.inputs)
+    captured, carry, rows = loop.partition(loop.body.inputs)
     n: Any = loop.length
     rows = [Input(x.path, (n, *x.shape), x.dtype) for x in rows]
 
     def step(tensors: list[Tensor]) -> list[Any]:
         whole = repeat(op, loop, tensors, lean=True)
-        return [part(whole, i) for i in range(loop.first_kept)]
+        return [part(whole, i) for i in range(loop.first_residual)]
 
     code = record_program(_of_one(loop), [*captured, *carry, *rows], step)
     return attrs.evolve(loop, body=code, remember=False)
@@ -146,7 +146,7 @@ def _in_growing(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: 
     """
     assert loop.stop is not None
     body, stop, n, more = loop.body, loop.stop, loop.n_captured, int(checkpoint == "binomial")
-    captured, carry, _ = loop.apart(body.inputs)
+    captured, carry, _ = loop.partition(body.inputs)
     # in a segment the number of steps that are left, and between segments that of the next
     inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
 

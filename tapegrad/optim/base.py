@@ -287,7 +287,7 @@ class Optimizer:
     def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
         """A function that steps a parameter along its gradient, without moments and decay.
 
-        It may do in less time what `stepped` does, which makes the step by `leaf` and checks it.
+        It may do in less time what `run_steps` does, which makes the step by `leaf` and checks it.
         """
         return stepped
 

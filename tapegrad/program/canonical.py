@@ -70,7 +70,7 @@ def _reduction(x: Instruction, of: Operands) -> Resolved:
     return x.op, canonical
 
 
-def _joined(x: Instruction, of: Operands) -> Resolved:
+def _concatenation(x: Instruction, of: Operands) -> Resolved:
     axis = x.options.get("axis", 0)
     if axis is None:
         return x.op, x.options
@@ -178,7 +178,7 @@ CANONICAL: Mapping[Any, Resolve] = {
     **dict.fromkeys((reshape, expand_dims, squeeze), _reshape),
     **dict.fromkeys((transpose, swapaxes), _transpose),
     **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduction),
-    **dict.fromkeys((concatenate, stack), _joined),
+    **dict.fromkeys((concatenate, stack), _concatenation),
     getitem: _getitem,
     scatter: _scatter,
 }

@@ -158,7 +158,9 @@ def _kinds(values: Iterable[Any]) -> list[Any]:
 
 def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: Infers) -> None:
     """Raise unless the bodies of a loop or a branch are well-formed, and fit its operands."""
-    captured, carry, xs = held.apart(operands) if isinstance(held, Loop) else ([], operands[1:], [])
+    captured, carry, xs = (
+        held.partition(operands) if isinstance(held, Loop) else ([], operands[1:], [])
+    )
     state = _kinds([*captured, *carry])
     rows = [(x.shape[1:], x.dtype) if np.ndim(x) else None for x in xs]
     returned = []
@@ -173,7 +175,7 @@ def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: I
             raise Malformed(f"{what} does not give its bodies what they take")
     first, last = returned[0], returned[-1]
     if isinstance(held, Loop):
-        n_kept = len(held.body.outputs) - held.first_kept
+        n_kept = len(held.body.outputs) - held.first_residual
         counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, n_kept, held.length or 0
         steps = {held.length, *map(len, xs)} - {None}
         ends = len(steps) == 1 if held.stop is None else not steps and [x[0] for x in last] == [()]

@@ -23,7 +23,7 @@ from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import OTHER, CallArguments, Enter, Signature, Static, entrance, read
 from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
-from tapegrad.program.program import Pass, Program, from_tape, improved
+from tapegrad.program.program import Pass, Program, from_tape, run_passes
 from tapegrad.program.results import check_results
 from tapegrad.transforms.names import as_positions, check_positions
 from tapegrad.tree.ownership import readonly_view
@@ -70,7 +70,7 @@ def _note_size(recorded: Program, proves: bool) -> None:
     )
 
 
-def _uncollected(fn: Callable[..., R], *args: Any) -> R:
+def _call_without_gc(fn: Callable[..., R], *args: Any) -> R:
     """A function's result, computed while Python's collector of cycles is paused.
 
     Recording and the passes make so many small objects, and no cycles, that it would scan all of
@@ -182,7 +182,7 @@ class Compiled(Wrapper, Generic[P, R]):
     def _keep(self, call: CallArguments) -> Kept:
         kept = self._kept.get(call.signature)
         if kept is None:
-            kept = self._kept.setdefault(call.signature, _uncollected(self._compile, call))
+            kept = self._kept.setdefault(call.signature, _call_without_gc(self._compile, call))
             oldest = list(self._kept)[:-MOST_SIGNATURES]
             for dropped in oldest:
                 self._kept.pop(dropped, None)
@@ -214,7 +214,7 @@ class Compiled(Wrapper, Generic[P, R]):
             prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
             program = prove(recorded, self.passes, call.values)
         else:
-            program = improved(recorded, self.passes)
+            program = run_passes(recorded, self.passes)
         program._run  # noqa: B018
         captured = tuple(dict.fromkeys([(x.name, x.dtype, x.shape) for x in recorded.constants]))
         return Kept(program, captured)

@@ -58,11 +58,11 @@ REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noq
 def without_draws(fn: Any) -> Iterator[list[Named]]:
     """Raise at the end if a generator within a function's reach was drawn from meanwhile.
 
-    They are NumPy's and Python's global ones, unless a function around it watches these, and those
-    among the objects that it refers to (`reached`). It gives these, and those of the functions
-    around it.
+    The generators are NumPy's and Python's global ones, unless an enclosing call watches these, and
+    the generators among the `reachable_objects` of the function. The context yields all watched
+    objects, those of enclosing calls included.
     """
-    reach, around = reached(fn), REACH.get()
+    reach, around = reachable_objects(fn), REACH.get()
     generators: list[Named] = [
         *[(name, method.__self__) for name, method in _GLOBAL if not around],
         *[(f"the {type(x).__name__} {name}", x) for name, x in reach if isinstance(x, GENERATORS)],
@@ -106,7 +106,7 @@ def _words(bits: Any) -> Any:
     return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
 
-def reached(fn: Any) -> list[Named]:
+def reachable_objects(fn: Any) -> list[Named]:
     """The objects that a function names, and those that they refer to in turn, the nearest first.
 
     This is what is in its closure, its defaults, its object and the globals that its code names,

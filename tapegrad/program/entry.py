@@ -32,7 +32,7 @@ class Argument:
     structure
         Its tree.
     statics
-        For each leaf, None if it varies; else what it is, in words (see `described`).
+        For each leaf, None if it varies; else what it is, in words (see `describe_value`).
     """
 
     name: int | str
@@ -78,7 +78,7 @@ class Signature:
     _keys: Hashable
 
     def __repr__(self) -> str:
-        shown, leaves = [], map(_shown, self.leaves)
+        shown, leaves = [], map(_leaf_text, self.leaves)
         for x in self.arguments:
             text = tree.format_structure(x.structure, leaves, as_text, _with_names)
             shown.append(f"{x.name}={text}" if isinstance(x.name, str) else text)
@@ -90,7 +90,7 @@ class Signature:
         return sum([type(x.name) is int for x in self.arguments])
 
 
-def described(x: Any) -> str:
+def describe_value(x: Any) -> str:
     """A static value in words that do not depend on the process.
 
     Plain values that differ are described in different words. A function or a class is described
@@ -104,11 +104,11 @@ def described(x: Any) -> str:
             return name
     inside = parts(x)
     if inside is None:
-        return as_text(sorted(map(described, x)) if isinstance(x, frozenset) else x, ascii)
-    return f"{type(x).__qualname__}({', '.join(map(described, inside))})"
+        return as_text(sorted(map(describe_value, x)) if isinstance(x, frozenset) else x, ascii)
+    return f"{type(x).__qualname__}({', '.join(map(describe_value, inside))})"
 
 
-def _shown(leaf: Leaf) -> str:
+def _leaf_text(leaf: Leaf) -> str:
     if isinstance(leaf, Static):
         return as_text(leaf.value)
     return leaf.number or f"{leaf.dtype}{list(leaf.shape)}"
@@ -179,7 +179,9 @@ def read(
                     leaf = as_constant(leaf, what, True)
                 leaves.append(input_for(leaf, ""))
                 values.append(leaf)
-        statics = [described(x.value) if isinstance(x, Static) else None for x in leaves[start:]]
+        statics = [
+            describe_value(x.value) if isinstance(x, Static) else None for x in leaves[start:]
+        ]
         arguments.append(Argument(name, structure, tuple(statics)))
     return CallArguments(Signature(tuple(arguments), tuple(leaves), tuple(keys)), values, traced)
 
@@ -224,10 +226,10 @@ def values_of(
                 if kind != (wanted.shape, wanted.dtype, wanted.number):
                     _check(leaf, wanted)
                 values.append(leaf)
-            elif leaf is not ... and described(leaf) != words:
+            elif leaf is not ... and describe_value(leaf) != words:
                 raise TypeError(
-                    f"argument {argument.name} holds {described(leaf)} where the program was made "
-                    f"for {words}; pass that, or ... in its place"
+                    f"argument {argument.name} holds {describe_value(leaf)} where the program was "
+                    f"made for {words}; pass that, or ... in its place"
                 )
     return values
 
@@ -239,8 +241,8 @@ def _check(leaf: Any, wanted: Input) -> None:
     if got != wanted:
         of_kind = got is not None and (got.dtype, got.number) == (wanted.dtype, wanted.number)
         error = ValueError if of_kind else TypeError
-        needs = f"a Python {wanted.number}" if wanted.number else _shown(wanted)
-        what = _shown(got) if got and not (got.number or wanted.number) else a_kind(leaf)
+        needs = f"a Python {wanted.number}" if wanted.number else _leaf_text(wanted)
+        what = _leaf_text(got) if got and not (got.number or wanted.number) else a_kind(leaf)
         if type(leaf) is Tensor:
             what += "; a program records nothing: call the recorded function itself"
         raise error(f"{wanted.path} must be {needs}; got {what}")

@@ -292,7 +292,7 @@ class Improvement:
             self.__dict__[name] = getattr(self.change, name)
 
     def __call__(self, program: Program) -> Program:
-        return improved(program, (self,))
+        return run_passes(program, (self,))
 
     def __repr__(self) -> str:
         return f"<pass {self.change.__name__}>"
@@ -327,7 +327,7 @@ def rule(
             instead = f": tg.{name} is the op" if name in OPS else ""
             raise TypeError(f"rule: an op is needed, not {op!r}{instead}")
 
-    def declared(visit: Visit) -> Improvement:
+    def declare_pass(visit: Visit) -> Improvement:
         def visit_real(builder: Builder, instruction: Instruction) -> Any:
             return None if builder.is_complex(instruction) else visit(builder, instruction)
 
@@ -337,10 +337,10 @@ def rule(
 
         return Improvement(change)
 
-    return declared
+    return declare_pass
 
 
-def improved(program: Program, passes: Iterable[Pass]) -> Program:
+def run_passes(program: Program, passes: Iterable[Pass]) -> Program:
     """The program after these passes, in order.
 
     What an `Improvement` leaves equal is shared, and what it leaves unneeded is dropped.

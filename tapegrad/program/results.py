@@ -34,10 +34,10 @@ def keys_in(structure: tree.Structure, what: str) -> list[Hashable]:
     return keys + [key for child in structure.children for key in keys_in(child, what)]
 
 
-def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
+def packing_expression(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
     """The expression that assembles a tree from the names of its leaves."""
 
-    def of(x: Any) -> str:
+    def value_name(x: Any) -> str:
         kind = type(x)
         # a user's class has no influence on what is written
         if kind in (str, bytes, int, bool):
@@ -45,13 +45,13 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
         is_static = hasattr(kind, "__tree_static__")
         return names.name_of(x, f"the_{kind.__name__.lower()}" if is_static else "key")
 
-    def call(node: type, parts: Sequence[str]) -> str:
+    def construct(node: type, parts: Sequence[str]) -> str:
         fields = tuple([name for _, name in tree.init_fields(node) or ()])
         if not _is_positional(node, fields):
             parts = [f"{name}={part}" for name, part in zip(fields, parts, strict=True)]
         return f"{names.name_of(node, node.__name__)}({', '.join(parts)})"
 
-    return tree.format_structure(structure, iter(leaves), of, call)
+    return tree.format_structure(structure, iter(leaves), value_name, construct)
 
 
 def _is_positional(node: Any, fields: tuple[str, ...]) -> bool:

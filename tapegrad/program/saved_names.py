@@ -30,19 +30,19 @@ COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 
 
-def _older(op: Any) -> Primitive:
+def _older_form(op: Any) -> Primitive:
     """The form that older files have for an op of several results: one array of all of them.
 
     It has vectors first, as columns, and then matrices, the first of them turned.
     """
 
-    def joined(a: Any, **options: Any) -> Any:
+    def join_parts(a: Any, **options: Any) -> Any:
         parts = op.forward(a, **options).values
         columns = [x[..., None] for x in parts if x.ndim < a.ndim]
         matrices = [x for x in parts if x.ndim == a.ndim]
         return np.concatenate([*columns, *map(turned, matrices[:1]), *matrices[1:]], axis=-1)
 
-    return Primitive(op.name, joined, (None,), jvp=lambda *args: None, complex=True)
+    return Primitive(op.name, join_parts, (None,), jvp=lambda *args: None, complex=True)
 
 
 # ops that are not declared under a name
@@ -50,7 +50,9 @@ _OTHERS = {
     # of older files
     "segment_sum": sum_segments,
     "control.loop": SCAN,
-    **{f"{op.name}_joined": _older(op) for op in OPS.values() if isinstance(op, MultiOutputOp)},
+    **{
+        f"{op.name}_joined": _older_form(op) for op in OPS.values() if isinstance(op, MultiOutputOp)
+    },
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
@@ -97,7 +99,7 @@ def op_named(name: str, using: Iterable[Any]) -> Primitive:
     # not every program needs SciPy's
     known = f"{_SCIPY}:{real[6:]}" if real.startswith("scipy.") else real
     op: Any = OPS.get(real) or _OTHERS.get(real)
-    op = op or _named(known, "op", lambda x: isinstance(x, Op), using)
+    op = op or _find_object(known, "op", lambda x: isinstance(x, Op), using)
     return op.complex if real != name and isinstance(op.complex, Op) else op
 
 
@@ -112,7 +114,7 @@ def class_named(name: str, using: Iterable[Any]) -> Any:
     if name.startswith("tapegrad."):
         # that of an op's results, which may be named by a module where it no longer is
         using = [*using, *[op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]]
-    return _named(name, "class", _is_node, using)
+    return _find_object(name, "class", _is_node, using)
 
 
 def _is_node(x: Any) -> bool:
@@ -124,7 +126,9 @@ def full_name(thing: Any) -> str:
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
-def _named(name: str, kind: str, is_right: Callable[[Any], bool], using: Iterable[Any]) -> Any:
+def _find_object(
+    name: str, kind: str, is_right: Callable[[Any], bool], using: Iterable[Any]
+) -> Any:
     """The package's own object of this name, or one that was handed over.
 
     A module of the package is imported, since few programs need it; a name of anything else imports

@@ -87,7 +87,7 @@ def _form(kind: Any) -> Convert:
     return convert
 
 
-def _as(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> Convert:
+def _converted_form(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> Convert:
     """The form of what is written as a value of another type, from which it is made again."""
 
     def convert(x: Any, file: File) -> Any:
@@ -99,7 +99,7 @@ def _as(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> C
 def _fields(make: Callable[..., Any], **types: Any) -> Convert:
     """The form of what is made of these attributes: a list of them."""
     kind = tuple.__class_getitem__(tuple(types.values()))
-    return _as(kind, attrgetter(*types), lambda x: make(*x))
+    return _converted_form(kind, attrgetter(*types), lambda x: make(*x))
 
 
 def _record(record: type, make: Any = None) -> Convert:
@@ -242,19 +242,21 @@ _KINDS = {"i": "input", "c": "constant", "v": "instruction"}
 _LETTERS = {kind: letter for letter, kind in _KINDS.items()}
 # by their names in files, the types of values and their forms
 _VALUES: dict[str, tuple[Any, Convert]] = {
-    "number": (np.generic, _as(tuple[np.dtype[Any], str], _parts_of_number, _number)),
+    "number": (np.generic, _converted_form(tuple[np.dtype[Any], str], _parts_of_number, _number)),
     # such as ``v12``
     "value": (
         Ref,
-        _as(str, lambda x: f"{_LETTERS[x.kind]}{x.index}", lambda x: Ref(_KINDS[x[0]], int(x[1:]))),
+        _converted_form(
+            str, lambda x: f"{_LETTERS[x.kind]}{x.index}", lambda x: Ref(_KINDS[x[0]], int(x[1:]))
+        ),
     ),
     "slice": (slice, _fields(slice, start=int | None, stop=int | None, step=int | None)),
-    "ellipsis": (EllipsisType, _as(type(None), lambda x: None, lambda x: ...)),
-    "hole": (ArrayPosition, _as(type(None), lambda x: None, lambda x: HOLE)),
-    "dtype": (np.dtype | type, _as(str, lambda x: _dtype(x).str, _dtype)),
-    "bytes": (bytes, _as(str, bytes.hex, bytes.fromhex)),
+    "ellipsis": (EllipsisType, _converted_form(type(None), lambda x: None, lambda x: ...)),
+    "hole": (ArrayPosition, _converted_form(type(None), lambda x: None, lambda x: HOLE)),
+    "dtype": (np.dtype | type, _converted_form(str, lambda x: _dtype(x).str, _dtype)),
+    "bytes": (bytes, _converted_form(str, bytes.hex, bytes.fromhex)),
     "complex": (complex, _fields(complex, real=float, imag=float)),
-    "dict": (Mapping, _as(Any, lambda x: [*x.items()], dict)),
+    "dict": (Mapping, _converted_form(Any, lambda x: [*x.items()], dict)),
     "array": (np.ndarray, _array),
     "branch": (Branch, _record(Branch)),
     "loop": (Loop, _record(Loop)),
@@ -270,7 +272,7 @@ _FORMS: dict[Any, Convert] = {
     Any: _value,
     np.dtype: _VALUES["dtype"][1],
     Operand: lambda x, file: _form(_OPERANDS.get(type(x), type(x)))(x, file),
-    frozenset: _as(tuple[int, ...], sorted, frozenset),
+    frozenset: _converted_form(tuple[int, ...], sorted, frozenset),
     tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
     Primitive: lambda x, file: op_named(x, file.using) if file.reads else name_of_op(x),
     Mapping[str, Any]: lambda x, file: {name: _value(y, file) for name, y in x.items()},
@@ -343,10 +345,10 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     ({'y': array([1., 2., 9.])}, True)
     """
     handed = tuple(using)
-    return guarded(path, lambda _, file: _loaded(file, handed), "Program.save")
+    return guarded(path, lambda _, file: _read_program(file, handed), "Program.save")
 
 
-def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
+def _read_program(opened: Any, using: tuple[Any, ...]) -> Program:
     """The program of an open file, which is checked."""
     with zipfile.ZipFile(opened) as archive:
         content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))

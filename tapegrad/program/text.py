@@ -20,7 +20,7 @@ from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
 from tapegrad.program.ir import Code, Constant, Ref, input_refs
 from tapegrad.program.lines import Block, Line, format_lines
-from tapegrad.program.results import packed
+from tapegrad.program.results import packing_expression
 from tapegrad.program.source_names import Names
 from tapegrad.tree.ownership import LARGE, readonly_array
 
@@ -164,7 +164,7 @@ def _write_results(frame: Frame) -> None:
                 text = f"{names.name_of(readonly_array, 'readonly_array')}({name})"
         returned.append(text)
         seen.update([x] if value is not None else [])
-    frame.write("", f"return {packed(program.structure, returned, names)}")
+    frame.write("", f"return {packing_expression(program.structure, returned, names)}")
 
 
 # values that run no code of the user's

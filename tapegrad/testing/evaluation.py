@@ -153,7 +153,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
             terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
         return results
 
-    for _, _, results in loop.stepped(operands, step, lambda stop: partial(evaluated, stop)):
+    for _, _, results in loop.run_steps(operands, step, lambda stop: partial(evaluated, stop)):
         carry = results[:n_carry]
         rows.append(results[n_carry:n_outputs])
     for k, total in terms.items():

@@ -209,7 +209,9 @@ class CheckpointedCall:
             )
         values = primals(floating_leaves(output))
         # where values are not known, as in a batch, there is nothing to compare
-        if not start.origin.compiling and not all(map(_alike, values, layout.apart(self.primal))):
+        if not start.origin.compiling and not all(
+            map(_alike, values, layout.partition(self.primal))
+        ):
             raise ValueError(
                 f"{label(self.checkpoint.fn)} is checkpointed, but a second call returned other "
                 "numbers: does it draw random numbers (pass a key), or read an array that has "
@@ -281,7 +283,7 @@ def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
 def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     """The results of a call, as records made from its own."""
     results = []
-    for x, result in zip(floating_leaves(output), layout.apart(record), strict=True):
+    for x, result in zip(floating_leaves(output), layout.partition(record), strict=True):
         if type(x) is not Tensor:
             result = x
         elif type(x._primal) is not np.ndarray and result is not record:
@@ -300,7 +302,7 @@ def _checkpointed(*reads: Any, call: CheckpointedCall) -> Any:
 CHECKPOINT = Primitive(
     "checkpoint",
     _checkpointed,
-    Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.apart(g))),
+    Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.partition(g))),
     jvp=lambda op, tangents, y, *reads, call: call.layout.together(
         Checkpoint(call.push, True)(tangents)
     ),

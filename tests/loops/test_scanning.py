@@ -73,7 +73,7 @@ def test_scan_of_a_checkpointed_body_keeps_its_carry_alone():
     def kept(f, loop):
         _, tape = tg.record(lambda xs: loop(f, xs))(np.ones((4, 2)))
         held = next(x.options["loop"] for x in tape if "loop" in x.options)
-        return len(held.body.outputs) - held.first_kept
+        return len(held.body.outputs) - held.first_residual
 
     def alike(f, made):
         return tg.checkpoint(made) if isinstance(f, type(tg.checkpoint(body))) else made

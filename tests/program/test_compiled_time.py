@@ -14,7 +14,7 @@ from programs import assert_same, trace
 
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled, cost
-from tapegrad.program.program import improved
+from tapegrad.program.program import run_passes
 from tapegrad.program.text import make_runner
 
 
@@ -80,8 +80,8 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
     def steps(n):
         fn, args = make(n)
         program = trace(fn, args, {})
-        after = improved(program, PASSES)
-        return calls_of(lambda: (improved(program, PASSES), make_runner(after)))
+        after = run_passes(program, PASSES)
+        return calls_of(lambda: (run_passes(program, PASSES), make_runner(after)))
 
     first, second, third = steps(8), steps(16), steps(24)
     assert third - second <= 1.1 * (second - first)

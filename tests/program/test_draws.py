@@ -15,7 +15,7 @@ from trees import HOLDERS, Holder
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.program.draws import _reader, reached
+from tapegrad.program.draws import _reader, reachable_objects
 from tapegrad.program.static import GENERATORS
 from tapegrad.tree.opaque import MOST_ELEMENTS, tensor_inside
 
@@ -72,7 +72,9 @@ def test_draws_of_a_generator_left_alone_are_no_matter():
 )
 def test_each_draw_changes_what_is_read_of_a_state(draw):
     def read():
-        return [_reader(x)() for _, x in reached(lambda: draw) if isinstance(x, GENERATORS)]
+        return [
+            _reader(x)() for _, x in reachable_objects(lambda: draw) if isinstance(x, GENERATORS)
+        ]
 
     args = (5, 0.5) if draw.__name__ == "binomial" else ()
     for _ in range(20):
@@ -195,7 +197,7 @@ def test_a_generator_is_found_wherever_a_function_can_name_it():
         f"{name} in {place}"
         for place, function in PLACES.items()
         for name, box in boxes.items()
-        if all(x is not rng for _, x in reached(function(box)))
+        if all(x is not rng for _, x in reachable_objects(function(box)))
     ]
     del sys.modules["module_of_draws"]
     assert not missed
@@ -218,9 +220,9 @@ def test_a_name_bound_anew_between_two_compilations_is_seen(name):
     """Of a function only its code is remembered: what its names stand for may change."""
     make, bind = BOUND[name]
     fn, rng = make(None), random.Random(0)
-    reached(fn)
+    reachable_objects(fn)
     bind(fn, rng)
-    assert any(x is rng for _, x in reached(fn))
+    assert any(x is rng for _, x in reachable_objects(fn))
 
 
 # --- the bounds of the search ---------------------------------------------------------------
@@ -240,7 +242,7 @@ def test_what_lies_beside_a_function_does_not_make_its_first_call_longer():
     longer = []
     for name, large in LARGE.items():
         beside = {n: large(n) for n in (1200, 2400)}
-        for search in (tensor_inside, lambda x: reached(of_global(x))):
+        for search in (tensor_inside, lambda x: reachable_objects(of_global(x))):
             search(large(3))  # so that what is remembered of modules is known
             counts = [calls_of(functools.partial(search, x)) for x in beside.values()]
             if counts[0] != counts[1]:
@@ -249,8 +251,8 @@ def test_what_lies_beside_a_function_does_not_make_its_first_call_longer():
 
 
 def test_functions_of_numpy_and_passes_lead_nowhere():
-    assert len(reached(of_global(tg.compile(abs)))) < 20
-    assert len(reached(lambda: (np.sum, np.random.default_rng, np.random.normal))) < 20
+    assert len(reachable_objects(of_global(tg.compile(abs)))) < 20
+    assert len(reachable_objects(lambda: (np.sum, np.random.default_rng, np.random.normal))) < 20
 
 
 def test_what_installed_packages_hold_comes_last(monkeypatch):
@@ -260,9 +262,13 @@ def test_what_installed_packages_hold_comes_last(monkeypatch):
     monkeypatch.setitem(sys.modules, "installed", module)
     inner = of_global(rng)
     inner.__globals__["__name__"] = inner.__module__ = "installed"
-    names = [name for name, x in reached(lambda: (inner, [[object()]])) if x is rng or x is inner]
+    names = [
+        name
+        for name, x in reachable_objects(lambda: (inner, [[object()]]))
+        if x is rng or x is inner
+    ]
     assert names == ["inner", "held"]
-    order = [x for _, x in reached(lambda: (inner, ALONE))]
+    order = [x for _, x in reachable_objects(lambda: (inner, ALONE))]
     assert order.index(ALONE[0]) < order.index(inner)
 
 

@@ -15,7 +15,7 @@ from tapegrad.core.primitive import Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.abstract import evaluate, like, stand_in
 from tapegrad.program.passes import PASSES
-from tapegrad.program.program import improved
+from tapegrad.program.program import run_passes
 from tapegrad.program.text import make_runner
 
 # the shape of its result is the values'; it refuses a Tensor while compiling
@@ -123,7 +123,7 @@ def test_a_first_call_makes_no_array_of_a_users_size_to_learn_a_shape(fn, args):
     # what a program holds and what it writes to is made when it runs
     tracemalloc.start()
     try:
-        program = improved(trace(fn, args, {}), PASSES)
+        program = run_passes(trace(fn, args, {}), PASSES)
         make_runner(program)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

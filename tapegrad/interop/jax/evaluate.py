@@ -18,7 +18,7 @@ from tapegrad.interop.jax.run import check, held, register, register_records, ru
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import CallArguments, Signature, read
 from tapegrad.program.passes.loops import improve_bodies, trim_loops
-from tapegrad.program.program import Program, improved
+from tapegrad.program.program import Program, run_passes
 from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
@@ -82,7 +82,7 @@ class OnJax(Generic[P, R]):
         check(program, self.ops, jax)
         register(jax, program.structure)
         # outside jax.jit, JAX computes what nobody reads too
-        return improved(program, (trim_loops, improve_bodies))
+        return run_passes(program, (trim_loops, improve_bodies))
 
 
 def to_jax(

@@ -344,7 +344,7 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
         # JAX too repeats a step for its derivatives
         step = jax.checkpoint(step)
     if loop.stop is None:
-        steps = loop.steps(operands)
+        steps = loop.count_steps(operands)
         last, stacks = jax.lax.scan(step, carry, tuple(xs), length=steps, reverse=loop.reverse)
         return *last, *stacks
     stop = loop.stop

@@ -1,4 +1,4 @@
-"""Loop: the body of a loop as a program, and how it is called."""
+"""Loop and Branch: control flow whose bodies are programs, and functions that run them."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def apply_instruction(instruction: Instruction, operands: Values) -> Any:
 
 @attrs.frozen(repr=False)
 class Loop:
-    """A loop: the body that is repeated, and how often.
+    """A loop: its body, and the number of steps.
 
     Attributes
     ----------
     body
-        A step, as a program: from the captured values, the carry and a row of each array to the
-        next carry, the results of the step and what is kept.
+        One step, as a program. Its inputs are the captured values, the carry and a row of each
+        scanned array; its outputs are the next carry, the step's results and the residuals,
+        which are values that derivatives read.
     stop
-        For a loop that a value ends: the program that says whether it goes on, from the captured
-        values and the carry.
+        For a while loop, a program of the captured values and the carry that returns whether
+        another step follows; else None.
     n_carry, n_xs, n_ys
-        The numbers of leaves of the carry, of the arrays gone through, and of a step's results.
+        The numbers of leaves of the carry, of the scanned arrays, and of a step's results.
     length
-        The number of steps; None if it is the number of rows of the arrays, or if `stop`
-        decides.
+        The number of steps; None if `stop` decides, or if the scanned arrays have as many rows.
     reverse
-        Whether it goes from the last row to the first.
+        Whether the loop goes from the last row to the first.
     remember
-        Whether derivatives may read the values that a step computed, and not only its carry.
+        Whether derivatives may read any value that a step computed, or only its carry.
     moving
-        The operands that a gradient passes to, by position.
+        The positions of the operands that receive cotangents.
     derivatives
-        Those of its step, as they are recorded.
+        The derivatives of the step that were recorded so far.
     """
 
     body: Code
@@ -89,62 +89,73 @@ class Loop:
         return len(self.body.inputs) - self.n_carry - self.n_xs
 
     @property
-    def first_kept(self) -> int:
-        """The position among the results of the first that is kept: a carry."""
+    def first_residual(self) -> int:
+        """The position of the first residual among the outputs of the body."""
         return self.n_carry + self.n_ys
 
-    def named(self, values: Parts) -> Named:
-        """Its results, or their cotangents, by name, without what is kept for derivatives.
+    def name_results(self, values: Parts) -> Named:
+        """The results, or their cotangents, by name, without the residuals.
 
-        The carry is named as the step calls it, then what else it returns.
+        The leaves of the carry have the names of the step's parameters; the step's results have
+        the names of their paths.
         """
-        names, structure = [x.path for x in self.apart(self.body.inputs)[1]], self.body.structure
+        names, structure = (
+            [x.path for x in self.partition(self.body.inputs)[1]],
+            self.body.structure,
+        )
         paths = [f"1.{i}" for i in range(self.n_ys)]
-        if structure.node is tuple and structure.size == self.first_kept:
+        if structure.node is tuple and structure.size == self.first_residual:
             paths = tree.structure_paths(structure)[self.n_carry :]
-        # what has a name in a dict or a class is known by that
+        # a key of a dict or a field of a class is the name; a position is numbered
         names += [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
         return Named(zip(names, values.values, strict=False))
 
-    def apart(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
-        """Its operands, parted: the captured values, the carry and the arrays gone through."""
+    def partition(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
+        """The operands in three lists: the captured values, the carry and the scanned arrays."""
         n, first = self.n_captured, self.n_captured + self.n_carry
         return [*operands[:n]], [*operands[n:first]], [*operands[first:]]
 
     @property
     def inputs(self) -> tuple[list[Ref], list[Ref], list[Ref]]:
-        """The inputs of its body: the captured values, the carry and the rows."""
-        return self.apart(input_refs(range(len(self.body.inputs))))
+        """The inputs of the body: the captured values, the carry and the rows."""
+        return self.partition(input_refs(range(len(self.body.inputs))))
 
-    def steps(self, operands: Sequence[Any]) -> int | None:
-        """The number of steps; None if it is known only at the end."""
+    def count_steps(self, operands: Sequence[Any]) -> int | None:
+        """The number of steps; None for a while loop."""
         if self.stop is not None or self.length is not None:
             return self.length
-        rows: int = self.apart(operands)[2][0].shape[0]
+        rows: int = self.partition(operands)[2][0].shape[0]
         return rows
 
-    def like(self, operands: Sequence[Any]) -> Parts:
-        """Arrays like its results."""
-        n, likes, rows = self.n_carry, result_placeholders(self.body), self.steps(operands) or 0
+    def placeholders(self, operands: Sequence[Any]) -> Parts:
+        """Placeholder arrays of the shapes and dtypes of the results."""
+        n, likes, rows = (
+            self.n_carry,
+            result_placeholders(self.body),
+            self.count_steps(operands) or 0,
+        )
         return Parts((*likes[:n], *[stand_in((rows, *x.shape), x.dtype) for x in likes[n:]]))
 
-    def stepped(
-        self, operands: Sequence[Any], step: Call, calling: Callable[[Code], Call] = code_function
+    def run_steps(
+        self,
+        operands: Sequence[Any],
+        step: Call,
+        make_function: Callable[[Code], Call] = code_function,
     ) -> Iterator[tuple[int, Values, Values]]:
-        """Each step in order: its row, and the inputs and the outputs of the body.
+        """Run the steps in order; yield the row, the inputs and the outputs of each.
 
         Parameters
         ----------
         operands
             The operands of the loop.
         step
-            A function that computes the body's outputs.
-        calling
-            What gives a function that computes those of `stop`, if there is one.
+            A function from the inputs of the body to its outputs.
+        make_function
+            A function that turns the program `stop` into a function, if there is one.
         """
-        (captured, carry, xs), steps = self.apart(operands), self.steps(operands)
-        goes_on = None if self.stop is None else calling(self.stop)
-        # a Python number begins it as an array
+        (captured, carry, xs), steps = self.partition(operands), self.count_steps(operands)
+        goes_on = None if self.stop is None else make_function(self.stop)
+        # a Python number in the carry becomes an array
         carry = [*map(np.asarray, carry)]
         for row in numbers() if steps is None else range(steps)[:: -1 if self.reverse else 1]:
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
@@ -157,12 +168,13 @@ class Loop:
 
 @attrs.frozen(repr=False)
 class Branch:
-    """Two programs, one of which runs.
+    """Two programs, of which a value chooses one to run.
 
     Attributes
     ----------
     on_true, on_false
-        Programs with the same inputs (the operands after the first) and like outputs.
+        Programs with the same inputs (the operands after the first), and with outputs of the same
+        shapes and dtypes.
     """
 
     on_true: Code
@@ -178,13 +190,13 @@ class Branch:
     def __repr__(self) -> str:
         return f"{self.on_true.label} or {self.on_false.label}"
 
-    def like(self, operands: Sequence[Any]) -> Parts:
-        """Arrays like its results."""
+    def placeholders(self, operands: Sequence[Any]) -> Parts:
+        """Placeholder arrays of the shapes and dtypes of the results."""
         return Parts(tuple(result_placeholders(self.on_true)))
 
 
 def result_placeholders(code: Code) -> list[Array]:
-    """Arrays like a program's outputs."""
+    """Placeholder arrays of the shapes and dtypes of a program's outputs."""
     return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.spec, code.outputs)]
 
 
@@ -195,13 +207,13 @@ def bodies_in(options: Mapping[str, Any]) -> list[Code]:
 
 
 def nested_codes(code: Code) -> list[Code]:
-    """A program, and those inside its instructions, at any depth."""
+    """A program and the programs inside its instructions, at any depth."""
     held = [x for y in code.instructions if y.options for x in bodies_in(y.options)]
     return [code, *[y for x in held for y in nested_codes(x)]]
 
 
 def count_lines(code: Code) -> int:
-    """The number of instructions that run in a call, each step of a loop inside with its own."""
+    """The number of instructions that run in a call, in all steps of the loops inside."""
     loops = [x.options["loop"] for x in code.instructions if "loop" in x.options]
     return len(code.instructions) + sum([(x.length or 1) * count_lines(x.body) for x in loops])
 
@@ -212,7 +224,7 @@ def stack_rows(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def freeze_results(arrays: Sequence[Array]) -> Parts:
-    """The results of a loop or of a branch, which nobody can change."""
+    """The results of a loop or of a branch, made read-only."""
     for x in arrays:
         x.setflags(write=False)
     return Parts(tuple(arrays))

@@ -1,12 +1,12 @@
 """The ops of a `Loop` and of a `Branch`, with their rules.
 
-A loop is a record of the op that is called what the user wrote. Of two programs, one of which is
-chosen by a value, there is one record too. Derivatives of a loop are loops, and keep what the loop
-computed. Derivatives of a branch are branches: only the chosen program is differentiated, and its
-values are recomputed from the operands.
+A loop is one record, whose op has the name of the function that the user called: scan, fori_loop
+or while_loop. A branch is one record of the op cond. The derivatives of a loop are loops, which
+read the values that the loop has kept for them, its residuals. The derivatives of a branch are
+branches: they differentiate only the chosen program, and compute its values again.
 
-To batch a branch or to write it for another library, transform ``branch.on_true`` and
-``branch.on_false``, which have the same inputs and outputs.
+To batch a branch or to translate it for another library, transform ``branch.on_true`` and
+``branch.on_false``, which have the same inputs and outputs. Start reading at `repeat`.
 """
 
 from __future__ import annotations
@@ -55,33 +55,33 @@ from tapegrad.tree.numbers import is_floating
 
 
 def repeat(op: Primitive, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:
-    """The results of a loop, as `Parts`; a record of them if an operand is a Tensor.
+    """Run a loop. The results are `Parts`, or a record of them if an operand is a Tensor.
 
-    A lean one keeps nothing for derivatives: it runs again when one asks.
+    A lean loop returns no residuals: a derivative runs it again.
     """
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
     if moving and not lean:
-        loop = _keeping(loop, moving)
+        loop = _keep_values(loop, moving)
     whole = apply(op, tuple(operands), {"loop": loop})
     if loop.moving and loop.length is not None and last_record().origin.outer is not None:
-        # in a step of a loop around it, which keeps what is taken out
-        for i in range(loop.first_kept, len(loop.body.outputs)):
+        # the step of an outer loop keeps the parts that are taken here
+        for i in range(loop.first_residual, len(loop.body.outputs)):
             part(whole, i)
     return whole
 
 
-def _looped(*operands: Any, loop: Loop) -> Parts:
-    """A loop, run."""
-    steps, body = loop.steps(operands), loop.body
+def _run_loop(*operands: Any, loop: Loop) -> Parts:
+    """The forward function of a loop."""
+    steps, body = loop.count_steps(operands), loop.body
     lines = sum([len(x.instructions) for x in nested_codes(body)])
     least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * lines
     if steps is not None and steps * count_lines(body) >= least:
         return _run_written(loop, operands)
-    carry = loop.apart(operands)[1]
-    likes = loop.like(operands).values[loop.n_carry :]
-    # the rows by their numbers
+    carry = loop.partition(operands)[1]
+    likes = loop.placeholders(operands).values[loop.n_carry :]
+    # each result: its rows by number, or the array of all rows
     stacks: list[Any] = [{} if steps is None else np.empty(x.shape, x.dtype) for x in likes]
-    for t, _, outputs in loop.stepped(operands, code_function(body)):
+    for t, _, outputs in loop.run_steps(operands, code_function(body)):
         carry = outputs[: loop.n_carry]
         for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
             stack[t] = x
@@ -92,7 +92,7 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
 
 
 def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
-    """The results of a long loop outside `compile`, whose source is written for that one run."""
+    """Run a long loop outside `compile`, by source that is written for this one run."""
     inputs = [input_for(x, "x") for x in operands]
     code = record_program(
         loop.body.label,
@@ -105,32 +105,34 @@ def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
 # --- derivatives of loops --------------------------------------------------------------------
 
 
-def _pull(op: Primitive, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
-    """The cotangents of the operands."""
-    lean, loop, y = _kept(op, loop, y, operands)
+def _pull_loop(op: Primitive, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
+    """The VJP rule of a loop: the cotangents of the operands."""
+    lean, loop, y = _rerun_keeping(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
-    back = _once(_backward, loop, beside, loop.moving)
-    whole = repeat(op, *_divided(loop, y, operands, moved, back), lean)
-    return [*map(_taken_out(whole, back.places), range(len(operands)))]
+    back = _recall_derivative(_backward, loop, beside, loop.moving)
+    whole = repeat(op, *_derivative_loop(loop, y, operands, moved, back), lean)
+    return [*map(_part_getter(whole, back.places), range(len(operands)))]
 
 
-def _push(op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
-    """The tangents of its results."""
-    lean, loop, y = _kept(op, loop, y, operands)
-    n, n_all = loop.first_kept, len(loop.body.outputs)
+def _push_loop(
+    op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop
+) -> Parts:
+    """The JVP rule of a loop: the tangents of the results."""
+    lean, loop, y = _rerun_keeping(op, loop, y, operands)
+    n, n_all = loop.first_residual, len(loop.body.outputs)
     is_recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
 
     @cache
     def push(last: int) -> Callable[[int], Any]:
-        forth = _once(_forward, loop, frozenset(tangents), last)
-        whole = repeat(op, *_divided(loop, y, operands, tangents, forth), lean)
-        return _taken_out(whole, forth.places)
+        forth = _recall_derivative(_forward, loop, frozenset(tangents), last)
+        whole = repeat(op, *_derivative_loop(loop, y, operands, tangents, forth), lean)
+        return _part_getter(whole, forth.places)
 
     def tangent(i: int) -> Any:
         return push(n_all if is_recorded or i >= n else n)(i)
 
-    # only a second derivative asks for the tangents of what is kept for derivatives
+    # only a second derivative asks for the tangents of the residuals
     return Parts((*map(tangent, range(n)), *[partial(tangent, i) for i in range(n, n_all)]))
 
 
@@ -139,50 +141,53 @@ class _Derivative(NamedTuple):
 
     Attributes
     ----------
-    joined
-        The program.
-    of
-        The results whose cotangents, or the operands whose tangents, are its inputs after those of
-        the step; -1 for a sum, which begins with 0. Parted: those that the new loop captures, those
-        in its carry, and those that it goes through.
+    program
+        The program. Its inputs are the inputs of the step and then the seeds: the cotangents of
+        some results, or the tangents of some operands.
+    seeds
+        The positions of these results or operands, in three lists: the seeds that the new loop
+        captures, carries, and scans. -1 stands for a sum, which begins with 0.
     places
-        Where each of its outputs belongs, among the operands of the loop or among its results.
+        For each output the position of the operand or result whose derivative it is.
     is_backward
-        Whether it begins with the last step.
+        Whether the new loop begins with the last step.
     """
 
-    joined: Program
-    of: tuple[list[int], list[int], list[int]]
+    program: Program
+    seeds: tuple[list[int], list[int], list[int]]
     places: list[int]
     is_backward: bool
 
 
-def _once(record: Callable[..., _Derivative], loop: Loop, *of: Any) -> _Derivative:
-    """A derivative that `record` gives of a loop, which remembers it: it is recorded once."""
-    joint: _Derivative = loop.derivatives.get((record, of)) or record(loop, *of)
-    loop.derivatives[record, of] = joint
+def _recall_derivative(
+    record: Callable[..., _Derivative], loop: Loop, *arguments: Any
+) -> _Derivative:
+    """The derivative ``record(loop, *arguments)``, which is recorded once and kept in the loop."""
+    known = loop.derivatives.get((record, arguments))
+    joint: _Derivative = known or record(loop, *arguments)
+    loop.derivatives[record, arguments] = joint
     return joint
 
 
 def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Derivative:
     """A step of a loop and its backward pass.
 
-    It returns the cotangents of the captured values (added to those of later steps), of the carry,
-    and of the rows.
+    The program returns the cotangents of the captured values (each added to the sum over later
+    steps), of the carry, and of the rows.
 
     Parameters
     ----------
     loop
         The loop.
     moved
-        The results beside the carry that have cotangents; a floating carry always has one.
+        The step's results that have cotangents; a floating carry always has one.
     wanted
         The operands whose cotangents are wanted.
     """
     n = loop.n_captured
-    captured, carry, rows = _moving(loop, wanted)
+    captured, carry, rows = _moving_operands(loop, wanted)
     sums, handed_on, beside = [-1] * len(captured), [i - n for i in carry], sorted(moved)
-    # as if each step handed on what it captures: the cotangents are sums
+    # a sum over the steps is carried for each captured value
     seeded = [*captured, *[len(loop.body.inputs) + i for i in (*handed_on, *beside)]]
     places = [*captured, *carry, *rows]
     joined = derivative_program(loop.body, True, seeded, places)
@@ -192,7 +197,7 @@ def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Der
 def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     """A step of a loop and its forward pass.
 
-    It returns the tangents of the first `last` results, without those that are always 0.
+    The program returns the tangents of the first `last` results, except those that are 0.
 
     Parameters
     ----------
@@ -201,66 +206,68 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     moved
         The operands that have tangents; a floating carry always has one.
     last
-        How many of the results' tangents are wanted.
+        The number of results whose tangents may be wanted.
     """
-    body, of = loop.body, _moving(loop, moved)
+    body, seeds = loop.body, _moving_operands(loop, moved)
     wanted = [i for i, x in enumerate(body.outputs[:last]) if is_floating_value(body, x)]
-    joined = derivative_program(body, False, [*chain(*of)], [len(body.inputs) + i for i in wanted])
+    joined = derivative_program(
+        body, False, [*chain(*seeds)], [len(body.inputs) + i for i in wanted]
+    )
     tangents = zip(wanted, joined.outputs, strict=True)
-    # one that depends on nothing is 0
+    # a tangent that depends on no input is 0
     moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
     joined = attrs.evolve(joined, outputs=tuple(moving.values()))
-    return _Derivative(joined, of, [*moving], False)
+    return _Derivative(joined, seeds, [*moving], False)
 
 
-def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], list[int]]:
-    """The operands that move, parted; a floating carry always does."""
-    captured, carry, rows = loop.apart(range(len(loop.body.inputs)))
+def _moving_operands(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], list[int]]:
+    """The operands that have derivatives, in three lists; a floating carry always has them."""
+    captured, carry, rows = loop.partition(range(len(loop.body.inputs)))
     carry = [i for i in carry if is_floating_value(loop.body, Ref("input", i))]
     return [i for i in captured if i in moved], carry, [i for i in rows if i in moved]
 
 
-def _divided(
+def _derivative_loop(
     loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], joint: _Derivative
 ) -> tuple[Loop, list[Any]]:
-    """The part of a step's derivative that depends on what moves, as a loop, and its operands.
+    """The loop over the derivative of a step, and the operands of this loop.
 
     Parameters
     ----------
     loop, y, operands
-        The loop that is differentiated, what it returned, and its operands.
+        The loop to differentiate, its results, and its operands.
     moved
-        The cotangents of its results, or the tangents of its operands.
+        The cotangents of the loop's results, or the tangents of its operands.
     joint
-        The derivative of its step.
+        The derivative of the loop's step.
     """
-    joined, n = joint.joined, len(loop.body.inputs)
+    joined, n = joint.program, len(loop.body.inputs)
     inputs = input_refs(range(len(joined.inputs)))
-    kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
+    kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_residual}
     read = dependencies(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
     all_rows = [*dict.fromkeys((*inputs[loop.n_captured : n], *kept))]
-    # a number of steps that a value decided is that of the rows
-    needs_one = loop.length is None and not joint.of[2]
+    # the rows decide the number of steps, if the length is not fixed
+    needs_one = loop.length is None and not joint.seeds[2]
     rows = [x for x in all_rows if x in read] or all_rows[:needs_one]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
-    further, first = inputs[n:], len(joint.of[0])
-    last = first + len(joint.of[1])
-    for x, i in zip(further, chain(*joint.of), strict=True):
+    further, first = inputs[n:], len(joint.seeds[0])
+    last = first + len(joint.seeds[1])
+    for x, i in zip(further, chain(*joint.seeds), strict=True):
         values[x] = moved[i] if i in moved else zeros_for(joined, x)
     taken = [*captured, *further[:first]], further[first:last], [*rows, *further[last:]]
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=loop.reverse != joint.is_backward)
     return extract_loop(whole, *taken, joined.outputs), [values[x] for x in chain(*taken)]
 
 
-# --- what is kept ---------------------------------------------------------------------------
+# --- residuals ------------------------------------------------------------------------------
 
 
-def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
-    """A loop that also returns what its derivatives need.
+def _keep_values(loop: Loop, moving: Collection[int]) -> Loop:
+    """The loop with residuals, the values that its derivatives need, as further results.
 
-    In a program it returns all that they could need: what none of them reads is dropped there.
+    Inside a program it returns every value that they could need, and passes drop the unused ones.
     """
     body, n_carry = loop.body, loop.n_carry
     kept = _worth_keeping(body, loop.n_captured) if loop.remember else []
@@ -268,7 +275,7 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
         every = [
             i for i, x in enumerate(body.outputs) if i >= n_carry and is_floating_value(body, x)
         ]
-        joined = _once(_backward, loop, frozenset(every), frozenset(moving)).joined
+        joined = _recall_derivative(_backward, loop, frozenset(every), frozenset(moving)).program
         read = dependencies(joined, joined.outputs, frozenset(kept))
         kept = [x for x in kept if x in read]
     outputs = (*body.outputs, *loop.inputs[1], *kept)
@@ -280,8 +287,8 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
 def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     """The values of a step that are quicker to keep than to compute again.
 
-    Views are not, nor what depends only on captured values, which is the same in each step. Rows of
-    a loop inside that a value ends stand in its body without rows, and differ in number.
+    Views are quick to compute, and a value that depends only on captured values is the same in each
+    step. The results of a while loop inside have a varying number of rows, so they are not kept.
     """
     varies = dependents(body, input_refs(range(n_captured, len(body.inputs))))
     used = {x for y in body.instructions if y.op is not PART for x in y.operands}
@@ -290,24 +297,26 @@ def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
         x
         for x, y in zip(instruction_refs(body.instructions), body.instructions, strict=True)
         if x in varies and 0 not in y.shape
-        # of several results each is kept by itself
+        # each result of an op of several results is kept by itself
         if y.op is PART or (x in used and not (y.is_view and len(y.operands) == 1))
     ]
 
 
-def _kept(op: Primitive, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
-    """Whether a loop is lean; and one that keeps what derivatives need, with its results."""
+def _rerun_keeping(
+    op: Primitive, loop: Loop, y: Any, operands: Sequence[Any]
+) -> tuple[bool, Loop, Any]:
+    """Whether a loop is lean, and the loop with residuals, with its results."""
     if loop.moving:
         return False, loop, y
-    loop = _keeping(loop, [i for i, x in enumerate(operands) if is_floating(x)])
+    loop = _keep_values(loop, [i for i, x in enumerate(operands) if is_floating(x)])
     return True, loop, apply(op, tuple(operands), {"loop": loop})
 
 
 # --- batches of loops ------------------------------------------------------------------------
 
 
-def _batch(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts:
-    """A loop for all examples, which ends when all have ended."""
+def _batch_loop(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts:
+    """The batching rule of a loop: one loop for all examples, which ends when all have ended."""
     n = batch_size(batched, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     own, carry = list(batched), None
@@ -316,13 +325,13 @@ def _batch(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts
         varying = find_varying(loop.body, own)
         ends_apart = loop.stop is not None and find_varying(loop.stop, own[:last])[0]
         own[first:last] = [a or b or ends_apart for a, b in zip(carry, varying, strict=False)]
-    # a number of steps that depends on a value is no part of a shape where it is recorded, so the
-    # step itself repeats what all examples share
+    # a number of steps that depends on a value is not part of a shape while recording, so the step
+    # itself repeats the results that all examples share
     varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
     body = batch_code(loop.body, own, n, varying)
     stop = loop.stop and batch_code(loop.stop, own[:last], n, [ends_apart])
     if ends_apart:
-        body, stop = _until_all(loop, body, stop, own)
+        body, stop = _run_until_all_end(loop, body, stop, own)
     n_ys = len(body.outputs) - loop.n_carry
     operands_of_all = [
         x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
@@ -338,20 +347,22 @@ def _batch(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts
         return with_batch(x, varying[i], n)
 
     results = [partial(result, i) for i in range(len(body.outputs))]
-    # what a step keeps is meaningless for an example that has ended
+    # the residuals of an example that has ended have no meaning
     return Parts((*results, *[None] * (len(loop.body.outputs) - len(results))))
 
 
-def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Program, Program]:
-    """A step that moves only the examples that go on, and whether there are any."""
+def _run_until_all_end(
+    loop: Loop, body: Code, stop: Any, own: list[bool]
+) -> tuple[Program, Program]:
+    """A step that changes only the examples that go on, and a program for whether any does."""
 
     def goes_on(tensors: list[Any]) -> Any:
         return np.not_equal(replay_code(stop, tensors)[0], 0)
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = replay_code(body, _safe(going, tensors, own))
-        return [*map(partial(_where_each, going), results, loop.apart(tensors)[1])]
+        results = replay_code(body, _replace_idle_operands(going, tensors, own))
+        return [*map(partial(_where_each, going), results, loop.partition(tensors)[1])]
 
     any_goes_on = record_program(
         stop.label, stop.inputs, lambda tensors: [np.any(goes_on(tensors))]
@@ -363,42 +374,44 @@ def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Prog
 
 
 def choose(branch: Branch, operands: Sequence[Any]) -> Any:
-    """The results of the chosen program, as `Parts`; a record of them if an operand is a Tensor.
+    """Run a branch. The results are `Parts`, or a record of them if an operand is a Tensor.
 
-    The first operand is what chooses.
+    The first operand chooses the program.
     """
     return apply(COND, tuple(operands), {"branch": branch})
 
 
-def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
-    """The chosen program, run."""
+def _run_chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
+    """The forward function of a branch."""
     results = code_function(branch.on_true if pred else branch.on_false)(list(operands))
     # a result may be an operand, or a view of one
     return freeze_results([np.array(x) for x in results])
 
 
 def _pull_branch(op: Primitive, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
-    """The cotangents of the operands, by the chosen program's backward pass."""
+    """The VJP rule of a branch: the cotangents of the operands, by the chosen backward pass."""
     n = len(operands) - 1
     seeds = {n + i: x for i, x in enumerate(g.values) if x is not None}
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
-    whole = choose(_derived(branch, True, [*seeds], wanted), [*operands, *seeds.values()])
-    return [None, *map(_taken_out(whole, wanted), range(n))]
+    whole = choose(_derivative_branch(branch, True, [*seeds], wanted), [*operands, *seeds.values()])
+    return [None, *map(_part_getter(whole, wanted), range(n))]
 
 
 def _push_branch(
     op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, branch: Branch
 ) -> Parts:
-    """The tangents of the chosen program's results."""
+    """The JVP rule of a branch: the tangents of the chosen program's results."""
     n, outputs = len(operands) - 1, branch.on_true.outputs
     wanted = [n + i for i, x in enumerate(outputs) if is_floating_value(branch.on_true, x)]
-    forth = _derived(branch, False, [i - 1 for i in tangents], wanted)
+    forth = _derivative_branch(branch, False, [i - 1 for i in tangents], wanted)
     whole = choose(forth, [*operands, *tangents.values()])
-    return Parts(tuple(map(_taken_out(whole, wanted), range(n, n + len(outputs)))))
+    return Parts(tuple(map(_part_getter(whole, wanted), range(n, n + len(outputs)))))
 
 
-def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]) -> Branch:
-    """A branch of the derivative of each program, without what no output needs."""
+def _derivative_branch(
+    branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]
+) -> Branch:
+    """The branch of the derivatives of both programs."""
     codes = [
         derivative_program(x, is_backward, moved, wanted) for x in (branch.on_true, branch.on_false)
     ]
@@ -406,7 +419,7 @@ def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[i
 
 
 def _batch_branch(op: Primitive, batched: Batched, *operands: Any, branch: Branch) -> Any:
-    """The chosen program for all examples; where they differ, each of the two that is needed."""
+    """The batching rule of a branch: where examples choose differently, both programs run."""
     n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
     codes = [batch_code(x, own, n, [True] * len(x.outputs)) for x in branch.bodies.values()]
     if not batched[0]:
@@ -415,7 +428,9 @@ def _batch_branch(op: Primitive, batched: Batched, *operands: Any, branch: Branc
     results = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
         one = Branch(code, _zeros_like(code))
-        results.append(parts_of(choose(one, [np.any(takes), *_safe(takes, rest, own)])))
+        results.append(
+            parts_of(choose(one, [np.any(takes), *_replace_idle_operands(takes, rest, own)]))
+        )
     return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*results, strict=True)]))
 
 
@@ -430,7 +445,7 @@ def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) ->
         Joint(lambda *args, **held: pull(op, *args, **held)),
         push,
         takes_weak=True,
-        like=lambda *operands, **held: held[kind].like(operands),
+        like=lambda *operands, **held: held[kind].placeholders(operands),
         batch=batch,
         complex=True,
     )
@@ -438,17 +453,17 @@ def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) ->
     return op
 
 
-_OF_LOOP = "loop", _looped, _pull, _push, _batch
+_OF_LOOP = "loop", _run_loop, _pull_loop, _push_loop, _batch_loop
 SCAN, FORI_LOOP, WHILE_LOOP = [_op(x, *_OF_LOOP) for x in ("scan", "fori_loop", "while_loop")]
 LOOPS = frozenset({SCAN, FORI_LOOP, WHILE_LOOP})
-COND = _op("cond", "branch", _chosen, _pull_branch, _push_branch, _batch_branch)
+COND = _op("cond", "branch", _run_chosen, _pull_branch, _push_branch, _batch_branch)
 
 
 # --- parts and examples ----------------------------------------------------------------------
 
 
-def _taken_out(whole: Any, places: Sequence[int]) -> Callable[[int], Any]:
-    """A function that gives what a loop or a branch returned for a place; None for any other."""
+def _part_getter(whole: Any, places: Sequence[int]) -> Callable[[int], Any]:
+    """A function from a place to the part of the result at this place; None for other places."""
     return lambda i: part(whole, places.index(i)) if i in places else None
 
 
@@ -467,10 +482,12 @@ def _where_each(condition: Any, x: Any, y: Any) -> Any:
     return np.where(with_ndim(condition, x.ndim - 1), x, y)
 
 
-def _safe(condition: Any, operands: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
-    """The operands, where examples that take no part get those of one that does.
+def _replace_idle_operands(
+    condition: Any, operands: Sequence[Any], batched: Sequence[bool]
+) -> list[Any]:
+    """The operands, where idle examples get the operands of an example that takes part.
 
-    Their results are discarded, but must be neither infinite nor nan: a zero cotangent times those
+    The results of idle examples are discarded, but must be finite: a zero cotangent times infinity
     would be nan.
     """
     first = np.argmax(condition)

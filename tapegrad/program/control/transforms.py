@@ -49,7 +49,7 @@ def derivative_program(
     n = len(code.inputs)
     ends = [*input_refs(range(n)), *code.outputs]
 
-    def passed(tensors: list[Tensor]) -> list[Any]:
+    def compute_derivatives(tensors: list[Tensor]) -> list[Any]:
         values = [*tensors[:n], *replay_code(code, tensors[:n])]
         seeds: dict[Tensor, Any] = {}
         for i, t in zip(moved, tensors[n:], strict=True):
@@ -68,7 +68,7 @@ def derivative_program(
     # a cotangent is an array, even that of a Python number
     prefix = "d_" if is_backward else "t_"
     more = [Input(prefix + x.path, x.shape, x.dtype) for x in likes]
-    return record_program(code.label, [*code.inputs, *more], passed)
+    return record_program(code.label, [*code.inputs, *more], compute_derivatives)
 
 
 def find_varying(code: Code, batched: Sequence[bool]) -> list[bool]:

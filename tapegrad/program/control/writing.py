@@ -72,7 +72,7 @@ class _Loop:
         instruction = frame.program.instructions[i]
         loop: Loop = instruction.options["loop"]
         self.loop, self.parts = loop, _used_parts(frame, i)
-        captured, self.begin, self.xs = loop.apart(instruction.operands)
+        captured, self.begin, self.xs = loop.partition(instruction.operands)
         # a row is named after its array, unless the user has a name for it
         row_names: list[str | None] = [
             self.names.new(f"{frame.values[x]}_row")

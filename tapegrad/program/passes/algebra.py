@@ -92,13 +92,13 @@ class Pattern:
                 return True
         return False
 
-    def written(self, builder: Builder, bound: Bound, whole: Instruction) -> Operand:
+    def emit_part(self, builder: Builder, bound: Bound, whole: Instruction) -> Operand:
         """The operand that stands for this part, whose instructions are appended."""
         if self.number is not None:
             return self.number
         if self.op is None:
             return bound[self.name]
-        parts = [part.written(builder, bound, whole) for part in self.parts]
+        parts = [part.emit_part(builder, bound, whole) for part in self.parts]
         if self.op is reshape:
             return builder.reshape(parts[0], whole.shape)
         return builder.emit(self.op, *parts)
@@ -131,7 +131,7 @@ class AlgebraRule:
         for word, *names in self.conditions:
             if not _WORDS[word](builder, instruction, *[bound[name] for name in names]):
                 return None
-        result = self.replacement.written(builder, bound, instruction)
+        result = self.replacement.emit_part(builder, bound, instruction)
         if self.replacement.op is not None or self.replacement.number is not None:
             return result
         if type(result) is not Ref:

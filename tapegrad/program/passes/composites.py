@@ -35,7 +35,7 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are
-        known = _KNOWN[key] = instruction, *_recorded(instruction, likes)
+        known = _KNOWN[key] = instruction, *_record_steps(instruction, likes)
         if len(_KNOWN) > _MOST_KNOWN:
             _KNOWN.pop(next(iter(_KNOWN)), None)
     _, steps, at = known
@@ -61,7 +61,7 @@ def _is_array(like: Any) -> bool:
     return type(like) is np.ndarray
 
 
-def _recorded(instruction: Instruction, likes: list[Any]) -> tuple[list[Any], int]:
+def _record_steps(instruction: Instruction, likes: list[Any]) -> tuple[list[Any], int]:
     """The steps of a composite's forward function, and where its result stands.
 
     Values stand in a table: the operands that are arrays, and what each step gives, which is a

@@ -41,7 +41,7 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
     outer, x = multiple(builder, instruction)
     if outer is None:
         if instruction.op in (add, subtract):
-            return _signed(builder, instruction)
+            return _fold_sign(builder, instruction)
         return apply_rules(_OUTSIDE, builder, instruction)
     source = builder.producer(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
@@ -63,7 +63,7 @@ def _commute(outer: float, inner: float) -> bool:
     return exact and (abs(outer) <= 2 if abs(inner) < 1 else abs(inner) == 1 or abs(outer) >= 1)
 
 
-def _signed(builder: Builder, instruction: Instruction) -> Any:
+def _fold_sign(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
     for a, b in operand_orders(instruction.op, instruction.operands):
         source = builder.producer(b)

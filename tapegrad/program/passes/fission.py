@@ -52,8 +52,8 @@ class Sides:
             if reads[x] == reads[body.outputs[k]] == 1:
                 self._find_sum(k, x, totals.get(body.outputs[k], []))
         carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
-        self.after = self._after(dependencies(body, carry))
-        self.before = self._before(rows)
+        self.after = self._find_late(dependencies(body, carry))
+        self.before = self._find_early(rows)
 
     def _find_sum(self, k: int, carried: Ref, terms: list[Any]) -> None:
         """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
@@ -77,7 +77,7 @@ class Sides:
         is_of_matrices = {(len(x.shape), x.dtype) for x in likes} == {(2, product.dtype)}
         return is_of_matrices and self.varies.issuperset(product.operands)
 
-    def _after(self, stays: set[Any]) -> set[Ref]:
+    def _find_late(self, stays: set[Any]) -> set[Ref]:
         """The instructions that may run after the loop: nothing that stays in it needs them."""
         after: set[Ref] = set()
         # the adds of the sums go
@@ -94,9 +94,9 @@ class Sides:
         # several results leave the loop one by one
         parts = [(x, y.operands[0]) for x, y in self.instructions if y.op is PART and x in after]
         after -= {x for x, whole in parts if whole not in after}
-        return self._worth(after)
+        return self._without_views_alone(after)
 
-    def _before(self, rows: Sequence[Ref]) -> set[Ref]:
+    def _find_early(self, rows: Sequence[Ref]) -> set[Ref]:
         """The instructions that may run before the loop: they depend on the rows alone."""
         before: set[Any] = set(rows)
         for x, instruction in self.instructions:
@@ -104,9 +104,9 @@ class Sides:
             is_ready = varying and varying <= before and x not in self.after
             if is_ready and self.is_batched(instruction):
                 before.add(x)
-        return self._worth(before.difference(rows))
+        return self._without_views_alone(before.difference(rows))
 
-    def _worth(self, part: set[Ref]) -> set[Ref]:
+    def _without_views_alone(self, part: set[Ref]) -> set[Ref]:
         """A part of the body, unless it is of views alone, which are no work."""
         return part if any(not self.body.definition(x).is_view for x in part) else set()
 
@@ -191,18 +191,18 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
     read = dependencies(body, outputs, sides.before)
     # before: further rows that the loop goes through
     early = sorted(read & sides.before)
-    known |= dict(zip(early, _computed(sides, builder, early, outside), strict=True))
+    known |= dict(zip(early, _compute_for_all_steps(sides, builder, early, outside), strict=True))
     # the loop
     captured, rows = ([x for x in own if x in read] for own in (captured, rows))
     taken = captured, [carried[k] for k in carry], [*rows, *early]
     left = extract_loop(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.evolve(operands=operands, options={"loop": left}))
-    likes = [(x.shape, x.dtype) for x in left.like(()).values]
+    likes = [(x.shape, x.dtype) for x in left.placeholders(()).values]
     parts = [builder.emit(PART, new, like=like, index=i) for i, like in enumerate(likes)]
     # after
     outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
-    found = dict(zip(wanted, _computed(sides, builder, wanted, outside), strict=True))
+    found = dict(zip(wanted, _compute_for_all_steps(sides, builder, wanted, outside), strict=True))
     stands = dict(zip(stays, parts, strict=False)) | {j: found[x] for j, x in late.items()}
     for k, terms in sides.sums.items():
         so_far = known[carried[k]]
@@ -214,7 +214,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
         builder.replace(i, stands[builder.instructions[i].options["index"]])
 
 
-def _computed(
+def _compute_for_all_steps(
     sides: Sides, builder: Builder, wanted: Sequence[Ref], known: Mapping[Ref, Any]
 ) -> list[Any]:
     """Values of all steps, computed outside of the loop from those that are known."""

@@ -111,7 +111,7 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
     return x if axes == tuple(range(len(axes))) else builder.emit(transpose, x, axes=axes)
 
 
-def _joined(builder: Builder, instruction: Instruction) -> Any:
+def _concatenate(builder: Builder, instruction: Instruction) -> Any:
     """``concatenate(x[:i], x[i:]) -> x``, and so for all rows, in order."""
     taken = [builder.producer(x, getitem) for x in instruction.operands]
     sources = {x.operands if x is not None else () for x in taken}
@@ -150,4 +150,4 @@ ALGEBRA = parse_rules("""
 """)
 
 _fitting = index_rules(ALGEBRA)
-_FURTHER: Mapping[Primitive, Visit] = {transpose: _transpose, concatenate: _joined}
+_FURTHER: Mapping[Primitive, Visit] = {transpose: _transpose, concatenate: _concatenate}

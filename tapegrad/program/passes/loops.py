@@ -23,7 +23,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.dataflow import dependencies
 from tapegrad.program.ir import Instruction, Operand, Ref, input_refs
-from tapegrad.program.program import Improvement, improved, rule
+from tapegrad.program.program import Improvement, rule, run_passes
 
 _NESTED: frozenset[Primitive] = LOOPS | {COND}
 
@@ -148,7 +148,7 @@ def improve_bodies(builder: Builder, instruction: Instruction) -> Any:
     Fires on each of them.
     """
     ((option, held),) = instruction.options.items()
-    better = {name: improved(code, builder.passes) for name, code in held.bodies.items()}
+    better = {name: run_passes(code, builder.passes) for name, code in held.bodies.items()}
     return instruction.evolve(options={option: attrs.evolve(held, **better)})
 
 

@@ -69,7 +69,7 @@ _MASK = np.dtype(bool)
 def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
     if instruction.number:
         return None
-    shape, operands = instruction.shape, _typed(builder, instruction)
+    shape, operands = instruction.shape, _convert_numbers(builder, instruction)
     if 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
         shapes = [*map(builder.shape, operands)]
         n_alike, n = shapes.count(shape), len(shapes)
@@ -118,7 +118,7 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
     return is_whole and _in_c_order(builder, source.operands[0])
 
 
-def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
+def _convert_numbers(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """Operands whose numbers are constants of the dtype of the arrays, if all have one."""
     operands = instruction.operands
     if {*map(type, operands)} == {Ref}:

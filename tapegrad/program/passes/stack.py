@@ -47,13 +47,13 @@ def stack_sums(builder: Builder) -> None:
         if builder.refs[builder.number] not in sums:
             return None
         if scatter in builder.forms[builder.number]:
-            return _placed(builder, total, uses)
+            return _join_placed(builder, total, uses)
         # a sweep adds from the last step to the first; in step order they match other sums
         terms = sums[builder.refs[builder.number]][::-1]
         # a term that is needed itself would be computed twice, in two ways
         if any(uses[x] > 1 for x in terms):
             return None
-        return _stacked(builder, [builder.replaced.get(x, x) for x in terms])
+        return _stack_terms(builder, [builder.replaced.get(x, x) for x in terms])
 
     if numbers:
         builder.rewrite(visit, (add,), _may_be_stacked)
@@ -90,7 +90,7 @@ def sums_of(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[An
     return sums
 
 
-def _stacked(builder: Builder, terms: list[Any]) -> Any:
+def _stack_terms(builder: Builder, terms: list[Any]) -> Any:
     """``f(a) + f(b) -> f(concatenate(a, b))``, for terms that are sums over their rows."""
     kinds = {_kind(builder, x) for x in terms}
     if None in kinds or len(kinds) > 1 or len({*map(builder.shape, terms)}) > 1:
@@ -102,7 +102,7 @@ def _stacked(builder: Builder, terms: list[Any]) -> Any:
     last = [builder.shape(x)[0] for x in stacks[-1]]
     if max(last) > cost.STACKED_ROWS or any(len({*map(builder.dtype, x)}) > 1 for x in stacks):
         return None
-    joined, of = [concatenated(builder, x) for x in stacks], builder.definition(terms[0])
+    joined, of = [emit_concatenate(builder, x) for x in stacks], builder.definition(terms[0])
     if _KINDS[of.op] is not matmul:
         return builder.emit(of.op, *joined, **of.options)
     turned = builder.emit(transpose, joined[0])
@@ -138,7 +138,7 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
     return builder.reshape(column, (1, height)), builder.reshape(row, (1, width))
 
 
-def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
+def emit_concatenate(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
     """The parts as one array; what each row of them is selected or checked by goes to all rows."""
     ops = {builder.op_of(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
@@ -146,14 +146,14 @@ def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Opera
         *tables, indices = zip(*[builder.definition(x).operands for x in parts], strict=True)
         is_one = all(len({*x}) == 1 for x in (*tables, map(builder.dtype, indices)))
         if is_one and all(map(builder.shape, indices)):
-            return builder.emit(op, *[x[0] for x in tables], concatenated(builder, indices))
+            return builder.emit(op, *[x[0] for x in tables], emit_concatenate(builder, indices))
     return builder.emit(concatenate, *parts, axis=axis)
 
 
 # --- what is placed in zeros ----------------------------------------------------------------
 
 
-def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
+def _join_placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
     """Rows or slices that fill an array, each placed in zeros and added after all else, as one.
 
     Of no element are three numbers added, whose order would matter.
@@ -187,7 +187,7 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
             if place.is_row:
                 wholes.append(builder.emit(stack, *joined))
             else:
-                wholes.append(concatenated(builder, joined, place.axis))
+                wholes.append(emit_concatenate(builder, joined, place.axis))
             first, parts, length = before, {}, 0
     added = [x for x in (first, *reversed(wholes)) if x is not None]
     return _total(builder, added) if wholes else None
@@ -228,7 +228,7 @@ def stack_products(builder: Builder) -> None:
         group = joined[builder.number][:: -1 if first.stage == STAGES[1] else 1]
         products = [builder.replace_operands(builder.instructions[i]) for i in group]
         builder.stage, builder.place = products[0].stage, products[0].place
-        left = concatenated(builder, [x.operands[0] for x in products])
+        left = emit_concatenate(builder, [x.operands[0] for x in products])
         note = f"{len(group)} products, stacked"
         product = builder.emit(matmul, left, first.operands[1], note=note)
         n, like = first.shape[0], (first.shape, first.dtype)

@@ -166,7 +166,7 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     )
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
     contracted = builder.reshape(contracted, tuple(shape[k] for k in order))
-    return builder.reshape(_permuted(builder, contracted, order, sorted(order)), total.shape)
+    return builder.reshape(_permute_axes(builder, contracted, order, sorted(order)), total.shape)
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:
@@ -198,12 +198,12 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     if rows and columns and axes == [*columns, *rows]:
         # one that lies the other way round is transposed, not copied
         return builder.emit(transpose, builder.reshape(x, (width, height)))
-    x = _permuted(builder, x, axes, [*stack, *rows, *columns])
+    x = _permute_axes(builder, x, axes, [*stack, *rows, *columns])
     matrix = (height, width) if stack or (rows and columns) else (height * width,)
     return builder.reshape(x, (*(lengths[k] for k in stack), *matrix))
 
 
-def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:
+def _permute_axes(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:
     """An array with these axes, put in the wanted order."""
     order = tuple(axes.index(k) for k in wanted)
     return x if axes == wanted else builder.emit(transpose, x, axes=order)
