@@ -10,7 +10,7 @@ from tapegrad.program.entry import Signature as Signature
 from tapegrad.program.passes import PASSES as PASSES
 from tapegrad.program.program import Program as Program
 
-# what reads files is imported when one is read
+# imported on first use: reading files takes modules that nothing else needs
 if _typing.TYPE_CHECKING:
     from tapegrad.program.saving import load_program as load_program
 

@@ -1,4 +1,4 @@
-"""A run of elementwise instructions as a loop over blocks that stay in the cache."""
+"""Write a run of elementwise instructions as a loop over blocks that fit the cache."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def write_blocks(frame: Frame, run: range) -> None:
     frame.write("", "", about)
     body: list[Line] = []
     after: list[Line] = []
-    # what a value is called in a block; by the name of an array of one block, what its part is
+    # the name in a block of each value, and of each array that holds a block, by its own name
     block: dict[Any, str] = {}
 
     def see(x: Ref) -> list[str]:
-        """Have each block see its part of an array; the names of views of it, all in one axis."""
+        """Write the part of an array in each block; return the names of its flat views."""
         block[x], views = names.new(f"{values[x]}_block"), [values[x]]
         if len(shape) > 1:
             views.append(names.new(f"flat_{values[x]}"))
@@ -40,7 +40,7 @@ def write_blocks(frame: Frame, run: range) -> None:
         if program.spec(x).shape == shape:
             views = see(x)
             if x.kind == "instruction" and x not in frame.places:
-                # they would hold its memory
+                # the views would keep its memory in use
                 after.append(Line("", f"del {', '.join(views)}"))
     for x in refs:
         instruction, name = program.definition(x), values[x]

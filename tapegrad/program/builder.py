@@ -31,7 +31,7 @@ from tapegrad.program.ir import (
     placeholder,
 )
 
-# stands for a dtype; None would not do, for NumPy takes it for float64
+# the dtype of Python numbers; not None, which NumPy takes for float64
 NUMBER = object()
 
 
@@ -367,7 +367,7 @@ class Builder:
             self.replaced = {}
 
     def _overwrite(self, i: int, instruction: Instruction) -> None:
-        """Put an instruction in the place of number i; drop i if an earlier one has its content."""
+        """Replace instruction i; drop it if an earlier instruction has the new content."""
         instruction = self.replace_operands(instruction)
         self._unregister(i)
         self.instructions[i] = instruction
@@ -392,13 +392,13 @@ class Builder:
         self._drop(i)
 
     def _mark_stale(self, numbers: Iterable[int]) -> None:
-        """Have `rewrite` renew instructions, whose operands or content changed."""
+        """Mark instructions whose operands or content changed, for `rewrite` to replace."""
         for i in numbers:
             self._stale.add(i)
             heappush(self._queue, (self.ranks[i], i))
 
     def _register(self, i: int, instruction: Instruction) -> Form:
-        """The form of instruction i, which is entered among the users of its operands."""
+        """Enter instruction i among the users of its operands; return its form."""
         users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
         # as `op_of` does, which takes longer to call
@@ -437,7 +437,7 @@ class Builder:
         return self.replaced.get(x, x) if type(x) is Ref else x
 
     def _find_equal(self, i: int, key: Any) -> int:
-        """The number of an earlier instruction of this content, or i if there is none."""
+        """Return the number of an earlier instruction of this content, or i."""
         first = self.by_content.setdefault(key, i)
         if first != i and self._has_content(first, key):
             if self.ranks[first] < self.rank:
@@ -465,7 +465,7 @@ class Builder:
                 self._drop(i)
 
     def build(self) -> Any:
-        """The program, with its instructions numbered in the order in which they run.
+        """Build the program; instructions are numbered in the order in which they run.
 
         Raises
         ------

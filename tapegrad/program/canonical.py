@@ -1,12 +1,14 @@
-"""One spelling for one meaning: the options of an instruction, resolved.
+"""One form for one meaning: resolve the options of instructions.
 
-Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
-reshape names its shape, and a view that only adds or drops axes is one, as is its adjoint and a
-transpose that puts no axis elsewhere. An exchange of axes is a transpose. An index has a part for
-each axis up to the last that it takes from, and its slices leave out the ends of the array; one
-element is an array without axes. Rows that are selected by one array of integers are an
-`index_select`, and the adjoint is a `segment_sum`. So passes compare options as they stand, and
-equal instructions are shared.
+Passes can then compare options, and equal instructions are shared. Start with `CANONICAL`.
+
+- Axes are counted from 0 and sorted. An axis that is the default is left out.
+- A reshape names its shape. A view that only adds or drops axes is a reshape; so are its adjoint
+  and a transpose that moves no axis.
+- An exchange of two axes is a transpose.
+- An index has a part for each axis up to the last that it changes. Its slices leave out the ends
+  of the array. An index of one element selects an array without axes.
+- Rows that one array of integers selects are an `index_select`; the adjoint is a `segment_sum`.
 """
 
 from __future__ import annotations
@@ -30,23 +32,23 @@ Resolved = tuple[Primitive, Mapping[str, Any]]
 
 
 class Operands(Protocol):
-    """A program, for the facts about operands."""
+    """A program that knows the shapes and dtypes of operands."""
 
     def shape(self, x: Any) -> Shape:
-        """The shape of an operand."""
+        """Return the shape of an operand."""
 
     def dtype(self, x: Any) -> Any:
-        """Its dtype; anything else for a Python number."""
+        """Return the dtype of an operand; the class of a Python number."""
 
 
 Resolve = Callable[[Instruction, Operands], Resolved]
 
 
-def _reshape(x: Instruction, of: Operands) -> Resolved:
+def _reshape(x: Instruction, operands: Operands) -> Resolved:
     return reshape, {"shape": x.shape}
 
 
-def _transpose(x: Instruction, of: Operands) -> Resolved:
+def _transpose(x: Instruction, operands: Operands) -> Resolved:
     n = len(x.shape)
     axes = list(range(n))
     if x.op is swapaxes:
@@ -59,10 +61,10 @@ def _transpose(x: Instruction, of: Operands) -> Resolved:
     return transpose, {} if axes == list(range(n))[::-1] else {"axes": tuple(axes)}
 
 
-def _reduction(x: Instruction, of: Operands) -> Resolved:
-    n, axis = len(of.shape(x.operands[0])), x.options.get("axis")
+def _reduction(x: Instruction, operands: Operands) -> Resolved:
+    n, axis = len(operands.shape(x.operands[0])), x.options.get("axis")
     canonical: dict[str, Any] = {"keepdims": True} if x.options.get("keepdims") else {}
-    # of an array without axes NumPy takes axis 0 for none
+    # NumPy accepts axis 0 for an array without axes, and means none
     if axis is not None and n:
         axes = sorted({k % n for k in (axis if isinstance(axis, tuple) else (axis,))})
         if len(axes) < n:
@@ -70,41 +72,41 @@ def _reduction(x: Instruction, of: Operands) -> Resolved:
     return x.op, canonical
 
 
-def _concatenation(x: Instruction, of: Operands) -> Resolved:
+def _concatenation(x: Instruction, operands: Operands) -> Resolved:
     axis = x.options.get("axis", 0)
     if axis is None:
         return x.op, x.options
     return x.op, {"axis": axis % len(x.shape)} if axis % len(x.shape) else {}
 
 
-def _getitem(x: Instruction, of: Operands) -> Resolved:
+def _getitem(x: Instruction, operands: Operands) -> Resolved:
     taken, *places = x.operands
     if places:
-        is_rows = _is_rows(x, of.dtype(places[0]))
+        is_rows = _is_rows(x, operands.dtype(places[0]))
         return (index_select, {}) if is_rows else (x.op, x.options)
-    shape, dtype = of.shape(taken), x.dtype
+    shape, dtype = operands.shape(taken), x.dtype
     parts = _parts(x.options["index"], shape)
-    if dtype != of.dtype(taken):
-        # one of NumPy's numbers, which are in native byte order as the array is not
+    if dtype != operands.dtype(taken):
+        # a NumPy number, which has native byte order where the array has not
         return x.op, {"index": parts}
     if math.prod(shape) == math.prod(x.shape) and _are_forward(parts):
         return reshape, {"shape": x.shape}
-    # NumPy converts a number of its own in each call, as it does one of Python's; an integer stays
-    # one, for it may be an index
+    # NumPy converts a NumPy number in each call, so select an array; an integer stays a number, for
+    # it may be an index
     is_array = x.shape == () and (dtype.kind in "fc" or not dtype.isnative)
     return x.op, {"index": (*parts, ...) if is_array else parts}
 
 
-def _scatter(x: Instruction, of: Operands) -> Resolved:
-    (values, *places), shapes = x.operands, [*map(of.shape, x.operands)]
+def _scatter(x: Instruction, operands: Operands) -> Resolved:
+    (values, *places), shapes = x.operands, [*map(operands.shape, x.operands)]
     if places:
-        # one number for each place is added to the zero there; a single one is set
+        # several values are added at their indices; a single value is assigned
         many = shapes[0] == shapes[1] + x.shape[1:] and math.prod(shapes[1]) > 1
-        is_rows = many and _is_rows(x, of.dtype(places[0]))
+        is_rows = many and _is_rows(x, operands.dtype(places[0]))
         return (sum_segments, {"n": x.shape[0]}) if is_rows else (x.op, x.options)
     parts = _parts(x.options["index"], x.shape)
     # a Python number has no shape, and one value may fill many places
-    is_array = isinstance(of.dtype(values), np.dtype)
+    is_array = isinstance(operands.dtype(values), np.dtype)
     if is_array and math.prod(shapes[0]) == math.prod(x.shape) and _are_forward(parts):
         return reshape, {"shape": x.shape}
     return x.op, {"shape": x.shape, "index": parts}
@@ -116,12 +118,12 @@ def _is_rows(x: Instruction, dtype: Any) -> bool:
 
 
 def _are_forward(parts: tuple[Any, ...]) -> bool:
-    """Whether an index takes elements in their order, so that one that takes all is a reshape."""
+    """Whether an index keeps the order of elements, and is a reshape if it selects all."""
     return all(type(part) is not slice or part.step is None or part.step > 0 for part in parts)
 
 
 def _parts(index: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
-    """An index without arrays, with a part for each axis up to the last that it takes from."""
+    """Resolve an index without arrays: a part for each axis up to the last that it changes."""
     if Ellipsis in index:
         at = index.index(Ellipsis)
         left = len(shape) - sum(part is not None for part in index) + 1
@@ -153,7 +155,7 @@ class Place(NamedTuple):
 
 
 def place_of(index: tuple[Any, ...], shape: Shape) -> Place | None:
-    """The row or the slice that a resolved index takes, if it is one."""
+    """Return the row or the slice that a resolved index selects, or None for other indices."""
     *whole, last = index or (None,)
     if type(last) is int and not whole:
         return Place(True, 0, last, last + 1)
@@ -164,9 +166,9 @@ def place_of(index: tuple[Any, ...], shape: Shape) -> Place | None:
 
 
 def are_whole(places: Sequence[Place | None], shape: Shape) -> bool:
-    """Whether places, in order, are of one kind and together the whole of an array.
+    """Whether places, in order, are rows or slices of one axis and cover an array.
 
-    There is one at least; None, for what is no place, is never among those of a whole array.
+    There is at least one place. None stands for an index that is neither row nor slice.
     """
     first, kinds = places[0], {place and place[:2] for place in places}
     starts = [place and place.start for place in places]

@@ -1,4 +1,4 @@
-"""Whether a program is well-formed: what a pass must leave, and what a file must hold."""
+"""Check that a program is well-formed, after a pass and after reading a file: `check_code`."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Infers = Callable[[Primitive], object]
 
 
 class Malformed(AssertionError):  # noqa: N818
-    """Says what of a program does not fit together."""
+    """A program is not well-formed; the message says where."""
 
 
 def check_code(code: Code, infers: Infers = lambda op: True) -> None:
     """Raise `Malformed` unless a program is well-formed, and so are the bodies inside it.
 
-    Operands are there before the instructions that use them, and of the kind that these take; the
-    ops take these operands and options, and give the stated shapes and dtypes; loops and branches
-    fit their bodies, and only their parts are used; the outputs are there, and fill their tree.
+    Operands are defined before they are used. Ops accept their operands and options, and give the
+    stated shapes and dtypes. Loops and branches fit their bodies, and programs use their parts
+    alone. The outputs are defined, and fill their tree.
 
     Parameters
     ----------
     code
         The program.
     infers
-        The ops whose results are inferred, besides ufuncs: by default all. None of the others is
-        called.
+        A predicate: the ops that are called on placeholders to infer their results, besides
+        ufuncs. By default all are.
     """
     _outputs(code, infers)
     if len(code.outputs) != code.structure.size:
@@ -50,7 +50,7 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
 
 
 def _outputs(code: Code, infers: Infers) -> list[Any]:
-    """Values like the outputs of a program, which is run on values like its inputs and checked."""
+    """Check a program by running it on placeholders, and return placeholders of its outputs."""
     for x in code.inputs:
         if x != input_for(placeholder(x), x.path):
             raise Malformed(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
@@ -85,7 +85,7 @@ _CONTROL: dict[Primitive, type] = {**dict.fromkeys(LOOPS, Loop), COND: Branch}
 
 
 def _check_call(instruction: Instruction, operands: list[Any], what: str) -> None:
-    """Raise unless an op takes these operands, and options of these names."""
+    """Raise unless an op accepts these operands and options."""
     op, options = instruction.op, instruction.options
     for x in operands:
         if type(x) is Parts:
@@ -96,7 +96,7 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
     if instruction.stage not in STAGES:
         raise Malformed(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
     nin = op.forward.nin if isinstance(op.forward, np.ufunc) else 0
-    # an op that passes no gradient may take any
+    # an op without rules may have any number of operands
     n = nin or (len(op.vjps) if isinstance(op.vjps, tuple) else 0)
     if n not in (0, len(operands)):
         raise Malformed(f"{what} takes {n} operands, not {len(operands)}")
@@ -104,7 +104,7 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
         raise Malformed(f"{what} takes no options")
     defaults = getattr(getattr(op, "signature", None), "defaults", {})
     for name, default in defaults.items() if op is not contract else ():
-        # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path
+        # NumPy also accepts 0 and 1, and no other numbers; `contract` also accepts a path
         if type(default) is bool and options.get(name, default) not in (True, False):
             raise Malformed(f"{what} has an option {name} that is neither true nor false")
     try:
@@ -112,7 +112,7 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
     except TypeError as error:
         raise Malformed(f"{what} takes no such operands or options: {error}") from None
     except (ValueError, NameError):
-        # a function that is not written in Python has none, and annotations may name what is not
+        # a C function may have no signature, and an annotation may have an undefined name
         pass
 
 
@@ -120,7 +120,7 @@ _signature = lru_cache(1 << 10)(signature)
 
 
 def _result(instruction: Instruction, operands: list[Any], what: str, infers: Infers) -> Any:
-    """A value like an instruction's result; raises if the op gives another shape or dtype."""
+    """Return a placeholder of a result; raise if the op gives another shape or dtype."""
     op, stated = instruction.op, placeholder(instruction)
     is_number = op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, operands))
     if instruction.number and not (is_number and instruction.dtype.kind in PYTHON_KINDS):
@@ -152,7 +152,7 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
 
 
 def _kinds(values: Iterable[Any]) -> list[Any]:
-    """The shapes and dtypes of values; for a Python number, the name of its class."""
+    """Return the shapes and dtypes of values; for a Python number, the name of its class."""
     return [type(x).__name__ if type(x) in PYTHON_NUMBERS else (x.shape, x.dtype) for x in values]
 
 

@@ -1,4 +1,4 @@
-"""compile: a function recorded once for each signature, then run as a Program."""
+"""`compile` records a function once for each signature, and runs its program. Start there."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_SIGNATURES = 64
-# from how many records on a compilation, of seconds, is reported; fewer if each pass is proved
+# records from which a compilation takes seconds and is reported; fewer if each pass is checked
 MANY, MANY_PROVED = 1 << 14, 1 << 10
-# how many functions compiled on one line are thrown away after a call before that is reported
+# functions that one line may compile and throw away after a call before this is reported
 THROWN_AWAY = 8
 
 
 @attrs.define(eq=False)
 class Kept:
-    """A program, and what is needed to run it."""
+    """A program that `Compiled` keeps for a signature."""
 
     program: Program
-    # the names, dtypes and shapes of the arrays that the function captured, before the passes
+    # the name, dtype and shape of each captured array, before the passes
     captured: tuple[tuple[Any, ...], ...]
-    # reads and runs a call; made when the signature occurs for the second time
+    # a function that reads and runs a call, made when the signature occurs again
     enter: Enter | None = None
 
 
 def _report(text: str) -> None:
-    """Log a warning; what logs is imported with the first one."""
+    """Log a warning."""
     lazy_import("logging", "getLogger")("tapegrad").warning(text)
 
 
 def _note_size(recorded: Program, proves: bool) -> None:
-    """Report a recording that takes seconds to compile, with what makes it smaller."""
+    """Report a recording that takes seconds to compile, and how to make it smaller."""
     codes = nested_codes(recorded)
     n = sum([len(code.instructions) for code in codes])
     if n < (MANY_PROVED if proves else MANY):
@@ -71,10 +71,10 @@ def _note_size(recorded: Program, proves: bool) -> None:
 
 
 def _call_without_gc(fn: Callable[..., R], *args: Any) -> R:
-    """A function's result, computed while Python's collector of cycles is paused.
+    """Call a function while Python's cyclic garbage collector is paused.
 
-    Recording and the passes make so many small objects, and no cycles, that it would scan all of
-    memory again and again: a third of the time that long programs take to compile.
+    Recording and passes make many small objects and no cycles. The collector would scan all
+    memory again and again, which is a third of the compilation of a long program.
     """
     if not gc.isenabled():
         return fn(*args)
@@ -87,10 +87,10 @@ def _call_without_gc(fn: Callable[..., R], *args: Any) -> R:
 
 @attrs.define(eq=False, repr=False, slots=False)
 class Compiled(Wrapper, Generic[P, R]):
-    """The result of `compile`: call it as the function is called.
+    """A compiled function; it takes the arguments of the function that it was compiled from.
 
-    No lock is held while the function is recorded: two threads may both record it for one
-    signature, and the program of the first to finish is kept.
+    No lock is held while the function is recorded. Two threads may both record it for one
+    signature; the program of the first to finish is kept.
 
     Examples
     --------
@@ -106,9 +106,9 @@ class Compiled(Wrapper, Generic[P, R]):
     (float64[5], 3)
     """
 
-    # a function, as far as other compiled functions are concerned
+    # other compiled functions take it for a function
     __compiled__: ClassVar[bool] = True
-    # how many were thrown away before one of their programs ran for the second time
+    # by key, the functions thrown away before one of their programs ran again
     _thrown_away: ClassVar[Counter[Hashable]] = Counter()
 
     fn: Callable[P, R]
@@ -117,11 +117,11 @@ class Compiled(Wrapper, Generic[P, R]):
     proves: bool = False
     check_finite: bool = False
     _kept: dict[Signature, Kept] = attrs.field(init=False, factory=dict)
-    # the entry of the signature that last occurred again
+    # the `enter` of the signature that was last called again
     _enter: Enter = attrs.field(init=False, default=lambda args, kwargs: OTHER)
     _warned: bool = attrs.field(init=False, default=False)
-    # under what it counts as thrown away, until one of its programs runs for the second time: the
-    # line that called `compile`, and the function
+    # its key in _thrown_away, until one of its programs runs again: the line that called
+    # `compile`, and the function
     _key: Any = attrs.field(init=False, default=None)
 
     def __repr__(self) -> str:
@@ -155,7 +155,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     @property
     def signatures(self) -> tuple[Signature, ...]:
-        """The signatures that programs are kept for, the oldest first."""
+        """The signatures of the programs that are kept, the oldest first."""
         return tuple(self._kept)
 
     def program(self, /, *args: P.args, **kwargs: P.kwargs) -> Program:
@@ -163,7 +163,7 @@ class Compiled(Wrapper, Generic[P, R]):
         return self._keep(read(args, kwargs, self.static_argnums)).program
 
     def check(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run recorded and compiled, and compare.
+        """Run the function recorded and compiled, and compare the results.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     def _compile(self, call: CallArguments) -> Kept:
         if not self._kept and self._thrown_away[self._key] >= THROWN_AWAY:
-            # once
+            # report it once
             self._thrown_away[self._key] = -sys.maxsize
             _report(
                 f"{self._key[0]}: {self._key[1]} is compiled here again and again, and thrown away "
@@ -225,7 +225,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
 
 def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> Program:
-    """The program of one call, as it was recorded; `stops` as in `from_tape`.
+    """Record one call as a program, without passes; `stops` as in `from_tape`.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     ]
     given = tree.unflatten(tree.Structure(tuple, (), parts), marked)
     n = call.signature._n_positional
-    # the frames of the watch refer to records, and these to it
+    # the watch and the records refer to each other
     with without_draws(fn) as reach, closing(watch):
         output = recorder.run(fn, given[:n], dict(zip(names[n:], given[n:], strict=True)))
         variables = watch.variables()
@@ -264,27 +264,27 @@ def compile(
     check: bool = False,
     check_finite: bool = False,
 ) -> Compiled[P, R]:
-    """A function that is recorded once for each signature and then runs as plain NumPy.
+    """Compile a function: record it once for each signature, and run the record as plain NumPy.
 
     Parameters
     ----------
     fn
-        A pure function of trees. Arrays and Python numbers may vary; for other values of the
-        static arguments another program is made. Static values compare by content and never
+        A pure function of trees. Arrays and Python numbers may vary. All other leaves are static:
+        each value of them has its own program. Static values compare by content and never
         change: strings, None, bools, enums, functions, classes, ops, and tuples and frozen records
         of these, such as layers.
     static_argnums
         Positions of further arguments to treat as static.
     passes
-        The passes that improve the program, in order; `tapegrad.program.PASSES` by default. One of
-        your own is added to these: ``(*PASSES, own)``. Among them is `improve_bodies`, which
-        applies all of them to the bodies of loops and branches: ``(own,)`` alone reaches none.
+        The passes that improve the program, in order; `tapegrad.program.PASSES` by default. Add
+        a pass that you write to these: ``(*PASSES, own)``. `PASSES` holds `improve_bodies`, which
+        applies all passes to the bodies of loops and branches; ``(own,)`` alone changes no body.
     check
-        Whether each pass is proved on each program: after it, the program is well-formed, and
-        gives what it gave before for these arguments and for others like them: ordinary ones, ties,
-        zeros, almost ones, huge, tiny, infinite and nan. So is each body of a loop or a branch, for
-        these arguments may not run it. It takes a hundred times as long to compile. Use it when
-        results look wrong, and in the report of a fault.
+        Whether to check each pass on each program, and on each body of a loop or a branch. After
+        the pass, the program is well-formed, and its results are the same for these arguments and
+        for others of their shapes: ordinary numbers, ties, zeros, numbers near one, huge, tiny,
+        infinite and nan. Compilation takes a hundred times as long. Use it when results look
+        wrong, and when you report a fault.
     check_finite
         Whether to look at the results of each call. If one is not finite, the function itself is
         recorded with these arguments, and the error names the first value that is not, with your
@@ -292,35 +292,35 @@ def compile(
 
     Returns
     -------
-    A function of the same arguments. Its results are new and read-only. Called on Tensors, it is
-    recorded as `fn` is. ``.program(*args)`` is the Program, ``.signatures`` lists what it was
-    compiled for, and ``.check(*args)`` compares it with the recorded function. In a class it is a
-    method: the instance, a frozen record, is its first argument, of which the arrays may vary
-    (``Model.step.program(model, x)``).
+    A function of the same arguments. Its results are new and read-only. On Tensors it calls `fn`,
+    which is recorded. ``.program(*args)`` is the Program, ``.signatures`` lists the signatures
+    that have programs, and ``.check(*args)`` compares the program with the recorded function. In
+    a class it is a method: its first argument is the instance, a frozen record whose arrays may
+    vary (``Model.step.program(model, x)``).
 
     Notes
     -----
-    A program calls NumPy as the recorded function does, under the caller's
-    ``np.errstate``. Values that it does not need to compute give no warning, and a ``with
-    np.errstate`` inside the function applies to its recording only. Some sums are taken in
-    another order, so results agree up to rounding. Where a function composed of ops refuses a value
-    that it can read, such as a ``q`` of `quantile` outside of 0 to 1 or weights of `average` that
-    sum to 0, a program gives nan or infinity; `check_finite` raises that error.
+    A program calls NumPy under the caller's ``np.errstate``. Values that the program does not
+    compute give no warning. A ``with np.errstate`` inside the function applies to its recording
+    alone. Some sums are added in another order, so results agree up to rounding. Some functions
+    raise an error for certain values of an array, such as a ``q`` of `quantile` outside of 0 to 1
+    or weights of `average` that sum to 0. Their programs give nan or infinity, and `check_finite`
+    raises the error.
 
     Raises
     ------
     TraceError
-        When called: if the function reads a value (``if``, ``float``, ``.value``, a mask) of which
-        only shape and dtype are known; or if it draws from a random generator that it names, or
-        that an object which it names holds, since the numbers would be the same in every call. At
-        most a thousand objects are searched.
+        When called: if the function reads the value of an array (``if``, ``float``, ``.value``, a
+        mask), since only shapes and dtypes are known; or if it draws from a random generator that
+        it refers to, since the numbers would be the same in every call. The search for generators
+        visits at most a thousand objects.
     TypeError
-        When called: for an argument that neither varies nor is static, for a result
-        that is neither an array, a number nor static, such as a pullback, and for a position in
+        When called: for an argument that neither varies nor is static; for a result that is
+        neither an array, a number nor static, such as a pullback; and for a position in
         `static_argnums` that the function does not have.
     ProofError
-        When called, if `check` is true and a pass changes what is computed: a fault of tapegrad,
-        unless the pass is one of your own.
+        When called, if `check` is true and a pass changes the results. This is a fault of
+        tapegrad, unless you wrote the pass.
     NonFiniteError
         When called, with `check_finite`: if a result is not finite.
 
@@ -332,7 +332,7 @@ def compile(
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
 
-    Each pass proved on this program:
+    Check each pass on this program:
 
     >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))), check=True)
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
@@ -348,8 +348,8 @@ def compile(
             f"{passes!r}"
         )
     compiled = Compiled(fn, static, several, check, check_finite)
-    # the package itself compiles anew on purpose, to compare
+    # the package compiles again on purpose, to compare results
     if not called_from(1)[1].startswith("tapegrad."):
-        # a line of a helper may compile many functions, and a line may hold many lambdas
+        # one line may compile many functions, and may hold many lambdas
         compiled._key = users_place(), label(fn), code_of(fn)
     return compiled

@@ -1,4 +1,4 @@
-"""How values of a program depend on each other, and a function that computes them."""
+"""Find the dependencies between values of a program, and interpret a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tapegrad.program.ir import Code, Instruction, Ref, input_refs, instruction_
 def make_interpreter(
     code: Code, apply: Callable[[Instruction, list[Any]], Any]
 ) -> Callable[[Iterable[Any]], list[Any]]:
-    """Make a function that computes a program's outputs from its inputs, values of any kind.
+    """Make a function that computes a program's outputs from its inputs, for values of any kind.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def make_interpreter(
 
 
 def dependents(code: Code, sources: Iterable[Ref]) -> set[Ref]:
-    """The values of a program that depend on some sources, and the sources."""
+    """Return the sources, and the values that depend on them."""
     depends = set(sources)
     for ref, instruction in zip(
         instruction_refs(code.instructions), code.instructions, strict=True
@@ -63,7 +63,7 @@ def dependents(code: Code, sources: Iterable[Ref]) -> set[Ref]:
 
 
 def dependencies(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
-    """The wanted values, and what they depend on, without what only known values need."""
+    """Return the wanted values and their dependencies, without the dependencies of known values."""
     dependencies = set(wanted)
     refs = instruction_refs(code.instructions)
     for ref, instruction in zip(reversed(refs), reversed(code.instructions), strict=True):

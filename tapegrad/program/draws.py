@@ -1,6 +1,6 @@
-"""The objects that a function refers to, and whether it drew random numbers while it was recorded.
+"""Raise an error if a function draws from a random generator while it is recorded.
 
-A program of a function that draws would return the same numbers in every call.
+Its program would return the same numbers in every call. `reachable_objects` finds the generators.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from tapegrad.program.static import GENERATORS, record_fields
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
 Named = tuple[str, Any]
-# Classes of objects that hold none of the user's.
+# Classes whose objects hold no object of the user.
 _PLAIN = (
     *(kind for kind in OPAQUE if kind is not type),
     *(Tensor, MemberDescriptorType, GetSetDescriptorType, attrs.Attribute),
     type(np.random.default_rng),
 )
-# Modules of Python's, without those whose objects hold others: containers, methods, partials.
+# Modules of the standard library, without those whose objects hold others: containers, partials.
 _PLAIN_MODULES = sys.stdlib_module_names - {
     *("builtins", "collections", "functools", "itertools", "random", "types")
 }
@@ -47,20 +47,20 @@ _GLOBAL: list[Named] = [
     ("NumPy's global generator (np.random)", np.random.get_state),
     ("Python's global generator (random)", random.getstate),
 ]
-# NumPy makes this when it is first asked for, which takes a fiftieth of a small first call.
+# NumPy makes this attribute on first use, which takes a fiftieth of a small first call.
 _GLOBAL[0][1].__self__._bit_generator.ctypes  # noqa: B018
 
-# The objects that the functions refer to that are being recorded, of the innermost one first.
+# The reachable objects of the functions that are being recorded, the innermost function's first.
 REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noqa: B039
 
 
 @contextlib.contextmanager
 def without_draws(fn: Any) -> Iterator[list[Named]]:
-    """Raise at the end if a generator within a function's reach was drawn from meanwhile.
+    """Raise at the end of the context if a function has drawn from a random generator.
 
-    The generators are NumPy's and Python's global ones, unless an enclosing call watches these, and
-    the generators among the `reachable_objects` of the function. The context yields all watched
-    objects, those of enclosing calls included.
+    The context watches the global generators of NumPy and Python, unless an enclosing context does,
+    and the generators among the `reachable_objects` of the function. It yields all reachable
+    objects of this function and of the functions of enclosing contexts.
     """
     reach, around = reachable_objects(fn), REACH.get()
     generators: list[Named] = [
@@ -84,7 +84,7 @@ def without_draws(fn: Any) -> Iterator[list[Named]]:
 
 
 def _reader(x: Any) -> Callable[[], Any]:
-    """A function that reads the state of a random generator, to compare."""
+    """Make a function that reads the state of a random generator, for comparison."""
     if isinstance(x, random.SystemRandom):
         return lambda: None
     if isinstance(x, random.Random):
@@ -93,33 +93,34 @@ def _reader(x: Any) -> Callable[[], Any]:
         return lambda: x.n_children_spawned
     if isinstance(x, np.random.RandomState) and x.get_state(legacy=False)["has_gauss"]:
         return lambda: pickle.dumps(x.get_state(legacy=False))
-    # without a number that is kept, each draw moves the bit generator
+    # no number is cached, so each draw advances the bit generator
     return lambda: _words(x if isinstance(x, BitGenerator) else x._bit_generator)
 
 
 def _words(bits: Any) -> Any:
-    """The state of a bit generator, and how many were spawned from it."""
-    # of a Mersenne Twister 624 words and the position, which would be copied one by one
+    """Read the state of a bit generator, and the number of generators spawned from it."""
+    # a Mersenne Twister has 624 words and a position; its .state copies them one by one
     is_long = type(bits) is MT19937
     words = string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
-    # a generator that is spawned is another in every call, and moves no word
+    # spawning changes no word of the state, and gives other generators in each call
     return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
 
 def reachable_objects(fn: Any) -> list[Named]:
-    """The objects that a function names, and those that they refer to in turn, the nearest first.
+    """Find the objects that a function refers to, directly or through others, the nearest first.
 
-    This is what is in its closure, its defaults, its object and the globals that its code names,
-    and whatever these hold: a thousand objects in all, and of a container what the code names and a
-    hundred elements, so that compiling does not depend on the size of the data beside the function.
-    Of the functions of libraries only the closures count, which may hold functions of the user's.
-    Installed packages besides its own come last, as long as there are less than a hundred objects.
+    The search starts with the function's closure, defaults, instance, and the globals that its code
+    names. It visits at most a thousand objects, and of each container a hundred elements and the
+    elements that the code names, so that compilation does not depend on the size of the data
+    around the function. Of a library's function it visits the closure alone, which may hold
+    functions of the user. Objects of other installed packages are visited last, and only while
+    fewer than a hundred objects were found.
     """
     objects: list[Named] = []
     names: dict[str, None] = {}
     own = str(getattr(fn, "__module__", "")).partition(".")[0]
     waiting, installed = deque([(getattr(fn, "__name__", ""), fn)]), deque[Named]()
-    # what is or was waiting, which keeps it alive
+    # the ids of all objects that were put in a queue; the queues and `objects` keep these alive
     seen = {id(fn)}
     while len(objects) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
         name, x = (waiting or installed).popleft()
@@ -136,7 +137,7 @@ def reachable_objects(fn: Any) -> list[Named]:
 
 @functools.lru_cache(256)
 def _fields(kind: Any) -> list[str] | None:
-    """The names of the fields in the objects of a class; None if no generator is within reach."""
+    """Return the fields of a class; None if its objects refer to no object of the user."""
     if hasattr(kind, "__compiled__"):
         return ["fn"]
     if issubclass(kind, _PLAIN) or kind.__module__ in _PLAIN_MODULES:
@@ -146,15 +147,16 @@ def _fields(kind: Any) -> list[str] | None:
 
 @functools.lru_cache(256)
 def _is_installed(module: str) -> bool:
-    """Whether a module that is no library lies where packages are installed."""
+    """Whether a module is an installed package, and no library that is never searched."""
     folders = (getattr(sys.modules.get(module), "__file__", None) or "").split(os.sep)
     return not is_library(module) and ("site-packages" in folders or "dist-packages" in folders)
 
 
 def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[Named]:
-    """The objects that an object refers to; one without a name of its own has that of the object.
+    """Return the objects that an object refers to; one without a name has the object's name.
 
-    The `names` in a function's code are added; in large objects they are looked up first.
+    The names in a function's code are added to `names`. In a large container these are looked up
+    first.
     """
     kind: Any = type(x)
     start = f"{name}." if name else ""
@@ -174,17 +176,17 @@ def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[Named]:
     held = x if kind is dict else getattr(x, "__dict__", {})
     if len(held) > MOST_ELEMENTS:
         pairs += [(f"{start}{key}", held[key]) for key in names if key in held]
-    # at once, since another thread may add to it
+    # copy first, since another thread may add items
     pairs += [(f"{start}{key}", part) for key, part in [*islice(held.items(), MOST_ELEMENTS)]]
     rest = x.__mro__ if isinstance(x, type) else contents(x)
     return pairs + [(name, part) for part in rest if part is not held]
 
 
 def _parts_of_function(fn: FunctionType, known: dict[str, None]) -> list[Named]:
-    """A function's closure, its defaults, and what its code names of globals and of modules."""
+    """Return a function's closure and defaults, and the globals and modules that its code names."""
     code, space = fn.__code__, fn.__globals__
     cells = zip(code.co_freevars, fn.__closure__ or (), strict=True)
-    # without the variables that are not bound yet
+    # an unbound variable has no contents
     pairs = [(name, x) for name, cell in cells for x in contents(cell)]
     pairs += fn.__dict__.items()
     if is_library(space.get("__name__", "")):
@@ -192,7 +194,7 @@ def _parts_of_function(fn: FunctionType, known: dict[str, None]) -> list[Named]:
     codes = [code]
     for inner in codes:
         codes += [x for x in inner.co_consts if type(x) is CodeType]
-    # and the strings, which may be keys and names of attributes
+    # strings too, which may be keys and names of attributes
     words = [x for inner in codes for x in (*inner.co_names, *inner.co_consts) if type(x) is str]
     names = dict.fromkeys(words)
     known |= names

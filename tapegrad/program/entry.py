@@ -1,4 +1,7 @@
-"""Calls read: which arguments vary, which are static, and which are refused."""
+"""Read the arguments of calls: some vary, some are static, and others raise an error.
+
+`read` is for the first call of a signature, `entrance` for all later ones.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,16 @@ from tapegrad.tree.numbers import as_constant
 
 @attrs.frozen
 class Argument:
-    """One argument of a call.
+    """An argument of a call.
 
     Attributes
     ----------
     name
-        Its position, or the keyword that it is passed by.
+        The position of the argument, or its keyword.
     structure
-        Its tree.
+        The structure of its tree.
     statics
-        For each leaf, None if it varies; else what it is, in words (see `describe_value`).
+        For each leaf, None if the leaf varies; else its description (see `describe_value`).
     """
 
     name: int | str
@@ -48,7 +51,7 @@ class Static:
     key: Hashable
 
 
-# what a program depends on in a leaf that varies, or that does not
+# a leaf that varies, or a static leaf
 Leaf = Input | Static
 
 
@@ -59,9 +62,9 @@ class Signature:
     Attributes
     ----------
     arguments
-        Each argument.
+        The arguments.
     leaves
-        What the program depends on in each of its leaves.
+        The leaves of all arguments: an `Input` for a leaf that varies, a `Static` for the others.
 
     Examples
     --------
@@ -74,13 +77,13 @@ class Signature:
 
     arguments: tuple[Argument, ...]
     leaves: tuple[Leaf, ...]
-    # the keys of dicts, told apart: in a structure 1, True and 1.0 are equal
+    # the keys of dicts with their types, since in a structure 1, True and 1.0 are equal
     _keys: Hashable
 
     def __repr__(self) -> str:
         shown, leaves = [], map(_leaf_text, self.leaves)
         for x in self.arguments:
-            text = tree.format_structure(x.structure, leaves, as_text, _with_names)
+            text = tree.format_structure(x.structure, leaves, as_text, _record_text)
             shown.append(f"{x.name}={text}" if isinstance(x.name, str) else text)
         return f"({', '.join(shown)})"
 
@@ -91,10 +94,10 @@ class Signature:
 
 
 def describe_value(x: Any) -> str:
-    """A static value in words that do not depend on the process.
+    """Describe a static value by a text that is the same in every process.
 
-    Plain values that differ are described in different words. A function or a class is described
-    by its name, and a record by its class and its fields.
+    Plain values that differ have different texts. The text of a function or a class is its name,
+    the text of a record has its class and its fields.
     """
     if isinstance(x, enum.Enum):
         return f"{type(x).__qualname__}.{x.name}"
@@ -114,8 +117,8 @@ def _leaf_text(leaf: Leaf) -> str:
     return leaf.number or f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _with_names(node: Any, parts: Sequence[str]) -> str:
-    """The text of a record, as its class writes it."""
+def _record_text(node: Any, parts: Sequence[str]) -> str:
+    """Return the text of a record: its class, and its fields with their names."""
     names = getattr(node, "_fields", None) or [name for name, _ in tree.init_fields(node) or ()]
     pairs = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
     return f"{node.__name__}({', '.join(pairs)})"
@@ -123,16 +126,18 @@ def _with_names(node: Any, parts: Sequence[str]) -> str:
 
 @attrs.frozen
 class CallArguments:
-    """A call that was read.
+    """The arguments of a call, read.
 
     Attributes
     ----------
-    signature, values
-        Its signature, and its leaves that vary.
+    signature
+        The signature of the call.
+    values
+        The leaves that vary.
     is_traced
-        Whether one is a Tensor.
+        Whether a leaf is a Tensor.
     results
-        What the user's ops return while it is recorded, for its run.
+        The results of the user's ops while the call is recorded, which its run uses again.
     """
 
     signature: Signature
@@ -146,13 +151,13 @@ def read(
 ) -> CallArguments:
     """Read the arguments of a call.
 
-    Arrays and Python floats, ints and complex numbers vary. Everything else, and all of an
-    argument that is listed in `static_argnums`, is static (`tapegrad.program.static`).
+    Arrays and Python floats, ints and complex numbers vary. All other leaves are static
+    (`tapegrad.program.static`), and so are the arguments listed in `static_argnums`.
 
     Raises
     ------
     TypeError
-        For an argument, or a dict's key, that can be none of these.
+        For an argument, or a dict's key, that neither varies nor can be static.
     """
     arguments: list[Argument] = []
     leaves: list[Leaf] = []
@@ -160,7 +165,7 @@ def read(
     keys: list[Hashable] = []
     traced = False
     static = {i + len(args) if i < 0 else i for i in static_argnums}
-    # a keyword may be of a subclass of str
+    # a keyword may be an instance of a subclass of str
     named: list[Any] = [(str.__str__(name), x) for name, x in kwargs.items()]
     for name, arg in [*enumerate(args), *named]:
         what, is_static = f"argument {name}", name in static
@@ -175,7 +180,7 @@ def read(
                 leaves.append(Static(leaf, static_key(leaf, what)))
             else:
                 if is_array and (type(leaf) is not np.ndarray or leaf.dtype.hasobject):
-                    # refused, or made plain, as it is when recorded
+                    # convert it, or raise, as recording does
                     leaf = as_constant(leaf, what, True)
                 leaves.append(input_for(leaf, ""))
                 values.append(leaf)
@@ -192,13 +197,13 @@ def values_of(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> list[Any]:
-    """The leaves of a call's arguments that vary, one an input.
+    """Return the leaves of a call's arguments that vary, one for each input.
 
     Raises
     ------
     TypeError
-        If the call is not one that the program was made for: an argument is missing or
-        superfluous, or differs in its tree, in a dtype or in a static value.
+        If an argument is missing or superfluous, or if its tree, a dtype or a static value is not
+        the recorded one.
     ValueError
         If an array differs in its shape.
     """
@@ -211,7 +216,7 @@ def values_of(
     values = []
     for argument in arguments:
         x, statics = by_name[argument.name], argument.statics
-        # one static value is no tree
+        # a static argument is one leaf, whatever it holds
         is_static = argument.structure == tree.LEAF and statics[0] is not None
         leaves, structure = ([x], tree.LEAF) if is_static else tree.flatten(x)
         if structure != argument.structure:
@@ -235,7 +240,7 @@ def values_of(
 
 
 def _check(leaf: Any, wanted: Input) -> None:
-    """Raise unless a leaf is one that an input is given."""
+    """Raise unless a leaf has the shape and dtype of an input."""
     varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in PYTHON_TYPES.values()
     got = input_for(leaf, wanted.path) if varies else None
     if got != wanted:
@@ -260,10 +265,10 @@ _PLAIN = {str, bytes, int}
 
 
 def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
-    """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
+    """Make a function that runs a program if a call has this signature, else returns `OTHER`.
 
-    It is one expression: walking through the trees would take longer than a small program. For a
-    call with one array and no keywords it is, with names for what is compared::
+    The function is one expression, since a walk through the trees would take longer than a small
+    program. For a call with one array and no keywords the expression is, with readable names::
 
         lambda args, kwargs: run(x1) if len(args) == 1 and tuple(kwargs) == () and
             type(x1 := args[0]) is ndarray and x1.dtype is float64 and x1.shape == (3,) else other
@@ -273,7 +278,7 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     signature
         The signature of the program.
     run
-        A function of the leaves that vary.
+        The function that runs the program on the leaves that vary.
     """
     space = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "run": run}
     space["__name__"] = __name__
@@ -282,13 +287,13 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     keywords = tuple([x.name for x in signature.arguments[n:]])
     conditions = [f"len(args) == {n} and tuple(kwargs) == {keywords}"]
 
-    def bound(value: Any) -> str:
-        """A name for a value to compare with."""
+    def bind(value: Any) -> str:
+        """Bind a value to a new name of the expression, and return the name."""
         name = f"c{len(space)}"
         space[name] = value
         return name
 
-    # by a list, for a function that calls itself would be left as a cycle
+    # a list instead of recursion, since a recursive inner function is a reference cycle
     waiting = [
         (f"{'args' if type(x.name) is int else 'kwargs'}[{x.name!r}]", x.structure)
         for x in reversed(signature.arguments)
@@ -301,19 +306,19 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
         if node is None:
             leaf = next(leaves)
             values += [] if isinstance(leaf, Static) else [name]
-            conditions.append(_same_leaf(leaf, name, part, bound))
+            conditions.append(_match_leaf(leaf, name, part, bind))
             continue
-        conditions.append(f"type({name} := {part}) is {bound(node)}")
+        conditions.append(f"type({name} := {part}) is {bind(node)}")
         within = [f"[{i}]" for i in range(len(children))]
         if structure.is_static:
-            conditions.append(f"{name} == {bound(keys[0])}")
+            conditions.append(f"{name} == {bind(keys[0])}")
         elif node is dict:
-            order, kinds = bound(keys), tuple(map(type, keys))
+            order, kinds = bind(keys), tuple(map(type, keys))
             same = f"all(map(is_, {name}, {order}))"
             if _PLAIN.issuperset(kinds):
-                same = f"tuple(map(type, {name})) == {bound(kinds)}"
+                same = f"tuple(map(type, {name})) == {bind(kinds)}"
             conditions.append(f"tuple({name}) == {order} and {same}")
-            within = [f"[{bound(key)}]" for key in keys]
+            within = [f"[{bind(key)}]" for key in keys]
         elif keys:
             within = [f".{key}" for key in keys]
         elif issubclass(node, tuple | list):
@@ -325,16 +330,16 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     return enter
 
 
-def _same_leaf(leaf: Leaf, name: str, part: str, bound: Callable[[Any], str]) -> str:
-    """The condition that a part of a call is like a leaf; it gives the part its name, by :=."""
+def _match_leaf(leaf: Leaf, name: str, part: str, bind: Callable[[Any], str]) -> str:
+    """Return the condition that a part of a call matches a leaf; it binds the part to a name."""
     if isinstance(leaf, Static):
         # static values never change, so the same object has the same value
-        value, known = bound(leaf.value), type(leaf.value)
+        value, known = bind(leaf.value), type(leaf.value)
         same = f"({name} := {part}) is {value}"
         if known in _PLAIN:
             same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
         return same
     same = f"type({name} := {part}) is {leaf.number or 'ndarray'}"
     if not leaf.number:
-        same += f" and {name}.dtype is {bound(leaf.dtype)} and {name}.shape == {leaf.shape}"
+        same += f" and {name}.dtype is {bind(leaf.dtype)} and {name}.shape == {leaf.shape}"
     return same

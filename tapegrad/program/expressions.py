@@ -1,4 +1,4 @@
-"""Expressions of a source: a template for each op, filled with operands and options."""
+"""Write the expressions of a source: a template for each op, filled with operands and options."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tapegrad.transforms.reverse import SEED
 
 
 def is_assigned(instruction: Instruction) -> bool:
-    """Whether a result is filled by an assignment: a copy, or broadcast or converted, and small."""
+    """Whether an assignment fills the result: of a copy, or of a small broadcast or cast."""
     op = instruction.op
-    # an assignment starts sooner than a call, which takes most of the time of so few elements
+    # an assignment has less overhead than a call, which matters for few elements
     is_cast = op is broadcast_to or op is astype
     return op is copy or (is_cast and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS)
 
 
 def _matmul_template(x1: Any, x2: Any) -> str:
-    """The method ``dot``, which starts in a third of the time, where it gives the same.
+    """Use the method ``dot``, whose overhead is a third, where its result is the same.
 
-    It takes a matrix of one element for a number: it adds nothing where that is 0.
+    ``dot`` takes a matrix of one element for a number, and skips the product if the number is 0.
     """
     a, b = x1.shape, x2.shape
     is_like = x1.dtype == x2.dtype and x1.dtype.kind == "f" and len(a) <= 2 and len(b) <= 2
@@ -47,14 +47,14 @@ def _matmul_template(x1: Any, x2: Any) -> str:
 
 
 def _einsum_template(*operands: Any) -> str | None:
-    """NumPy's call; of one operand it may be a view, and the op's function copies it."""
+    """Call ``np.einsum``; with one operand it may return a view, which the op's function copies."""
     listed = ", ".join([f"{{{k}}}" for k in range(len(operands))])
     text = f"{{einsum}}({{subscripts}}, {listed}, optimize={{optimize}}, out={{out}})"
     return text if len(operands) > 1 else None
 
 
 def _keep_template(condition: Any, x: Any) -> str:
-    """`keep` into a buffer, which is for floating arrays and masks of their shape."""
+    """Call `keep` with a buffer for floating arrays and masks of their shape."""
     is_array = not (condition is None or x is None or x.number) and x.shape == condition.shape
     if is_array and (condition.dtype.kind, x.dtype.kind) == ("b", "f"):
         return "{keep}({0}, {1}, {out})"
@@ -62,11 +62,11 @@ def _keep_template(condition: Any, x: Any) -> str:
 
 
 def _irfft_template(a: Any) -> str | None:
-    """NumPy's call, which leaves the result of no bins as it finds the memory."""
+    """Call ``irfft`` unless there are no bins: NumPy would leave the buffer unset."""
     return None if 0 in a.shape else "{fft}.irfft({0}, {n}, {axis}, {norm}, {out})"
 
 
-# Templates, or functions that make one from the operands; these are None for Python numbers.
+# Templates, or functions that return one for the operands. A Python number is passed as None.
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     OPS["power"]: "{power}({0}, {1}, {out})",
     OPS["clip_both"]: "{clip}({0}, {1}, {2}, {out})",
@@ -102,7 +102,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     irfft: _irfft_template,
 }
 
-# How Python computes ops of its ints, where it has an operator or a function for that.
+# Python's operators and functions for ops on Python ints.
 _WHOLE: Mapping[Any, str] = {
     **{ufunc: f"{{0}} {sign} {{1}}" for ufunc, sign in INFIX.items()},
     np.negative: "-{0}",
@@ -114,30 +114,30 @@ _WHOLE: Mapping[Any, str] = {
 }
 
 
-def template_for(of: Callable[[Ref], Any], instruction: Instruction) -> str:
-    """The format string of an instruction, from what a Ref names."""
+def template_for(definition: Callable[[Ref], Any], instruction: Instruction) -> str:
+    """Return the format string of an instruction; `definition` looks up a Ref."""
     op = instruction.op
     if instruction.number:
-        values = [placeholder(of(x)) if type(x) is Ref else x for x in instruction.operands]
+        values = [placeholder(definition(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
             return _WHOLE.get(op.forward, "{whole}({arguments})")
     template = TEMPLATES.get(op)
     if op is not copy and is_assigned(instruction):
         template = "{full}({shape}, {0}, {dtype})"
     if callable(template):
-        operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
+        operands = [definition(x) if type(x) is Ref else None for x in instruction.operands]
         template = template(*operands)
     if template is None:
-        # for maximum and minimum a positional out= is deprecated, and the warning is slow
+        # maximum and minimum deprecate a positional out=, and the warning is slow
         is_named = op.forward is np.maximum or op.forward is np.minimum
-        of_ufuncs = "{op}({arguments}, out={out})" if is_named else "{op}({arguments}, {out})"
-        template = of_ufuncs if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
-    # not .item(), since NumPy holds large ints as Python's own
+        ufunc_call = "{op}({arguments}, out={out})" if is_named else "{op}({arguments}, {out})"
+        template = ufunc_call if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
+    # not .item(), since NumPy returns large ints as Python ints, which have no .item
     return f"{PYTHON_KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
 
 
 def literal_operands(program: Code, instruction: Instruction) -> dict[int, str]:
-    """The operands of a ufunc that are constants and can be written as numbers, and how.
+    """Return the texts of a ufunc's operands that are constants and can be written as numbers.
 
     NumPy computes the same with the number if all other operands are arrays of its dtype.
     """
@@ -149,12 +149,12 @@ def literal_operands(program: Code, instruction: Instruction) -> dict[int, str]:
 
 
 def tuple_text(parts: Sequence[str]) -> str:
-    """A tuple of these parts as it is written."""
+    """Return the text of a tuple of these parts."""
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
 def option_text(value: Any, names: Names) -> str:
-    """An option as it is written: a literal, or a name where there is no literal."""
+    """Return the text of an option: a literal, or a name where there is no literal."""
     kind = type(value)
     if kind in (bool, int, float, complex):
         return number_text(value)
@@ -179,11 +179,11 @@ def option_text(value: Any, names: Names) -> str:
 def format_expression(
     instruction: Instruction, template: str, operands: list[str], out: str, names: Names
 ) -> str:
-    """A format string filled with the operands, the options and the result's buffer."""
+    """Fill a format string with the operands, the options and the result's buffer."""
     op, options = instruction.op, instruction.options
     if not out:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    # text and the name of a field by turns
+    # texts and names of fields alternate
     pieces = template.replace("}", "{").split("{")
     for k in range(1, len(pieces), 2):
         field = pieces[k]
@@ -215,7 +215,7 @@ def format_expression(
 
 
 def index_text(index: Any, operands: Sequence[str] = ()) -> str:
-    """An index as it is written in brackets, with these operands for its arrays."""
+    """Return the text of an index in brackets, with these operands for its arrays."""
     arrays, parts = iter(operands), []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, slice):

@@ -1,4 +1,4 @@
-"""The frame in which a program or a body is written: its plan, its names and its lines."""
+"""The frame of a program, or of a body, while its source is written: plan, names and lines."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from tapegrad.program.source_names import Names
 
 
 class Rows(NamedTuple):
-    """A list of arrays; each step of a loop takes the next.
+    """A list of arrays; each step of a loop takes the next one.
 
     Attributes
     ----------
     name
         The name of the list.
     once
-        Whether the list is made once, of memory that stays in place.
+        Whether the list is made once, from memory that stays in place.
     turns
-        Whether the steps go through the list again and again.
+        Whether the steps cycle through the list.
     """
 
     name: str
@@ -50,15 +50,14 @@ class Rows(NamedTuple):
 class Frame:
     """A program, or a body inside one, while it is written.
 
-    A new frame has planned the memory, and named the values and the memory; the writers then add
-    lines.
+    A new frame plans the memory, and names the values and the memory. The writers then add lines.
 
     Attributes
     ----------
     program
         The program or body.
     names
-        The names of the whole source, and what is made once, before the first call.
+        The names of the whole source, and its setup, which runs once.
     stage
         The stage of the loop or branch around a body; "" for a whole program.
     plan
@@ -71,15 +70,15 @@ class Frame:
         The name of the memory of each value whose memory stays in place from call to call. In a
         step of a loop, it may be the name of a row.
     fresh
-        For results that are written to an array that is new in each call, its name, or the
+        For results that are written to a new array in each call: the array's name, or the
         expression that allocates it.
     strided
-        The names of memory that is not known to lie in C order.
+        The names of memory that may not be in C order.
     updates
-        Tables of which a few rows were updated, in memory that nobody else holds.
+        Tables whose rows were updated in place, in memory that no one else holds.
     lists
-        In a body of a loop, the names of rows that its steps read or write, and of views of these,
-        and the list that each goes through.
+        In the body of a loop, the list that each row comes from, by the name of the row. A row is
+        memory that one step reads or writes, or a view of it.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Frame:
         known: Iterable[str | None] = repeat(None),
         stage: str = "",
     ) -> None:
-        """Plan and name; inputs may have names already, and `plan_memory` has `enclosing`."""
+        """Plan and name. `known` has names of inputs; `enclosing` is for `plan_memory`."""
         self.program, self.names, self.stage = program, names, stage
         self.values: dict[Any, str] = {}
         self.lines: list[Line | Block] = []
@@ -111,7 +110,7 @@ class Frame:
     # --- names ------------------------------------------------------------------------------
 
     def _name_inputs(self, known: Iterable[str | None]) -> None:
-        """Name each input after the end of its path, unless it has a name already."""
+        """Name each input after the end of its path, unless its name is known."""
         paths = [x.path for x in self.program.inputs]
         refs = input_refs(range(len(paths)))
         for ref, name, own in zip(refs, short_names(paths), known, strict=False):
@@ -127,7 +126,7 @@ class Frame:
         self.places |= {x: buffer.name for x, buffer in plan.buffer_of.items() if buffer.name}
 
     def _place_direct_parts(self) -> None:
-        """Have values that are parts of a concatenation lie in a view of its memory."""
+        """Place the parts of a concatenation in views of its memory."""
         for ref, parts in self.plan.assembled.items():
             for part in parts:
                 if part.direct:
@@ -136,9 +135,9 @@ class Frame:
                     self.places[part.value] = self.part_view(whole, part.index, name)
 
     def _place_in_axis_order(self) -> None:
-        """Have results whose axes lie in another order be a transposed view of their memory."""
+        """Place results with permuted axes in transposed views of their memory."""
         for ref, axes in self.plan.axis_orders.items():
-            # the order that puts the axes back
+            # the inverse permutation
             back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
             memory = self.places[ref]
             text, take = f"{memory}.transpose({back})", methodcaller("transpose", back)
@@ -157,7 +156,7 @@ class Frame:
                 buffer.name = buffer.name or self.values[ref]
 
     def _name_constants(self) -> None:
-        """Name the constants; a line allocates each that a number fills."""
+        """Name the constants; a setup line allocates each constant that one number fills."""
         names, around = self.names, [*self.names.constants.items()]
         for i, x in enumerate(self.program.constants):
             if x.shape == () and x.splat is not None:
@@ -174,7 +173,7 @@ class Frame:
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
-        """Name each result after a variable that the reader knows, or after its op and line."""
+        """Name each result after the user's variable, or else after its op and position."""
         values = self.values
         for i, instruction in enumerate(self.program.instructions):
             op, wanted = instruction.op, instruction.name
@@ -192,13 +191,13 @@ class Frame:
     # --- lines ------------------------------------------------------------------------------
 
     def write(self, target: str, expression: str, note: str = "", result: Any = None) -> None:
-        """Add a `Line` to the lines that each call runs."""
+        """Add a `Line` to the lines that run in each call."""
         self.lines.append(Line(target, expression, note, result))
 
     def make_view(self, line: Line) -> None:
-        """Make a view once, or once for each row of a list that a step goes through.
+        """Make a view in the setup: once, or once for each row of a list.
 
-        The expression of its line takes one row, see `row_name`.
+        The expression of the line is for one row, see `row_name`.
         """
         if rows := self.lists.get(line.base):
             name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
@@ -208,11 +207,11 @@ class Frame:
         self.names.setup.lines.append(line)
 
     def row_name(self, memory: str) -> str:
-        """The name of some memory in an expression of a view of it: "x" for a row of a list."""
+        """Return the name of memory in the expression of a view: "x" for a row of a list."""
         return "x" if memory in self.lists else memory
 
     def shared_view(self, wanted: str, text: str, memory: str, take: Callable[[Any], Any]) -> str:
-        """The name of a view that is made once for every use, by an expression."""
+        """Return the name of a view. Equal views of the same memory are made once."""
         known = self.names.known
         name = known.get((memory, text))
         if name is None:
@@ -221,21 +220,20 @@ class Frame:
         return name
 
     def part_view(self, memory: str, index: Any, wanted: str) -> str:
-        """The name of a part of memory that stays in place, or of a list of its rows."""
+        """Return the name of a view of a part of memory that stays in place."""
         text = f"{self.row_name(memory)}[{index_text(index)}]"
         return self.shared_view(wanted, text, memory, itemgetter(index))
 
     def bind_view(self, ref: Ref, memory: str, index: Any) -> None:
-        """Have a value be a part of memory that stays in place, or one of its rows."""
+        """Place a value in a part of memory that stays in place."""
         name = self.places[ref] = self.values[ref]
         text = f"{memory}[{index_text(index)}]"
         self.make_view(Line(name, text, base=memory, take=itemgetter(index)))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
-        """The expression of an instruction, which writes to `out`, or to its own place.
+        """Return the expression of an instruction. It writes to `out`, by default to its place.
 
-        Values may have other names than in the frame. The functions that it calls are added to the
-        namespace.
+        `values` may rename operands. The functions that it calls are added to the namespace.
         """
         instruction, template = self.program.instructions[i], self.plan.templates[i]
         names, values = self.names, self.values if values is None else values
@@ -247,23 +245,23 @@ class Frame:
         return format_expression(instruction, template, operands, out, names)
 
     def operand(self, x: Operand) -> str:
-        """The text of an operand: its name, or a number."""
+        """Return the text of an operand: its name, or a number."""
         return self.values[x] if isinstance(x, Ref) else number_text(x)
 
     # --- memory -----------------------------------------------------------------------------
 
     def out(self, ref: Ref) -> str:
-        """The array that a result is written to; "" if computing the result makes one."""
+        """Return the array that a result is written to; "" if the call makes a new one."""
         return self.places.get(ref) or self.fresh.get(ref, "")
 
     def new_array(self, spec: Any, *sides: Any) -> str:
-        """The expression of a new array in C order, with these sides before those of `spec`."""
+        """Return the expression of a new array in C order, of shape ``(*sides, *spec.shape)``."""
         shape = tuple_text([str(side) for side in (*sides, *spec.shape)])
         return f"{self.names.library('empty')}({shape}, {spec.dtype.str!r})"
 
 
 def _views(take: Callable[[Any], Any], rows: Iterable[Any]) -> list[Any]:
-    """A view of each row."""
+    """Make a view of each row."""
     return [*map(take, rows)]
 
 
@@ -271,7 +269,7 @@ def _views(take: Callable[[Any], Any], rows: Iterable[Any]) -> list[Any]:
 
 
 def _wanted_part_name(whole: Instruction, index: int) -> str:
-    """The wanted name of one of several results: the op's name for it, or a name in the step."""
+    """Choose a name for one of several results: the op's name for it, or its name in the body."""
     if isinstance(whole.op, MultiOutputOp):
         return str(whole.op.results._fields[index])
     for code in bodies_in(whole.options)[:1]:
@@ -285,8 +283,8 @@ def _wanted_part_name(whole: Instruction, index: int) -> str:
 
 
 def _wanted_constant_name(x: Constant, i: int) -> str:
-    """The wanted name of a constant."""
+    """Choose a name for a constant."""
     if x.name or x.splat is None:
         return x.name or (f"captured{i}" if x.captured else f"constant{i}")
-    format_expression = {0: "zeros", 1: "ones"}.get(x.splat, "full")
-    return f"{format_expression}_{'_'.join(map(str, x.shape))}"
+    prefix = {0: "zeros", 1: "ones"}.get(x.splat, "full")
+    return f"{prefix}_{'_'.join(map(str, x.shape))}"

@@ -1,4 +1,7 @@
-"""The lines of a program's instructions: one each, with its buffer, its views and a comment."""
+"""Write the lines of a program's instructions: one for each, with its buffer and a comment.
+
+Start with `write_instructions`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ from tapegrad.transforms.replay import EACH
 def write_instructions(frame: Frame) -> None:
     """Write the lines of a program's instructions, with comments where a stage begins.
 
-    In the backward stage they say which line of the caller's source the gradient is of.
+    A comment in the backward stage quotes the forward line whose gradient follows.
     """
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _find_dropped(frame)
     # an instruction that a pass moved up begins no stage
@@ -45,7 +48,7 @@ def write_instructions(frame: Frame) -> None:
             _write_instruction(frame, i)
         elif i == runs[i].start:
             write_blocks(frame, runs[i])
-        # one that is written elsewhere has no line here to stand above
+        # an instruction that is written elsewhere has no line here
         if len(frame.lines) > n:
             heads = []
             if stage in stages:
@@ -54,7 +57,8 @@ def write_instructions(frame: Frame) -> None:
             is_backward = STAGES[1] in (stage, frame.stage)
             if is_backward and place and place.number and place != headed:
                 headed, text = place, ""
-                # for a reader alone, since it takes long; further lines of it stand for themselves
+                # the whole statement, for a reader alone, since finding it takes long; a later
+                # line of the same statement stands alone
                 if frame.names.literal:
                     before, whole = whole, statement_at(place)
                     text = (place.text if whole == before else whole) or str(place)
@@ -77,11 +81,11 @@ def _write_instruction(frame: Frame, i: int) -> None:
         frame.write(frame.values[frame.plan.refs[i]], frame.expression(i), note, instruction)
 
 
-# --- instructions that are written in a way of their own -------------------------------------
+# --- special instructions --------------------------------------------------------------------
 
 
 def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Whether a value is one of those that a loop or a branch returns."""
+    """Whether a value is a result of a loop or a branch."""
     if instruction.op is not PART:
         return False
     whole: Any = instruction.operands[0]
@@ -89,7 +93,7 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
 
 
 def _write_row_update(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have a few rows of a large table that is returned updated by what keeps the older one."""
+    """Write an update of a few rows of a large table that is returned, see `RowUpdates`."""
     ref, names = frame.plan.refs[i], frame.names
     if ref not in frame.plan.returned or not _is_row_update(frame.program, instruction):
         return False
@@ -122,7 +126,7 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
 
 
 def _write_view(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have a view of memory that stays in place made once, or once for each row."""
+    """Write a view of memory that stays in place as a line of setup."""
     base: Any = instruction.operands[0]
     op, options = instruction.op, instruction.options
     ref, place = frame.plan.refs[i], frame.places.get(base)
@@ -131,9 +135,9 @@ def _write_view(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     if op is getitem:
         index, in_order = options["index"], False
-        # which is quicker, and may be called for each of many rows
+        # faster than getitem, and may be called for each of many rows
         take = itemgetter(index)
-        # a number is copied, and so is what a mask selects
+        # the result is a copy if it is a number, or if a mask selects it
         is_view = (instruction.shape != () or Ellipsis in index) and bool not in map(type, index)
     elif op is reshape:
         is_view = in_order = place not in frame.strided
@@ -150,14 +154,14 @@ def _write_view(frame: Frame, i: int, instruction: Instruction) -> bool:
 
 
 def _write_assigned(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have a result that is filled by assignments lie in its place: as a whole, or by parts."""
+    """Write a result that assignments fill, as a whole or part by part."""
     ref, is_whole = frame.plan.refs[i], is_assigned(instruction)
     place, parts = frame.out(ref), frame.plan.assembled.get(ref, ())
     if not place or not (is_whole or parts):
         return False
     name, stays = frame.values[ref], ref in frame.places
     note, result = ("", None) if is_whole else ("its parts are written there", instruction)
-    # a name for memory that stays is given once
+    # memory that stays in place is named in the setup
     once = stays and place not in frame.lists
     (frame.names.setup.lines if once else frame.lines).append(
         Line(name, place, note, result, place)
@@ -174,9 +178,9 @@ def _write_assigned(frame: Frame, i: int, instruction: Instruction) -> bool:
     return True
 
 
-# how an instruction with one of these ops is written, where that is not as any other is
+# writers for special instructions; one that returns False leaves the instruction to the usual way
 _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
-    # what a loop or a branch returns is written with it
+    # the results of a loop or a branch are written with it
     PART: _is_part_of_control,
     **dict.fromkeys([index_add, add_scaled_rows], _write_row_update),
     **dict.fromkeys([getitem, reshape, transpose], _write_view),
@@ -188,10 +192,10 @@ _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
 
 
 def _find_dropped(frame: Frame) -> dict[int, list[str]]:
-    """The names of large arrays without a buffer, by the last instruction that needs each.
+    """Return the names to delete after an instruction: large arrays without a buffer.
 
-    Their memory would be in use until the program returns. A view holds what it is of, and a
-    tuple its parts, so their names go too, all at one time.
+    Without the deletion, their memory would be in use until the program returns. A view keeps its
+    base in use, and a tuple its elements, so all their names are deleted together.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
     owner, ended = plan.owner_of, dict[int, list[str]]()

@@ -32,7 +32,7 @@ class Ref(NamedTuple):
 
 
 def instruction_refs(instructions: Sized) -> list[Ref]:
-    """A Ref to each instruction, in order; mostly the same objects."""
+    """Return a Ref to each instruction, in order. Refs are cached."""
     n, refs = len(instructions), list[Ref]()
     for start in range(0, n, 64):
         refs += _refs(start)
@@ -41,13 +41,13 @@ def instruction_refs(instructions: Sized) -> list[Ref]:
 
 @lru_cache(1 << 10)
 def _refs(start: int) -> list[Ref]:
-    # without a call of Python's for each
+    # tuple.__new__, since Ref(...) calls a Python function
     return [tuple.__new__(Ref, ("instruction", i)) for i in range(start, start + 64)]
 
 
-def input_refs(places: Iterable[int]) -> list[Ref]:
-    """Refs to the inputs at these places; mostly the same objects."""
-    return [*map(_input, places)]
+def input_refs(positions: Iterable[int]) -> list[Ref]:
+    """Return Refs to the inputs at these positions. Refs are cached."""
+    return [*map(_input, positions)]
 
 
 @lru_cache(1 << 12)
@@ -60,14 +60,14 @@ Operand = Ref | float | int | bool | complex
 
 @attrs.frozen
 class Input:
-    """A value that a program is given.
+    """A value that the caller passes to a program.
 
     Attributes
     ----------
     path
-        Its path in the arguments.
+        The path of the value in the arguments.
     shape, dtype
-        Of the array; a Python number has shape () and takes part in promotion as one.
+        The shape and dtype of the array. A Python number has shape () and is weakly typed.
     number
         ``"float"``, ``"int"`` or ``"complex"`` for a Python number, else None.
     """
@@ -79,7 +79,7 @@ class Input:
 
 
 def input_for(value: Any, path: str) -> Input:
-    """An input for values like an array or a Python number."""
+    """Return the input that describes an array or a Python number."""
     if type(value) in PYTHON_NUMBERS:
         # an int may have more than 64 bits
         return Input(path, (), np.dtype(type(value)), type(value).__name__)
@@ -92,19 +92,19 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def _own_copy(array: Any) -> Array:
-    # in C order, as a file has it: NumPy may add up in the order in which the elements lie
+    # in C order, as in a file: the order in memory may decide the order of NumPy's sums
     kept: Array = readonly_view(owned_copy(np.asarray(array, order="C")))
     return kept
 
 
-# what a number of NumPy's kind is in Python; a bool is no weak number
+# the Python type of a number by the kind of its dtype; no bool is weakly typed
 PYTHON_TYPES = {"f": float, "i": int, "u": int, "c": complex}
 
 
 def number_text(x: Any) -> str:
-    """A Python number as it is written."""
+    """Return the Python expression of a number."""
     if type(x) is complex:
-        # as it prints, its parts would lose the signs of zeros
+        # repr() loses the signs of zeros
         return f"complex({number_text(x.real)}, {number_text(x.imag)})"
     if isinstance(x, int) or math.isfinite(x):
         return as_text(x)
@@ -112,7 +112,7 @@ def number_text(x: Any) -> str:
 
 
 class Pickled:
-    """A base of classes of attrs, which pickle by their fields, without what is kept besides."""
+    """A base of attrs classes that pickles their fields and none of their cached properties."""
 
     __slots__ = ()
 
@@ -123,28 +123,28 @@ class Pickled:
 
 @attrs.frozen(slots=False)
 class Constant(Pickled):
-    """An array that a program holds: a copy, equal by content.
+    """An array that a program holds. It is a copy, and constants compare by content.
 
     Attributes
     ----------
     array
-        The array, as the program reads it.
+        The array.
     captured
-        Whether it comes from the recorded function, rather than from tapegrad.
+        Whether the array comes from the recorded function, rather than from tapegrad.
     name
-        What the function calls it, if that is known.
+        The name of the array in the function, if known.
     """
 
     array: Array = attrs.field(eq=_content, converter=_own_copy)
     captured: bool = attrs.field(default=True, eq=False)
     name: str = attrs.field(default="", eq=False)
 
-    # as an input or a result has one; of a constant it is no Python number
+    # the attribute of inputs and instructions; a constant is never a Python number
     number = False
 
     @property
     def value(self) -> Array:
-        """The array, as others may read it."""
+        """A read-only view of the array."""
         array: Array = readonly_view(self.array)
         return array
 
@@ -160,29 +160,29 @@ class Constant(Pickled):
 
     @cached_property
     def splat(self) -> Any:
-        """The number that fills the array, if it can be written as one."""
+        """The number that all elements are equal to, or None."""
         array = self.array
         if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             return None
         first = array.item(0)
-        # which excludes NaNs, and most arrays
+        # false for NaNs, and for most arrays
         if first != array.item(-1):
             return None
-        # by their bits, since -0.0 equals 0.0
+        # compare bits, since -0.0 equals 0.0
         bits = array.tobytes()
         return first if bits == bits[: array.itemsize] * array.size else None
 
     @property
     def kind(self) -> Any:
-        """The number that the array is, if it has no axes; else ``"constant"``."""
+        """The number in an array without axes; else ``"constant"``."""
         return "constant" if self.array.shape or self.splat is None else self.splat
 
     @cached_property
     def literal(self) -> str:
-        """A number that NumPy takes for the array, of one element; "" if there is none."""
+        """The text of a number that can replace this array of one element; "" if there is none."""
         if self.shape != () or self.splat is None or self.dtype.kind not in PYTHON_TYPES:
             return ""
-        # the shortest number that is rounded to it
+        # the shortest number that rounds to the element
         short, dtype = str(self.array[()]), self.dtype
         is_same = (
             math.isfinite(self.splat) and dtype.type(PYTHON_TYPES[dtype.kind](short)) == self.splat
@@ -191,7 +191,7 @@ class Constant(Pickled):
 
 
 def _comparable_operands(operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Operands by which a content is told from another."""
+    """Return operands that compare equal only if they are the same values."""
     for x in operands:
         if type(x) is not Ref:
             return tuple([x if type(x) is Ref else told(x, id) for x in operands])
@@ -199,7 +199,7 @@ def _comparable_operands(operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _comparable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with arrays by their content, which would have no truth value."""
+    """Return options with their arrays replaced by values that compare by content."""
     return {n: _content(x) if type(x) is np.ndarray else x for n, x in options.items()}
 
 
@@ -207,7 +207,7 @@ STAGES = ("forward", "backward", "update")
 
 
 _NO_OPTIONS: Mapping[str, Any] = owned_copy(NO_OPTIONS)
-# a class of options that an instruction need not copy, as nothing in them can change
+# the class of options that can never change, which an instruction need not copy
 FrozenOptions: Any = type(_NO_OPTIONS)
 
 
@@ -245,35 +245,35 @@ class Fields(Pickled):
 
 @attrs.frozen(hash=False)
 class Instruction(Fields):
-    """One op applied.
+    """An application of an op.
 
     Passes make and read more instructions than anything else: see `Fields`.
 
     Attributes
     ----------
     op
-        The op.
+        The primitive.
     operands
-        Values of the program, and Python numbers.
+        Refs to values of the program, and Python numbers.
     options
         The op's options; a read-only mapping.
     shape, dtype
-        Of the result.
+        The shape and dtype of the result.
     number
         Whether the result is a Python number.
     note
         An explanation for the reader, written as a comment.
     name
-        A name for the result that a reader knows: the user's variable, or one derived from a
-        parameter's. Not unique.
+        A name for the result that a reader knows: the user's variable, or a name derived from a
+        parameter's. Names are not unique.
     stage
-        The part of a training step that it belongs to, one of `STAGES`.
+        The part of a training step that the instruction belongs to, one of `STAGES`.
     place
-        The line of source that it was recorded for, if places were asked for.
+        The line of the user's source that recorded the op, if places were asked for.
     """
 
     def with_operands(self, operands: tuple[Operand, ...], **fields: Any) -> Instruction:
-        """The same instruction with other operands, and other fields of these names."""
+        """Return a copy with other operands and with these fields replaced."""
         copied = _new(Fields)
         copied.op, copied.operands, copied.options = self.op, operands, self.options
         copied.shape, copied.dtype, copied.number = self.shape, self.dtype, self.number
@@ -286,21 +286,21 @@ class Instruction(Fields):
         return copied.as_instruction()
 
     def substitute(self, values: Mapping[Any, Any], **fields: Any) -> Instruction:
-        """The same instruction on what stands in the place of its operands."""
+        """Return a copy whose operands are replaced by a mapping."""
         return self.with_operands(tuple([values.get(x, x) for x in self.operands]), **fields)
 
     def evolve(self, **fields: Any) -> Instruction:
-        """The same instruction but for these fields."""
+        """Return a copy with these fields replaced."""
         return self.with_operands(**{"operands": self.operands, **fields})
 
     @property
     def is_elementwise(self) -> bool:
-        """Whether each element of the result is made of one element of each operand."""
+        """Whether each element of the result depends on one element of each operand."""
         return is_elementwise(self.op)
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the result."""
+        """The size of the result in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -310,7 +310,7 @@ class Instruction(Fields):
 
 
 def content_key(instruction: Instruction) -> Any:
-    """A key that is equal for two instructions that compute the same."""
+    """Return a key that is equal only for instructions that compute the same value."""
     options, key = instruction.options, (instruction.op, _comparable_operands(instruction.operands))
     if not options:
         return key
@@ -318,7 +318,7 @@ def content_key(instruction: Instruction) -> Any:
 
 
 def _by_identity(option: Any) -> Any:
-    # for anything but an array, equal text does not mean equal values
+    # other options than arrays may be equal and yet differ, as 1 and 1.0
     return _content(option) if type(option) is np.ndarray else id(option)
 
 
@@ -327,18 +327,18 @@ _new = object.__new__
 
 @attrs.frozen(hash=False)
 class Code(Pickled):
-    """Inputs, constants, instructions in order, and outputs. It holds no values and never changes.
+    """The inputs, constants, instructions and outputs of a program. It holds no values.
 
     Attributes
     ----------
     label
         The function that was recorded.
     inputs, constants, instructions
-        In order; a `Ref` names one of them.
+        The values of the program, in order. A `Ref` names one of them.
     outputs
-        Values of the program, Python numbers, and other static results as they are.
+        Refs to values, Python numbers, and static results.
     structure
-        The tree that the outputs are returned in.
+        The structure of the tree of outputs.
     """
 
     label: str
@@ -349,14 +349,14 @@ class Code(Pickled):
     structure: tree.Structure
 
     def definition(self, ref: Ref) -> Any:
-        """The input, constant or instruction that a Ref names."""
+        """Return the input, constant or instruction that a Ref names."""
         kind, i = ref
         if kind == "instruction":
             return self.instructions[i]
         return (self.inputs if kind == "input" else self.constants)[i]
 
     def spec(self, x: Operand) -> Spec:
-        """The shape and dtype of an operand; for a Python number, () and its class."""
+        """Return the shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
             return Spec((), type(x))
         value = self.definition(x)
@@ -365,12 +365,12 @@ class Code(Pickled):
 
     @property
     def results(self) -> frozenset[Ref]:
-        """The outputs that are values."""
+        """The Refs among the outputs."""
         return frozenset(x for x in self.outputs if type(x) is Ref)
 
 
 def placeholder(value: Any) -> Any:
-    """A value like an input or a result, which takes no memory; the array of a constant."""
+    """Return an array that stands for a value and takes no memory; for a constant, its array."""
     if type(value) is Constant:
         return value.array
     return value.dtype.type(1).item() if value.number else stand_in(value.shape, value.dtype)

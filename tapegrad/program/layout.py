@@ -1,4 +1,4 @@
-"""Where values lie in memory: in that of others, with axes in another order, or in a whole."""
+"""Find values that share memory: views, products with permuted axes, parts of concatenations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Axes = tuple[int, ...]
 
 
 def find_view_owners(instructions: Sequence[Instruction], refs: Sequence[Ref]) -> dict[Ref, Ref]:
-    """For each value of a program that may be a view, the value whose memory it shares."""
+    """Map each value that may be a view to the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
     for ref, instruction in zip(refs, instructions, strict=True):
         is_view = instruction.is_view and not is_assigned(instruction)
@@ -28,15 +28,16 @@ def find_view_owners(instructions: Sequence[Instruction], refs: Sequence[Ref]) -
 
 
 def find_axis_orders(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
-    """The order of axes in memory of products of stacks that are transposed and then reshaped.
+    """Choose the memory order of axes for batched products that are transposed, then reshaped.
 
-    A product writes in any order at the same speed, and a reshape after the transpose then copies
-    nothing. Only products whose every use is the same transpose are listed, and of those only what
-    fits a buffer.
+    A product can write its result in any order at the same speed; the reshape after the transpose
+    then copies nothing. The result has the products whose uses are all the same transpose, if a
+    buffer can hold them (`fits`).
     """
     instructions, results = program.instructions, program.results
     refs = instruction_refs(instructions)
-    # for each product, what its uses do with its axes; and for each of these, the product
+    # for each product the axes of the transposes that use it, None for any other use; and for
+    # each transpose the product
     orders: dict[Any, set[Axes | None]] = {
         ref: set()
         for ref, x, fit in zip(refs, instructions, fits, strict=True)
@@ -52,16 +53,16 @@ def find_axis_orders(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
             elif x in source and instruction.op is reshape:
                 reshaped.add(source[x])
     alike = {x: axes for x, of in orders.items() if x in reshaped and len(of) == 1 for axes in of}
-    # BLAS writes to matrices with one contiguous axis
+    # BLAS needs one contiguous axis in each matrix
     return {x: axes for x, axes in alike.items() if axes and axes[-1] >= len(axes) - 2}
 
 
 def transpose_axes(instruction: Instruction) -> Axes:
-    """The order in which a transpose puts the axes of its operand."""
+    """Return the order in which a transpose puts the axes of its operand."""
     return tuple(instruction.options.get("axes") or range(len(instruction.shape))[::-1])
 
 
-# --- concatenations and stacks that are filled part by part, in memory of their own ----------
+# --- concatenations and stacks that are filled part by part ----------------------------------
 
 
 class Section(NamedTuple):
@@ -70,13 +71,13 @@ class Section(NamedTuple):
     Attributes
     ----------
     value
-        What the part holds.
+        The value of the part.
     start
-        Where it begins.
+        The position of the part along the axis.
     index
-        Its place in the whole; one without axes is an array all the same.
+        The index of the part in the whole; it selects an array, also without axes.
     direct
-        Whether the value is written there when it is computed, and not copied.
+        Whether the value is computed in its place, and not copied there.
     """
 
     value: Operand
@@ -88,21 +89,21 @@ class Section(NamedTuple):
 def find_assembled(
     program: Code, alone: Callable[[int], bool], kept: Collection[Any]
 ) -> dict[Ref, tuple[Section, ...]]:
-    """The concatenations and stacks that are filled part by part, and all their parts.
+    """Find the concatenations and stacks that are filled part by part, and their parts.
 
-    Some of these are written directly to their place, or all are small.
+    In each of them a part is computed in its place, or the whole is small.
 
     Parameters
     ----------
     program
         The program.
     alone
-        Whether an instruction can write its result to a buffer, as a whole.
+        A predicate: whether the instruction at an index can write its result to a buffer.
     kept
-        What the outputs are, or are views of.
+        The outputs, and the values that outputs are views of.
     """
     filled: dict[Ref, tuple[Section, ...]] = {}
-    # what lies in a place of its own, or has others in it
+    # values whose place in memory is already decided
     placed = {*kept}
     for i, instruction in enumerate(program.instructions):
         if instruction.op is not concatenate and instruction.op is not stack:
@@ -130,7 +131,7 @@ def find_assembled(
 def _sections(
     program: Code, instruction: Instruction, direct: Collection[Any]
 ) -> tuple[Section, ...]:
-    """The operands of a concatenation or a stack, and their places in it; these are direct."""
+    """Return a section for each operand of a concatenation or a stack."""
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     is_stack = instruction.op is stack
     sides = [1 if is_stack else program.spec(x).shape[axis] for x in instruction.operands]

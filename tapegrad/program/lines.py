@@ -1,4 +1,4 @@
-"""The lines of a source, each an assignment with a note for the reader, and their text."""
+"""The lines of a source, with notes for the reader, and their text."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class Line(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A loop, or a side of a branch: a line that ends with a colon, and those under it."""
+    """A loop or a side of a branch: a head that ends with a colon, and the lines under it."""
 
     head: str
     body: Sequence[Line | Block]
 
 
 def format_lines(lines: Sequence[Line | Block], noted: bool, margin: str = "") -> list[str]:
-    """The text of each line, indented, with comments or without."""
+    """Format each line, indented, with comments or without."""
     texts: list[str] = []
     for line in lines:
         if isinstance(line, Block):

@@ -31,7 +31,7 @@ from tapegrad.program.layout import (
 from tapegrad.tree.ownership import LARGE
 from tapegrad.types import DType, Shape
 
-# ops that reduce to one number, which is known after the last block
+# ops that reduce to one number, which is complete after the last block
 TOTALS = frozenset({sum_, inner_product})
 
 
@@ -247,10 +247,10 @@ class _Assignment:
         instruction = self._instructions[i]
         op, operands = instruction.op, instruction.operands
         if op is add_at_places:
-            # whatever else it needs is read before anything is written
+            # its other operands are read before anything is written
             operands = operands[:1]
-        # a transform along several axes writes each step over the step before; NumPy copies a
-        # single element that it would write over, in thrice the time of the call
+        # a transform along several axes overwrites its intermediate results; NumPy first copies a
+        # single element that a call overwrites, which takes three times the time of the call
         elif not (instruction.is_elementwise or op in (fft, ifft, keep)) or (
             math.prod(instruction.shape) == 1
         ):
@@ -299,13 +299,14 @@ _Free = defaultdict[tuple[Shape, DType], list[Buffer]]
 
 
 def _find_runs(program: Code) -> list[range]:
-    """For each instruction, those done at one time with it: if there are more, block by block.
+    """For each instruction, return the run that it belongs to: itself alone, or several.
 
-    These are successive elementwise instructions on large arrays of one shape.
+    Several are successive elementwise instructions on large arrays of one shape, which run block by
+    block.
     """
     starts: list[int] = []
     shape = None
-    # a sum is known only after the last block
+    # a sum is complete only after the last block
     sums: set[Any] = set()
     for i, instruction in enumerate(program.instructions):
         last, shape = shape, block_shape(program, instruction)
@@ -320,12 +321,12 @@ def _find_runs(program: Code) -> list[range]:
 
 
 def length_of_blocks(program: Code, run: range) -> int:
-    """How many elements of a run are done at once: those of the widest dtype fit in the cache."""
+    """Return the number of elements in a block: a block of the widest dtype fits the cache."""
     return cost.BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
 def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
-    """The shape over which an instruction can be done block by block, if it can."""
+    """Return the shape that an instruction can process block by block; None if it cannot."""
     options, shape = instruction.options, instruction.shape
     if instruction.op in TOTALS and options.get("axis") is None and not options.get("keepdims"):
         shape = program.spec(instruction.operands[0]).shape

@@ -1,9 +1,8 @@
-"""Names that a reader knows, observed in a call while it is recorded.
+"""Find the names that the user gave to values, while a call is recorded.
 
-The tape says what was computed, but not what the user calls it. Python's frames do: when the
-user's functions that led to a record have returned, the variables in their frames still hold
-records. A recorded sweep says itself which cotangent belongs to which record. Only names and
-comments in a program's text depend on this.
+A tape has the values and no names; the frames of the user's functions have the names. When these
+functions have returned, the variables in their frames still hold records. A recorded sweep says
+which cotangent belongs to which record. Only names and comments in a program's text depend on this.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from tapegrad.types import Array
 def describe_records(
     records: Sequence[Tensor], inputs: Mapping[Tensor, str], variables: Mapping[Tensor, str] | None
 ) -> Iterable[tuple[Tensor, str, str, Any]]:
-    """Each record of a tape with the name by which a reader knows it, its stage and its place.
+    """Yield each record of a tape with its name, its stage and its place in the source.
 
-    The name is that of a variable, or ``""``; the cotangent of a value is ``d_`` and the value's
-    name. The last cotangent to reach a parameter ends the backward stage.
+    The name is the name of a variable, or ``""``. The name of a cotangent is ``d_`` and the name of
+    its value. The backward stage ends with the last cotangent that reaches a parameter.
 
     Parameters
     ----------
     records
         The records.
     inputs
-        The names of those that are inputs.
+        The names of the inputs.
     variables
-        The names of others in the caller's functions; None if no names are wanted.
+        The names of other records in the caller's functions; None if no names are wanted.
     """
     sweeps = [x for x in records if x.op is SWEEP]
     n = end = len(records)
@@ -58,9 +57,9 @@ def describe_records(
 
 
 def _name(cotangent: Tensor, owners: Mapping[Tensor, Tensor], known: Mapping[Tensor, str]) -> str:
-    """``d_`` and the name of the value that a cotangent belongs to."""
+    """Return ``d_`` and the name of the value that a cotangent belongs to."""
     record, prefix, later = cotangent, "", {cotangent}
-    # two values may be the cotangents of each other, as those of a product are
+    # two values may be the cotangents of each other, as the factors of a product
     while record in owners and owners[record] not in later:
         record, prefix = owners[record], f"d_{prefix}"
         later.add(record)
@@ -70,10 +69,11 @@ def _name(cotangent: Tensor, owners: Mapping[Tensor, Tensor], known: Mapping[Ten
 
 
 def _owners(records: Sequence[Tensor], sweeps: Sequence[Tensor]) -> dict[Tensor, Tensor]:
-    """The cotangents that sweeps came to, with what they belong to.
+    """Map each cotangent of the sweeps to the record that it belongs to.
 
-    An op may pass a cotangent on unchanged, as an addition does: it belongs to the first record
-    that it came to, unless it reached a parameter and the sweep computed nothing from it.
+    Several records may have one cotangent, since some ops, such as an addition, return theirs
+    unchanged. It then belongs to the first record that the sweep gave it to; but if it reached a
+    parameter and the sweep computed nothing from it, it belongs to the parameter.
     """
     owners: dict[Tensor, Tensor] = {}
     straight: dict[Tensor, Tensor] = {}
@@ -89,14 +89,14 @@ def _owners(records: Sequence[Tensor], sweeps: Sequence[Tensor]) -> dict[Tensor,
 
 
 def array_namer(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
-    """A function of a captured array that gives the name that the recorded function has for it.
+    """Make a function that finds the user's name of a captured array, by comparing contents.
 
-    Captured arrays are copies, made as they went on the tape, and are known by what they hold.
+    A captured array on the tape is a copy, so its identity is lost.
 
     Parameters
     ----------
     reach
-        What the function refers to, by name.
+        The objects that the recorded function refers to, with their names.
     """
     known: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
     rest = iter(reach)
@@ -104,7 +104,7 @@ def array_namer(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
     def name_of(array: Array) -> str:
         if array.size < 2:
             return ""
-        # all of them, at the first array
+        # the first call reads all objects
         for name, x in rest:
             if type(x) is np.ndarray:
                 known[_sample(x)].append((name, x))
@@ -117,12 +117,12 @@ def array_namer(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
 
 
 def _sample(array: Array) -> Any:
-    """Facts of an array and some elements: where they are alike, arrays are compared as a whole."""
+    """Return a key for a fast comparison: dtype, size and some elements of an array."""
     return array.dtype, array.size, array.flat[:: max(1, array.size // 16)].tobytes()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """For each path, its shortest ending that no other path has, as a name.
+    """Name each path after its shortest ending that no other path has.
 
     Examples
     --------
@@ -142,31 +142,31 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 @lru_cache(1 << 10)
 def split_path(path: str) -> tuple[str, ...]:
-    """The names and indices that a path is made of."""
+    """Split a path into its names and indices."""
     parts = path.replace("[", ".").replace("]", ".").split(".")
     return tuple([part for part in parts if part])
 
 
 class Watch:
-    """Notes, as each record is written, which frames of the user's led there.
+    """Collects the frames of the user's functions in which records are written.
 
-    A profiler would see every return, but would be called twenty times for a record. The frames
-    around that of the call in which the Watch is made do not count.
+    A profiler would see every return, but would be called twenty times for each record. Frames
+    outside of the function that makes the Watch do not count.
     """
 
     def __init__(self) -> None:
-        # the depths of the frames within, and 0 for that around them
+        # the depth of each frame, 0 for the outermost
         self._depths: dict[Any, int] = {None: 0, users_frame(sys._getframe(1)): 0}
-        # by the instruction that was reached: finding its line takes longer
+        # places by code and bytecode position, since finding a line takes long
         self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
-        """Keep the user's frames that lead to a record that is written; the user's line."""
+        """Note the user's frames for a record that is written now; return the user's line."""
         reached, is_known = PLACE.get()
-        # this function's caller writes the record, and is called by an op or the like
+        # skip this function, its caller, which writes the record, and the op
         frame: Any = None if is_known else users_frame(sys._getframe(3))
         if frame not in self._depths:
-            # with those around it
+            # the frame, and the frames outside of it
             new, around = [], frame
             while around not in self._depths:
                 new.append(around)
@@ -182,14 +182,15 @@ class Watch:
         return reached or place
 
     def variables(self) -> dict[Tensor, str]:
-        """Records that a variable held when its function returned, and the variable's name.
+        """Map each record that a variable held when its function returned to the variable's name.
 
-        That of the outermost function counts, and among those of the last that was called.
+        Of several names the one in the outermost function counts, and of several such functions the
+        last call.
         """
         frames = sorted(self._depths, key=self._depths.__getitem__, reverse=True)
         pairs = [pair for x in frames if self._depths[x] for pair in x.f_locals.items()]
         return {x: name for name, x in pairs if type(x) is Tensor}
 
     def close(self) -> None:
-        """Let the frames go, whose records lead back here by the tape's origin."""
+        """Drop the frames: their records refer to this object, which would be a cycle."""
         self._depths = {None: 0}

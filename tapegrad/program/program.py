@@ -1,8 +1,7 @@
-"""Program: what a tape does, without the values.
+"""A Program: the computation of a tape, without its values.
 
-A Program is made from a tape by `from_tape`, improved by passes
-(`tapegrad.program.passes`), and run as the source that `tapegrad.program.text`
-makes of it.
+`from_tape` makes a Program, passes improve it (`run_passes`, `tapegrad.program.passes`), and
+`tapegrad.program.text` writes the source that runs.
 """
 
 from __future__ import annotations
@@ -55,15 +54,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen(hash=False, slots=False, repr=False)
 class Program(Code, Printed):
-    """The computation of a tape, as a value. ``str(program)`` is the source that runs.
+    """The computation of a tape, without its values. ``str(program)`` is the source that runs.
 
-    It is called as the recorded function was, with arrays of the same shapes and dtypes.
-    Programs compare by content, and pickle.
+    A program takes the arguments of the recorded function, with arrays of the same shapes and
+    dtypes. Programs compare by content, and can be pickled.
 
     Attributes
     ----------
     arguments
-        Its arguments; None if only the leaves that vary are known, its `inputs`.
+        The arguments; None if only the leaves that vary are known (`inputs`).
 
     Examples
     --------
@@ -79,9 +78,9 @@ class Program(Code, Printed):
         return source(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """The recorded function's result for these arguments, read-only and new.
+        """Compute the recorded function's result for these arguments. It is new and read-only.
 
-        Static arguments are passed as they were, or ``...`` in the place of each.
+        A static argument must equal the recorded one, or be ``...``.
 
         Raises
         ------
@@ -96,8 +95,8 @@ class Program(Code, Printed):
 
     @functools.cached_property
     def _run(self) -> Callable[..., Any]:
-        """A function of the leaves that vary, one an input; the source is written for it."""
-        # those that are idle, each with its own buffers
+        """The function that runs the source. It takes a value for each input."""
+        # runners that no call uses now, each with its own buffers
         idle: list[Runs] = []
         make, state, default = make_runner(self), STATE.get, DEFAULT
 
@@ -107,7 +106,7 @@ class Program(Code, Printed):
             except IndexError:
                 runs = make()
             try:
-                # NumPy's error state is for the run
+                # one runner reads NumPy's error state, the other is for the default state
                 return runs[state(default) is default](*values)
             finally:
                 idle.append(runs)
@@ -117,20 +116,20 @@ class Program(Code, Printed):
     def save(self, path: FilePath) -> None:
         """Write the program to a file, which `load_program` reads.
 
-        It is an ``.npz`` of the instructions, as JSON, and of the constants, as arrays. Loading
-        and running it does not need the function that was recorded. It is written next to the file
-        and then renamed, as by `tapegrad.save`.
+        The file is an ``.npz`` of the instructions, as JSON, and the constants, as arrays. Loading
+        and running it does not need the recorded function. It is written beside `path` and then
+        renamed, as by `tapegrad.save`.
 
         Parameters
         ----------
         path
-            The file; it is replaced if there is one.
+            The file. An existing file is replaced.
 
         Raises
         ------
         TypeError
-            For what a file cannot hold, which the message names: a call of a `custom_vjp`
-            function, or a static result that is not a plain value.
+            If the program holds something that a file cannot hold: a call of a `custom_vjp`
+            function, or a static result that is not a plain value. The message names it.
 
         Examples
         --------
@@ -157,12 +156,12 @@ def from_tape(
     stops: bool = False,
     is_named: bool = True,
 ) -> Program:
-    """The program of a tape.
+    """Make the program of a tape.
 
     Parameters
     ----------
     tape
-        The records; the program has the label of its origin.
+        The records. The program takes its label from the tape's origin.
     inputs
         The records that are the inputs, in order.
     outputs, structure
@@ -170,12 +169,12 @@ def from_tape(
     variables
         The names of records in the caller's functions; None if there are no such functions.
     reach
-        What the function refers to, by name, for the names of captured arrays.
+        The objects that the function refers to, by name. They give captured arrays their names.
     stops
-        Whether records that pass no gradient are kept as such, because the program will be
+        Whether to keep the records that stop gradients, because the program will be
         differentiated.
     is_named
-        Whether the outputs have the places that a function of the user's gave them.
+        Whether a function of the user returns the outputs, so that their paths give them names.
     """
     given = tuple([input_for(x._primal, x.name or x.op.name) for x in inputs])
     builder = Builder(Code(tape.start.origin.label, given, (), (), (), structure))
@@ -186,7 +185,7 @@ def from_tape(
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
             return refs[x]
-        # NumPy's strings stay what they are
+        # a NumPy string is a static value, no constant
         if isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.character):
             return builder.constant(Constant(x, True, name_of(np.asarray(x))))
         return x
@@ -211,7 +210,7 @@ def from_tape(
             instruction = Fields(
                 op,
                 tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
-                # a record's never change
+                # a record's options never change
                 FrozenOptions(options) if options else options,
                 value.shape if is_array else record.shape,
                 value.dtype if is_array else record.dtype,
@@ -235,7 +234,7 @@ def from_tape(
 
 
 class _Refs(dict[Tensor, Any]):
-    """The values of a program by record."""
+    """The Ref of each record."""
 
     def __missing__(self, record: Tensor) -> NoReturn:
         refuse_branch(record)
@@ -244,10 +243,10 @@ class _Refs(dict[Tensor, Any]):
 def _name_new(
     builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure, names: Iterable[str]
 ) -> None:
-    """Name the outputs that take the place of an input.
+    """Name the outputs that are the new values of inputs.
 
-    In ``(loss, p)``, the output for ``p.w`` is ``new_w``, unless it has another name. So is what
-    an update adds to ``w`` or subtracts from it, wherever it stands.
+    In ``(loss, p)``, the output for ``p.w`` is named ``new_w``, unless it has another name. An
+    output that an update adds to ``w``, or subtracts from it, has this name at any path.
     """
     names = tuple(names)
     paths = tree.structure_paths(structure)
@@ -267,7 +266,7 @@ def _name_new(
                 builder.name_value(x, f"new_{names[old.index]}")
 
 
-# records whose value is their operand's
+# ops whose result is their operand
 _SAME = frozenset({PARAMETER, stopped})
 
 
@@ -277,12 +276,12 @@ Change = Callable[[Builder], None]
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Improvement:
-    """A pass, declared by a function that changes a Builder, which may hold complex numbers.
+    """A pass that is declared by a function which changes a Builder.
 
     Attributes
     ----------
     change
-        What changes a Builder.
+        The function. The Builder's values may be complex.
     """
 
     change: Change
@@ -304,22 +303,23 @@ class Improvement:
 def rule(
     *ops: Primitive, complex: bool = False, where: Callable[[Form], object] = lambda form: True
 ) -> Callable[[Visit], Improvement]:
-    """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
+    """Declare a pass by a rule that replaces one instruction, see `Builder.rewrite`.
 
     Parameters
     ----------
     *ops
-        The ops whose instructions it is for; all if there are none.
+        The ops whose instructions the rule is called for; all by default.
     complex
-        Whether it is right for complex numbers. By default it sees no instruction that gives or
-        takes any, for there conj(x) is not x, and 1 * x is nan where x is infinite.
+        Whether the rule is right for complex numbers. By default it is not called for an
+        instruction with a complex operand or result, since conj(x) is not x, and 1 * x is nan
+        where x is infinite.
     where
-        Whether it may apply to instructions of a form, see `Builder.rewrite`.
+        A predicate on the form of an instruction, see `Builder.rewrite`.
 
     Raises
     ------
     TypeError
-        For what is no op, such as a function of NumPy's.
+        If an element of `ops` is no op, such as a NumPy function.
     """
     for op in ops:
         if not isinstance(op, Primitive):
@@ -341,9 +341,9 @@ def rule(
 
 
 def run_passes(program: Program, passes: Iterable[Pass]) -> Program:
-    """The program after these passes, in order.
+    """Apply passes to a program, in order.
 
-    What an `Improvement` leaves equal is shared, and what it leaves unneeded is dropped.
+    After each `Improvement`, equal instructions are one, and unused instructions are dropped.
     """
     known: tuple[Any, ...] = tuple(passes)
     for is_change, group in groupby(known, lambda improve: isinstance(improve, Improvement)):

@@ -28,18 +28,18 @@ def check_results(structure: tree.Structure, leaves: Sequence[Any], function: st
 
 
 def keys_in(structure: tree.Structure, what: str) -> list[Hashable]:
-    """The keys of the dicts in a tree, told apart; a TypeError for one that is not static."""
+    """Return hashable forms of the dict keys in a tree; raise a TypeError for a key that varies."""
     own = structure.keys if structure.node is dict else ()
     keys = [static_key(key, f"a dict's key in {what}") for key in own]
     return keys + [key for child in structure.children for key in keys_in(child, what)]
 
 
 def packing_expression(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
-    """The expression that assembles a tree from the names of its leaves."""
+    """Return the expression that assembles a tree from the names of its leaves."""
 
     def value_name(x: Any) -> str:
         kind = type(x)
-        # a user's class has no influence on what is written
+        # a user's class must not decide the source
         if kind in (str, bytes, int, bool):
             return as_text(x)
         is_static = hasattr(kind, "__tree_static__")
@@ -55,9 +55,9 @@ def packing_expression(structure: tree.Structure, leaves: Sequence[str], names: 
 
 
 def _is_positional(node: Any, fields: tuple[str, ...]) -> bool:
-    """Whether a class takes its fields in order; with their names a call takes half as long again.
+    """Whether a class can be called with its fields in order; keywords take 1.5 times as long.
 
-    A tuple with names, which has no such fields, takes its parts in order too.
+    A named tuple has no attrs fields, and takes its elements in order too.
     """
     code = getattr(node.__init__, "__code__", None)
     is_usual = type(node).__call__ is type.__call__ and node.__new__ is object.__new__

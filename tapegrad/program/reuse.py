@@ -1,8 +1,8 @@
-"""Updates of a few rows of a table, without copying it where nobody would notice.
+"""Update a few rows of a table without copying the table, if no one can notice.
 
-A training loop passes in the table that it received last, and keeps no older one. The older table
-differs from the new one only in the rows that the last step changed, so bringing it up to date
-takes less than copying the new one.
+A training loop passes in the newest table, and drops the older one. The older table differs from
+the newest one only in the rows that the last step changed, so updating it takes less time than
+copying the newest one.
 """
 
 from __future__ import annotations
@@ -18,30 +18,27 @@ from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.types import Array
 
-# a reference to an array that nobody holds
+# a dead reference
 _GONE: weakref.ref[Array] = weakref.ref(np.empty(0))
 
 
 class RowUpdates:
-    """``table`` with values or a multiple added to some rows, as a separate array.
+    """A function that returns ``table`` with values added to some rows, as a separate array.
 
-    It is one line of a program.
-
-    Memory is reused only if it was allocated here and nothing that was handed out refers to it any
-    more. `readonly_array` returns a view of a guard, which every further view keeps alive, so a
-    weak reference to the guard says so. A small table has no guard, and is copied. Each run of a
+    Memory is reused only if it was allocated here and no array outside refers to it any more.
+    `readonly_array` returns a view of a guard, and every further view keeps the guard alive, so a
+    weak reference to the guard tells. A small table has no guard, and is copied. Each runner of a
     program has its own instance.
 
-    One thing goes unnoticed before NumPy 2.5, where ``ufunc.at`` writes to read-only arrays: what
-    it writes to the newest table, outside the rows updated last, is missing from the table that
-    the next call makes.
+    Before NumPy 2.5 ``ufunc.at`` writes to read-only arrays. If a user so writes to the newest
+    table, outside of the rows updated last, the next table lacks the change.
     """
 
     def __init__(self) -> None:
-        # the array that owns the memory of the table before the newest, and that table's guard
+        # the array that owns the memory of the older table, and the older table's guard
         self._older: Array | None = None
         self._older_guard = _GONE
-        # the same of the newest table
+        # the same for the newest table
         self._newest = self._guard = _GONE
         self._changed: Array = np.empty(0, np.intp)
         # the number of updates so far, and the last one of each row of the table
@@ -56,18 +53,18 @@ class RowUpdates:
         factor: Any = None,
         subtract: bool = False,
     ) -> Array:
-        """A new table, which the caller owns until it drops it.
+        """Return a new table.
 
         Parameters
         ----------
         table
             The table.
         values
-            What is added, of shape ``indices.shape + row``.
+            The values to add, of shape ``indices.shape + row``.
         indices
             The rows to add to.
         factor, subtract
-            As for `add_scaled_rows`; with None the values are added as they are, one by one.
+            As for `add_scaled_rows`; with None the values are added one by one, without a factor.
         """
         changed = np.array(indices, np.intp).reshape(-1)
         values = values.reshape(-1, *table.shape[1:])
@@ -85,7 +82,7 @@ class RowUpdates:
         # the caller may have set the strides of the array that it received
         guard, is_known = self._guard, table.base is not None and table.flags.c_contiguous
         newest = self._newest() if is_known and table.base is guard() else None
-        # which is lost if an error ends this call
+        # an error in this call loses the older table
         updated, self._older = self._older, None
         if newest is None or updated is None or self._older_guard() is not None:
             updated = np.array(table, order="C")

@@ -1,4 +1,4 @@
-"""The names of ops and of classes in files."""
+"""Map ops and classes to their names in files, and back."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.structure import is_named_tuple
 
 _SCIPY = "tapegrad.ops.scipy_special"
-# an op that has other rules for complex operands, as it is for these
+# the suffix of an op's form for complex operands, if it has other rules for these
 COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 
 
 def _older_form(op: Any) -> Primitive:
-    """The form that older files have for an op of several results: one array of all of them.
+    """Return the primitive of older files for an op of several results: it joins them in an array.
 
-    It has vectors first, as columns, and then matrices, the first of them turned.
+    The array has vectors first, as columns, and then matrices, the first of them transposed.
     """
 
     def join_parts(a: Any, **options: Any) -> Any:
@@ -47,7 +47,7 @@ def _older_form(op: Any) -> Primitive:
 
 # ops that are not declared under a name
 _OTHERS = {
-    # of older files
+    # names in older files
     "segment_sum": sum_segments,
     "control.loop": SCAN,
     **{
@@ -59,7 +59,7 @@ _OTHERS = {
     **{f"control.{op.name}": op for op in (*LOOPS, COND)},
     "control.part": PART,
 }
-# the last name of each
+# the newest name of each op
 _NAMES = {op: name for name, op in _OTHERS.items()}
 _UNNAMED = {
     CUSTOM_VJP: "a program that calls a custom_vjp function cannot be saved, since the function "
@@ -73,12 +73,13 @@ _UNNAMED = {
 
 
 def name_of_op(op: Primitive) -> str:
-    """The name of an op in files; that of a user's op begins with its module and a colon.
+    """Return the name of an op in files. A user's op has its module and a colon in front.
 
     Raises
     ------
     TypeError
-        For a `custom_vjp`, which each call makes anew, and for calls example by example.
+        For a `custom_vjp`, whose op each call makes anew, and for an op that vmap calls for each
+        example.
     """
     if op in _UNNAMED:
         raise TypeError(_UNNAMED[op])
@@ -88,15 +89,15 @@ def name_of_op(op: Primitive) -> str:
 
 
 def op_named(name: str, using: Iterable[Any]) -> Primitive:
-    """The op with this name in a file.
+    """Return the op with a name in a file.
 
     Raises
     ------
     FileError
-        If there is none; the message says what to do.
+        If there is no such op. The message says what to do.
     """
     real = name.removesuffix(COMPLEX)
-    # not every program needs SciPy's
+    # SciPy's ops are imported when a program needs one
     known = f"{_SCIPY}:{real[6:]}" if real.startswith("scipy.") else real
     op: Any = OPS.get(real) or _OTHERS.get(real)
     op = op or _find_object(known, "op", lambda x: isinstance(x, Op), using)
@@ -104,15 +105,15 @@ def op_named(name: str, using: Iterable[Any]) -> Primitive:
 
 
 def class_named(name: str, using: Iterable[Any]) -> Any:
-    """The class with this name in a file.
+    """Return the class with a name in a file.
 
     Raises
     ------
     FileError
-        If it neither belongs to the package nor was handed over.
+        If the class neither belongs to the package nor is in `using`.
     """
     if name.startswith("tapegrad."):
-        # that of an op's results, which may be named by a module where it no longer is
+        # the class of an op's results may have moved from the module in the name
         using = [*using, *[op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]]
     return _find_object(name, "class", _is_node, using)
 
@@ -122,17 +123,17 @@ def _is_node(x: Any) -> bool:
 
 
 def full_name(thing: Any) -> str:
-    """The name in files of what is not tapegrad's: its module and its name."""
+    """Return the name in files of an object outside of tapegrad: its module and its name."""
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
 def _find_object(
     name: str, kind: str, is_right: Callable[[Any], bool], using: Iterable[Any]
 ) -> Any:
-    """The package's own object of this name, or one that was handed over.
+    """Return the package's object of a name, or one of `using`.
 
-    A module of the package is imported, since few programs need it; a name of anything else imports
-    nothing. What was handed over may belong to another module than the file says.
+    A module of the package is imported; no other module is. An object in `using` may belong to
+    another module than its name says.
     """
     module, _, last = name.rpartition(":")
     known = [x for x in using if getattr(x, "__qualname__", "") == last]

@@ -1,7 +1,7 @@
-"""Programs in files: the form that each type has there.
+"""Save programs to files and load them. `_FORMS` has the JSON form of each type.
 
-No text in a file is ever run. What reads a field may raise anything for text that no program wrote:
-`tapegrad.files.guarded` makes one error of it.
+No text in a file is ever run. A reader of a field may raise any error for text that no program
+wrote; `tapegrad.files.guarded` turns it into one kind of error.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from tapegrad.types import Array
 
 @attrs.frozen
 class File:
-    """A file that a program is written to, or read from.
+    """A program's file, while it is written or read.
 
     Attributes
     ----------
     reads
-        Whether it is read.
+        Whether the file is read.
     label
-        The program's, for messages.
+        The program's label, for messages.
     entries
         The arrays that are still to be read, by name.
     using
-        What the caller handed over.
+        The ops and classes that the caller passed.
     arrays, statics
         The arrays written so far, and the static parts of trees written or read so far.
     """
@@ -58,7 +58,7 @@ class File:
     statics: list[Any] = attrs.Factory(list)
 
 
-# gives JSON for a value, or where a file is read the value for JSON
+# converts a value to JSON; JSON to a value if the file is read
 Convert = Callable[[Any, File], Any]
 
 # --- any type ---------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ Convert = Callable[[Any, File], Any]
 
 @cache
 def _form(kind: Any) -> Convert:
-    """The form of a type: its own, or that of records, of tuples, or of what JSON has."""
+    """Return the form of a type: from `_FORMS`, of an attrs class, of a tuple, or of JSON."""
     origin, inner = get_origin(kind), get_args(kind)
     own = _FORMS.get(kind) or _FORMS.get(origin)
     if own is not None or attrs.has(kind):
@@ -88,7 +88,7 @@ def _form(kind: Any) -> Convert:
 
 
 def _converted_form(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> Convert:
-    """The form of what is written as a value of another type, from which it is made again."""
+    """Return the form of a type that is converted to another type, and made from it."""
 
     def convert(x: Any, file: File) -> Any:
         return made(_form(kind)(x, file)) if file.reads else _form(kind)(taken(x), file)
@@ -97,13 +97,13 @@ def _converted_form(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any]
 
 
 def _fields(make: Callable[..., Any], **types: Any) -> Convert:
-    """The form of what is made of these attributes: a list of them."""
+    """Return the form of a class that is made from these attributes: their list."""
     kind = tuple.__class_getitem__(tuple(types.values()))
     return _converted_form(kind, attrgetter(*types), lambda x: make(*x))
 
 
 def _record(record: type, make: Any = None) -> Convert:
-    """The form of records without places in sources, from which another class may be made."""
+    """Return the form of an attrs class without `place`; `make` may make another class from it."""
     types = get_type_hints(record)
     names = [x.name for x in attrs.fields(record) if x.init and x.name != "place"]
     return _fields(make or record, **{name: types[name] for name in names})
@@ -127,7 +127,7 @@ def _value(x: Any, file: File) -> Any:
 
 
 def _static(x: Any, file: File) -> Any:
-    """A static part of a tree by its parts; where it occurs again, by its number."""
+    """Convert a static part of a tree: its parts, or its number if it occurred before."""
     statics = file.statics
     if file.reads:
         if type(x) is int:
@@ -136,7 +136,7 @@ def _static(x: Any, file: File) -> Any:
         statics.append(class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
-        # a record may have several values, one of which is no array
+        # one of several results may be no array
         inner = x.values if type(x) is Parts else ()
         held = next((value for value in inner if hasattr(value, "__unsaved__")), x)
         remedy = getattr(held, "__unsaved__", "pass an array that is computed with it instead")
@@ -283,7 +283,7 @@ _FORMS: dict[Any, Convert] = {
 _ARGUMENTS = tuple[Argument, ...] | None
 _ENTRY = "program.json"
 _FORMAT = "tapegrad program"
-# of the format; it changes with the meaning of what is written
+# the version of the format, which changes with its meaning
 _VERSION = 1
 _MOST_TEXT = 1 << 26  # bytes
 

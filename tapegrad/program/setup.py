@@ -1,4 +1,4 @@
-"""What a source needs before its first call: buffers, and views that are made of them once."""
+"""The setup of a source, which runs once, before the first call: buffers and views of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tapegrad.program.lines import Line
 
 
 class Setup:
-    """The buffers and the lines that are made before the first call of a source.
+    """The buffers and lines of setup.
 
     Attributes
     ----------
     buffers
         The arrays that are allocated once.
     lines
-        The lines that are run after that, once, such as a view of a buffer.
+        The lines that run once, after the buffers are allocated, such as a view of a buffer.
     size
         The bytes of all buffers, after `share_memory`.
     """
@@ -36,7 +36,7 @@ class Setup:
         Parameters
         ----------
         new_name
-            A function that returns an unused name like the wanted one.
+            A function that returns an unused name close to a wanted one.
         """
         large = [x for x in self.buffers if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
         apart = sum([x.lines for x in large])
@@ -58,7 +58,7 @@ class Setup:
         -------
         The values of a namespace, and the buffers and results of lines, by name.
         """
-        # in one block: to look for the place of each buffer would take longer
+        # one block for all buffers is faster to allocate
         values, block = {**namespace}, buffer((self.size,), np.uint8)
         for x in self.buffers:
             values[x.name] = np.ndarray(x.shape, x.dtype, values.get(x.arena, block), x.start)

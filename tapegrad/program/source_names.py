@@ -32,23 +32,23 @@ _RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *LIBRARY})
 class Names:
     """The names of one source, and the values that they stand for.
 
-    A name is as close to the wanted text as possible. It differs from all names given before, and
-    from those of Python, NumPy and ops.
+    A name is as close to the wanted text as possible. It differs from all earlier names, and from
+    the names of Python's builtins, of NumPy's functions and of ops.
 
     Attributes
     ----------
     literal
-        Whether the source has numbers as literals, for a reader. NumPy would convert them in each
-        call, so a source that runs has names for arrays of them instead, on as many lines.
+        Whether numbers are literals, for a reader. NumPy would convert them in each call, so the
+        source that runs has names of arrays instead.
     namespace
         The values that the source needs from outside, by name.
     constants
         The constants of the program and of its bodies, by name.
     setup
-        What is made before the first call: buffers, and views of them.
+        The lines that run once, before the first call: buffers, and views of them.
     known
-        The names of values from outside, by identity, as the namespace keeps them alive; and the
-        names of shared views, by their memory and expression.
+        The names of values from outside, by their `id` (the namespace keeps them alive), and the
+        names of shared views, by memory and expression.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Names:
         self.known: dict[Any, str] = {}
 
     def new(self, wanted: str) -> str:
-        """A new name, made from any text."""
+        """Return a new name, made from any text."""
         if not (wanted.isascii() and wanted.isidentifier()):
             wanted = re.sub(r"\W", "_", wanted, flags=re.ASCII)
             if not wanted.isidentifier():
@@ -80,7 +80,7 @@ class Names:
         return name
 
     def name_of(self, value: Any, wanted: str, is_own: bool = False) -> str:
-        """The name of a value from outside: the same one each time.
+        """Return the name of a value from outside.
 
         NumPy's functions and the functions of ops have fixed names, which no other value gets.
         """
@@ -92,7 +92,7 @@ class Names:
         return name
 
     def number_text(self, x: Constant) -> str:
-        """The text of a constant that is one number: a literal or a name."""
+        """Return the text of a constant that is one number: a literal or a name."""
         if not self.literal:
             return self.name_of(x.array, "number")
         if x.dtype.kind == "b":
@@ -100,7 +100,7 @@ class Names:
         return f"{self.library(x.dtype.type.__name__)}({x.literal})"
 
     def function(self, op: Primitive) -> str:
-        """The name of an op's forward function: NumPy's, the op's own, or a new one."""
+        """Return the name of an op's forward function: NumPy's, the op's, or a new name."""
         forward = op.forward
         if name := self.known.get(id(forward)):
             return name
@@ -110,5 +110,5 @@ class Names:
         return self.name_of(forward, op.name, is_ours)
 
     def library(self, name: str) -> str:
-        """The name of a function of the library; the source calls it by that name."""
+        """Return the name of a function in `LIBRARY`."""
         return self.name_of(LIBRARY[name], name, True)

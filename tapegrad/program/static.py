@@ -18,24 +18,24 @@ from tapegrad.errors.functions import Wrapper
 from tapegrad.errors.words import a_kind, as_text
 from tapegrad.tree.structure import is_frozen
 
-# builtin values, compared by class and by repr: 1, True and 1.0 differ, as do 0.0 and -0.0
+# classes of values that compare by class and repr, since 1, True and 1.0 differ, and 0.0 and -0.0
 _WRITTEN = (type(None), bool, int, float, complex, str, bytes, range, type(...), np.dtype)
-# code, compared by identity
+# classes of code, which compares by identity
 _CODE = (
     *(types.FunctionType, types.ModuleType, type, Op, np.ufunc, type(np.sum)),
     *(types.MethodDescriptorType, types.WrapperDescriptorType, type(functools.cache(len))),
 )
-# random generators, and what these are made of
+# random generators and their parts
 GENERATORS = (Generator, RandomState, BitGenerator, SeedSequence, random.Random)
 
 
 def static_key(x: Any, what: str) -> Hashable:
-    """A key that differs for any two static values for which programs may differ.
+    """Return a key of a static value. Values for which programs may differ have different keys.
 
-    What equals only itself, whatever its class says, is known by its `id`: a key is good as long as
-    its value is kept.
+    The key of a value that equals only itself holds its `id`, so a key is valid as long as its
+    value is kept.
 
-    Static are strings, None, bools, enums and the other plain values of Python, functions,
+    Static values are strings, None, bools, enums and other plain Python values, functions,
     classes and ops, and tuples, frozensets, slices, partial functions, methods and frozen
     records (attrs classes, such as layers, and dataclasses) of these.
 
@@ -73,7 +73,7 @@ def static_key(x: Any, what: str) -> Hashable:
 
 
 def parts(x: Any) -> Any:
-    """The parts of a static value, besides its class; None if it has none."""
+    """Return the parts of a static value, besides its class; None if it has none."""
     kind: Any = type(x)
     if kind is tuple or (isinstance(x, tuple) and hasattr(kind, "_fields")):
         return x
@@ -90,9 +90,9 @@ def parts(x: Any) -> Any:
 
 
 def record_fields(kind: Any) -> list[str] | None:
-    """The names of a record's fields; None if it is none."""
+    """Return the names of a record's fields; None for other classes."""
     if hasattr(kind, "__attrs_attrs__"):
-        # what a transform remembers follows from the rest
+        # the caches of a transform depend on its other fields
         all_count = not issubclass(kind, Wrapper)
         return [field.name for field in kind.__attrs_attrs__ if field.init or all_count]
     if dataclasses.is_dataclass(kind):

@@ -26,9 +26,9 @@ from tapegrad.tree.ownership import LARGE, readonly_array
 
 
 def source(program: Code) -> str:
-    """The source of a program: what it takes, its function, and what is made once, before a call.
+    """Return the source of a program: a header, its function, and its setup.
 
-    A number in it is an array where it runs, which NumPy takes sooner.
+    The source that runs has arrays in place of numbers, which NumPy need not convert.
 
     Examples
     --------
@@ -43,33 +43,34 @@ def source(program: Code) -> str:
     return "\n".join([*_header(frame), *format_lines([*frame.lines, *head, *once], True), ""])
 
 
-# a run for any error state of NumPy's, and one for the state that it begins with
+# a run for any error state of NumPy, and a run for the default state
 Runs = tuple[Callable[..., Any], Callable[..., Any]]
 
 
 def make_runner(program: Code) -> Callable[[], Runs]:
-    """A function that makes runs of a program, functions of its inputs, with their own buffers.
+    """Make a function that makes runs of a program: functions of its inputs, with own buffers.
 
-    The second of a pair has one context for all its calls, where that is set once, which takes a
-    quarter of the time. The caller's context variables are not seen there, so it is for programs
-    that call NumPy and this package alone.
+    The second of a pair of runs has one context for all its calls, which sets the filter of
+    warnings once and so takes a quarter of the time. It does not see the caller's context
+    variables, so it differs from the first only for programs that call NumPy and this package
+    alone.
     """
     names = Names()
     text = source_to_run(write_program(program, names))
     code = compile(text, f"<program of {_one_line(program.label)}>", "exec")
     (function,) = [x for x in code.co_consts if type(x) is CodeType]
-    # from Python 3.14 on, the filters of warnings may be among those variables
+    # from Python 3.14 on, the filters of warnings may be context variables
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
     alone = not are_seen and all(map(_is_plain, names.namespace.values()))
 
     def make() -> Runs:
-        # a line of a program is not the user's; NumPy imports modules as a call first needs them
+        # warnings name the user's line, not the program's; NumPy imports modules in its calls
         values = {
             **names.setup.run(names.namespace),
             "__name__": __name__,
             "__builtins__": builtins,
         }
-        # the code is its own, since Python keeps in it where it last found each name
+        # a copy of the code, since Python caches the lookups of names in it
         run = FunctionType(function.replace(), values)
         warning = partial(with_user_warnings, run)
         if not alone:
@@ -82,7 +83,7 @@ def make_runner(program: Code) -> Callable[[], Runs]:
 
 
 def write_program(program: Code, names: Names) -> Frame:
-    """A program written out, with the names that it needs."""
+    """Write the lines of a program, and give its values names."""
     names.name_of(buffer, "buffer")
     names.new("run")
     frame = Frame(program, names)
@@ -95,19 +96,19 @@ def write_program(program: Code, names: Names) -> Frame:
 
 
 def source_to_run(frame: Frame) -> str:
-    """The lines that Python compiles, with the numbers that they have where they are printed."""
-    # one for the program, each input and each constant
+    """Return the text that Python compiles; lines have the same numbers as in the printed text."""
+    # the header has a line for the program, each input and each constant
     n_above = 1 + len(frame.program.inputs) + len(_header_constants(frame))
     return "\n" * n_above + "\n".join([*format_lines(frame.lines, False), ""])
 
 
 def _header_constants(frame: Frame) -> dict[str, Constant]:
-    """The constants that the header has a line for."""
+    """Return the constants that have a line in the header."""
     return {name: x for name, x in frame.names.constants.items() if x.splat is None}
 
 
 def _header(frame: Frame) -> list[str]:
-    """Comments that say what a program takes and what it holds, in how many bytes."""
+    """Return the comments at the top: inputs, constants, and the size of buffers."""
     program, memory = frame.program, frame.names.setup.buffers
     parts = {
         "input": len(program.inputs),
@@ -128,15 +129,15 @@ def _header(frame: Frame) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """Text in one line of a comment."""
+    """Return text that fits a one-line comment."""
     return text if text.isprintable() else repr(text)
 
 
-# --- what each call runs --------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------
 
 
 def _write_results(frame: Frame) -> None:
-    """Write the lines that return the outputs: new arrays that nobody else holds."""
+    """Write the lines that return the outputs: new arrays that no one else holds."""
     program, values, names = frame.program, frame.values, frame.names
     returned: list[str] = []
     seen: set[Ref] = set()
@@ -145,19 +146,19 @@ def _write_results(frame: Frame) -> None:
         if value is None:
             text = names.name_of(x, f"static{len(returned)}")
         elif value.number or (x in frame.updates and x not in seen):
-            # `RowUpdates` returns what may be handed out
+            # `RowUpdates` returns an array of the caller's own
             text = values[x]
         elif x.kind == "input":
-            # its view is copied, unless nobody can change it
+            # its view is copied, unless no one can change it
             text = f"{names.name_of(readonly_array, 'readonly_array')}({values[x]}.view())"
         else:
             name, held = values[x], x in frame.places or x in frame.plan.owner_of
             if held or x in seen or value.shape == ():
-                # a view, a loop's memory, a scalar, or an array that is handed out already
+                # copy a view, a loop's memory, a scalar, or an array that is returned already
                 name = names.new(f"result{len(returned)}")
                 frame.write(name, f"{names.library('array')}({values[x]})")
             if math.prod(value.shape) * value.dtype.itemsize < LARGE:
-                # what `readonly_array` does with a small array
+                # as `readonly_array` returns a small array
                 frame.write("", f"{name}.setflags(False)")
                 text = f"{name}.view()"
             else:
@@ -167,7 +168,7 @@ def _write_results(frame: Frame) -> None:
     frame.write("", f"return {packing_expression(program.structure, returned, names)}")
 
 
-# values that run no code of the user's
+# classes of values that run no code of the user
 _PLAIN = (
     *(np.ndarray, np.generic, np.ufunc, np.dtype, type(np.concatenate)),
     *(BuiltinFunctionType, MethodDescriptorType),
@@ -175,7 +176,7 @@ _PLAIN = (
 
 
 def _is_plain(x: Any) -> bool:
-    """Whether a name of a program stands for what runs no code of the user's."""
+    """Whether a value in a program's namespace runs no code of the user."""
     if isinstance(x, FunctionType | type):
         # None for a function of code that was executed in a namespace without a name
         return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))

@@ -1,4 +1,4 @@
-"""Extraction of a part of a program or of a loop, such as the work that no step changes."""
+"""Extract a part of a program or of a loop, such as its invariant work."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tapegrad.types import Array
 
 
 def extract_code(code: Any, order: Sequence[Ref], outputs: Sequence[Any]) -> Any:
-    """The part of a program that computes outputs from given values, which become its inputs.
+    """Extract the part of a program that computes some values from others.
 
     Parameters
     ----------
     code
         The program.
     order
-        The values that are given: inputs and results of instructions.
+        The values that become inputs: inputs and results of instructions.
     outputs
         The values that are returned.
     """
@@ -56,11 +56,11 @@ def extract_loop(
     rows: Sequence[Ref],
     outputs: Sequence[Any],
 ) -> Loop:
-    """A loop whose steps take these values of another's, and return these."""
+    """Extract the loop whose steps take these values of a loop's body, and return `outputs`."""
     body = extract_code(loop.body, [*captured, *carry, *rows], outputs)
     stop = loop.stop
     if stop is not None:
-        # what a step computes it does not know; its inputs are the first of the body
+        # `stop` never reads results of the body; its inputs are the body's first inputs
         taken = [x if x.kind == "input" else Ref("input", -1) for x in (*captured, *carry)]
         stop = attrs.evolve(
             extract_code(stop, taken, stop.outputs), inputs=body.inputs[: len(taken)]
@@ -70,10 +70,10 @@ def extract_loop(
 
 
 def split_invariant(loop: Loop) -> tuple[Code, Loop] | None:
-    """The work that is the same in each step, as a program of what is captured, and the loop left.
+    """Split a loop into a program of the invariant work, and the loop that is left.
 
-    The loop captures the results of the program. None if there is no such work, or if all of it
-    might fail or warn in a loop that makes no step.
+    The program takes the captured values, and the loop captures its results. None if no work is
+    invariant, or if all of it might fail or warn in a loop without steps.
     """
     body, (captured, carry, rows) = loop.body, loop.inputs
     refs, is_certain = instruction_refs(body.instructions), loop.stop is None and loop.length != 0
@@ -91,7 +91,7 @@ def split_invariant(loop: Loop) -> tuple[Code, Loop] | None:
 
 
 def input_for_value(value: Any) -> Input:
-    """An input for values like one of a program: an input, a constant or a result."""
+    """Return the input that describes a value: an input, a constant or a result."""
     if isinstance(value, Input):
         return value
     return input_for(placeholder(value), "value" if type(value) is Constant else value.op.name)
@@ -103,5 +103,5 @@ def is_floating_value(code: Code, x: Any) -> bool:
 
 
 def zeros_for(code: Code, x: Any) -> Array:
-    """Zeros like a value of a program."""
+    """Return zeros of the shape and dtype of a value."""
     return np.zeros(*code.spec(x))

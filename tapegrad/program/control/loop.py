@@ -168,7 +168,7 @@ class Loop:
 
 @attrs.frozen(repr=False)
 class Branch:
-    """Two programs, of which a value chooses one to run.
+    """Two programs; a value chooses which one runs.
 
     Attributes
     ----------

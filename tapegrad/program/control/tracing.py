@@ -1,4 +1,4 @@
-"""Functions recorded as programs that an op holds: the bodies of loops and branches."""
+"""Record functions as programs: the bodies of loops and branches. Start with `trace_function`."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
 
 
 class TracedFunction(NamedTuple):
-    """A function as it was recorded.
+    """A recorded function.
 
     Attributes
     ----------
     captured
-        The records of enclosing tapes that it uses.
+        The records of enclosing tapes that the function uses.
     output
-        What it returned; each leaf is a placeholder array of the right shape and dtype.
+        The tree that the function returned. Its leaves are placeholder arrays.
     program
-        A function that gives its program, of such records and then of its arguments.
+        A function that makes the program for some captured records. The program takes these, then
+        the function's arguments.
     """
 
     captured: tuple[Tensor, ...]
@@ -54,13 +55,13 @@ class TracedFunction(NamedTuple):
 
 
 def enclosing_origin() -> Origin:
-    """Where the tape around a new recording begins; one of nothing if nothing is recorded."""
+    """Return the origin of the running tape; an empty origin outside of recordings."""
     last = CURRENT.get()
     return Origin() if last is None else last.origin
 
 
 def is_in_program() -> bool:
-    """Whether the records are those of a program, or of a body in it, of which passes see all."""
+    """Whether a program, or a body inside a program, is being recorded for compilation."""
     origin = enclosing_origin()
     while origin.outer is not None:
         origin = origin.outer
@@ -73,19 +74,19 @@ def trace_function(
     names: Sequence[str],
     values: Callable[[], Sequence[Any]] | None = None,
 ) -> TracedFunction:
-    """The program of a function of trees; all leaves of its arguments are inputs.
+    """Record a function of trees. All leaves of its arguments are inputs.
 
     Parameters
     ----------
     fn
-        The function. It may capture Tensors of a recording around it.
+        The function. It may capture Tensors of an enclosing recording.
     args
-        Trees of arrays and Python numbers, like its later arguments.
+        Trees of arrays and Python numbers with the shapes and dtypes of later arguments.
     names
-        What to call each argument.
+        The names of the arguments.
     values
-        A function that gives the leaves of a call, for functions of the user's that are called
-        while this one is recorded; by default they are those of `args`.
+        A function that returns the leaves of an actual call. Functions of the user read these
+        while `fn` is recorded. By default the leaves of `args`.
     """
     around = enclosing_origin()
     place = users_place if around.find_place is not None else None
@@ -93,7 +94,7 @@ def trace_function(
     known = cache(values or partial(tree.leaves, args))
 
     def mark(leaf: Any, path: str) -> Tensor:
-        # a Python number adapts its dtype; NumPy's does not
+        # a Python number is weakly typed, a NumPy number is not
         like, i = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf), len(recorder.inputs)
         return recorder.mark(like, path, lambda: known()[i])
 
@@ -114,34 +115,34 @@ def trace_function(
 
 
 def _call_and_check(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """A function's result, with numbers as arrays and captured values as its own."""
+    """Call a function; its numbers become arrays, and captured results records of its tape."""
     output = fn(*args)
     check_output(output, last_record())
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
 def as_array(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """A recorded Python number as an array of this dtype, which it has in all calls."""
-    # how many bits an int needs may differ from call to call
+    """Convert a recorded Python number to an array. The dtype is the same in all calls."""
+    # otherwise the size of an int would decide its dtype in each call
     return append_record(ASARRAY, (x,), {"dtype": dtype.str} if dtype.kind in "iu" else {})
 
 
-def _as_result(called: str, x: Any, path: str) -> Any:
+def _as_result(function: str, x: Any, path: str) -> Any:
     of = f" as {path}" if path else ""
     if type(x) is Tensor:
         if type(x._primal) is not np.ndarray:
-            require_64_bits(x._primal, f"a result of {called}{of}")
+            require_64_bits(x._primal, f"a result of {function}{of}")
             return as_array(x, np.asarray(x._primal).dtype)
         return x if x.origin is last_record().origin else append_record(PARAMETER, (x,), {})
     if isinstance(x, np.ndarray | np.generic | float | int | complex):
-        return as_constant(np.asarray(x), called, True)
+        return as_constant(np.asarray(x), function, True)
     raise TypeError(
-        f"{called} returned {got(x)}{of}; what is repeated or chosen by value gives "
+        f"{function} returned {got(x)}{of}; what is repeated or chosen by value gives "
         "arrays and numbers alone"
     )
 
 
-# --- programs recorded again ----------------------------------------------------------------
+# --- recording a program again ---------------------------------------------------------------
 
 
 def record_program(
@@ -150,9 +151,9 @@ def record_program(
     fn: Callable[[list[Any]], Iterable[Any]],
     constants: Iterable[Constant] = (),
 ) -> Program:
-    """The program of a function of a list of Tensors that returns a list of Tensors.
+    """Record a function that maps a list of Tensors to a list of Tensors.
 
-    Arrays like constants of the program that it records again have their names.
+    An array that equals one of the `constants` has the constant's name.
     """
     # only instructions that are recorded again have a place
     recorder = Recorder(called, place=reached_place, around=enclosing_origin())
@@ -164,23 +165,17 @@ def record_program(
 
 
 def share_captured(*functions: TracedFunction) -> tuple[tuple[Tensor, ...], list[Program]]:
-    """The Tensors that functions captured, and their programs as if each had captured all."""
+    """Return the Tensors that functions captured, and for each a program that takes all these."""
     captured = tuple(dict.fromkeys([x for done in functions for x in done.captured]))
     return captured, [done.program(captured) for done in functions]
 
 
 def replay_code(code: Code, inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a program whose instructions are recorded again."""
+    """Record the instructions of a program again, and return the outputs."""
     return make_interpreter(code, record_again)(inputs)
 
 
 def record_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
-    """An instruction recorded, at its own place."""
+    """Record an instruction again, at its place in the source."""
     call = instruction.op, tuple(operands), instruction.options
     return at_place(instruction.place, append_record, *call)
-
-
-# --- programs of derivatives ----------------------------------------------------------------
-
-
-# --- programs for a batch -------------------------------------------------------------------

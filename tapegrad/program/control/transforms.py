@@ -65,22 +65,22 @@ def derivative_program(
         ]
 
     likes = [input_for_value(code.definition(ends[i])) for i in moved]
-    # a cotangent is an array, even that of a Python number
+    # the cotangent of a Python number is an array too
     prefix = "d_" if is_backward else "t_"
     more = [Input(prefix + x.path, x.shape, x.dtype) for x in likes]
     return record_program(code.label, [*code.inputs, *more], compute_derivatives)
 
 
 def find_varying(code: Code, batched: Sequence[bool]) -> list[bool]:
-    """Which outputs of a program differ between examples, if these inputs do."""
+    """Return for each output whether it differs between examples if these inputs do."""
     differ = dependents(code, [Ref("input", i) for i, b in enumerate(batched) if b])
     return [x in differ for x in code.outputs]
 
 
 def batch_code(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[bool]) -> Program:
-    """A program for a batch that returns these outputs for each example.
+    """Batch a program: it returns the wanted outputs for each of `n` examples.
 
-    The inputs that differ between examples have an axis for them in front.
+    Inputs that differ between examples have the examples' axis in front.
     """
 
     def pair(x: Any) -> tuple[Any, bool]:

@@ -113,7 +113,7 @@ class _Loop:
 
         A carry has a row for every step if a used result of the steps is that carry, before or
         after the step: the result is then a view. Otherwise it has two rows, which the steps write
-        by turns. Each other result is stacked in an array of its own.
+        alternately. Each other result is stacked in a separate array.
         """
         loop, outputs = self.loop, self.loop.body.outputs
         stacked_results = {
@@ -197,7 +197,7 @@ class _Loop:
         )
         return self.frame.part_view(rows, _BACKWARD, f"{rows}_back") if backward else rows
 
-    # --- what the steps read and return -------------------------------------------------------
+    # --- carries and results of the steps -----------------------------------------------------
 
     def _keep_every_row(self, k: int, carried: Ref, views: Sequence[int]) -> None:
         """Give a carry a row for each step and one more; results of the steps are views of these.
@@ -216,7 +216,7 @@ class _Loop:
             frame.bind_view(self.parts[k], rows, -1)
 
     def _keep_two_rows(self, k: int, carried: Ref) -> None:
-        """Give a carry two rows, which the steps read and write by turns."""
+        """Give a carry two rows, which the steps read and write alternately."""
         loop, frame, last = self.loop, self.frame, self.parts.get(k)
         _, rows = self._allocate_carry(k, carried, 2, ())
         if last is not None and loop.length is not None:
@@ -248,7 +248,7 @@ class _Loop:
         """
         loop, frame, name = self.loop, self.frame, self.inside.values[carried]
         memory, next_name = self.names.new(f"{name}_all"), self.names.new(f"{name}_next")
-        # with an unknown number of steps, what is read after the loop is a copy
+        # with an unknown number of steps, a result after the loop is a copy
         readers = [] if loop.length is None else [k, *views]
         held = [self.parts[j] for j in readers if j in self.parts]
         self._allocate(memory, n_rows, loop.body.spec(carried), held)

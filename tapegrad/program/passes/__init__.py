@@ -1,34 +1,34 @@
-"""The passes, each a pure function from a Program to a better one, in named groups.
+"""The passes in named groups. Each is a pure function from a Program to a better one.
 
-A pass leaves behind what it replaced. What it writes is shared with what is equal and stands there
-already, and after each pass what no output needs is dropped (`Builder.tidy`): none has to clean up.
-A program computes the same whatever the order of the passes; the order of the groups is the one
-that leaves the least to compute.
+A pass need not clean up: after each pass `Builder.drop_unused` drops what no output needs, and
+equal instructions are one. Any order of the passes gives a right program; the order of the groups
+is chosen because it leaves the least work.
 
 The algebra of a program
 ------------------------
-A program gives the shapes and the dtypes of its recording, and its values to the bit, except that:
+A program has the shapes and dtypes of its recording, and the same values to the bit, except that:
 
-- What one reduction, one product of matrices, or a sum of such products and reductions adds up is
-  added in another order, and so is what a loop's carry does nothing but add up over the steps. A
-  result is off by at most one unit in the last place of the sum of the sizes of the terms, for
-  each of the terms; at most 2**16 terms are added one by one (`contract_sums`, `stack_sums`,
-  `stack_products`, `sums_as_products`, `split_loops` and `straighten`).
+- The terms of a reduction, of a matrix product, and of a sum of these are added in another order,
+  and so are the terms that a loop's carry only accumulates. The error is at most one unit in the
+  last place, of the sum of the terms' magnitudes, for each term; at most 2**16 terms are added one
+  by one (`contract_sums`, `stack_sums`, `stack_products`, `sums_as_products`, `split_loops` and
+  `straighten`).
 - A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)`` (`fold`): within 8 units in the
   last place, or the smallest normal number.
-- A power of two moves from one factor of a product to another (`join_factors`): exact, unless a
-  product is subnormal.
-- A zero to which another is added may have another sign, and so may one of an outer product.
+- A power of two moves from one factor of a product to another (`join_factors`). This is exact,
+  unless a product is subnormal.
+- The sum of two zeros, and a zero in an outer product, may have another sign.
 
-Of complex numbers a pass changes nothing unless it is declared to be right for these: conj(x) is
-not x, the root of a square is not its size, and a product with 1 is nan where one part is infinite.
+A pass changes no complex numbers unless it is declared to be right for them: conj(x) is not x, the
+root of a square is not the modulus, and a product with 1 is nan where one part is infinite.
 
 An elementwise sum keeps its order and its association, so that an epsilon survives. Numbers are
-added to each other only where the function does so, and no factor moves into a sum or out of one.
-Zeros, ties, infinities and nans of the recording stay, except where rounding decides: where a
-reordered sum cancels, or the sum of the sizes of its terms overflows.
+added to each other only where the function adds them, and no factor moves into a sum or out of
+one. Zeros, ties, infinities and nans of the recording stay, except where rounding decides: where
+a reordered sum cancels, or the sum of its terms' magnitudes overflows.
 
-`tapegrad.testing.proof` holds each pass to this, on any program: ``tg.compile(fn, check=True)``.
+``tg.compile(fn, check=True)`` checks each pass against these rules, on any program; see
+`tapegrad.testing.proof`.
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ from tapegrad.program.program import Improvement
 from tapegrad.program.program import Pass as Pass
 
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
-    # a loop returns only what is read, and keeps inside only what its carry needs
+    # loops return only results that are used, and compute only values that their carry needs
     "loops": (trim_loops, split_loops),
-    # records made for the sweep alone, and identities, go; composites show their parts
+    # identities and records of the sweep are dropped; composites are expanded
     "clean": (expand_composites, fold),
-    # what is left of each loop's body is improved by the same passes, once
+    # the same passes improve the body of each loop, once
     "bodies": (trim_loops, improve_bodies, hoist),
-    # numbers that multiply one value meet in one factor
+    # several numbers that multiply a value become one factor
     "meet": (join_factors,),
-    # sums of products become products, and those over the steps of a loop one of all steps
+    # sums of products become products; a sum over the steps of a loop becomes one product
     "stack": (contract_sums, stack_sums),
-    # products by one matrix become one
+    # products by one matrix become one product
     "merge": (stack_products,),
-    # what is added to few rows is added to these alone
+    # an update of few rows adds to these rows alone
     "part": (update_rows,),
-    # what that left is folded, and elements of rows are picked by one flat index
+    # fold the results of these, and pick elements of rows by one flat index
     "flat": (fold, join_factors, pick_first, add_picked, find_largest),
-    # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
+    # the rest uses the ops that are fastest in NumPy; then operands and order are chosen
     "write": (sums_as_products, outer_products),
     "order": (straighten, lay_out, use_up),
 }

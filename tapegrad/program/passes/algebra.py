@@ -1,12 +1,12 @@
-"""Algebra on single instructions: a rule is a line, a pattern and what takes its place.
+"""Algebra on single instructions: each rule is a line with a pattern and its replacement.
 
 A pattern is written in NumPy's notation, with the names of ops. A name stands for an operand, the
 same wherever it occurs, and ``name := pattern`` names a part; a number stands for itself and for an
 array that is filled with it. Products and sums match with their operands in either order. Options
 are not compared.
 
-What takes the pattern's place has the shape and the dtype of the result: if it is an operand, the
-rule holds only where it has these. Conditions are words, after ``if``; see `_WORDS`.
+A replacement must have the shape and the dtype of the result: if it is an operand, the rule applies
+only where the operand has these. Conditions are words, after ``if``; see `_WORDS`.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ Bound = dict[str, Operand]
 
 
 def operand_orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
-    """The operands of an op, in each order in which it gives the same."""
+    """Return the operands of an op in each order that gives the same result."""
     return (operands, operands[::-1]) if op in (add, multiply) else (operands,)
 
 
 @attrs.frozen
 class Pattern:
-    """A part of a pattern: an op of parts, a number, or anything, with or without a name."""
+    """A part of a pattern: an op with its parts, a number, or any operand; it may have a name."""
 
     op: Primitive | None = None
     parts: tuple[Pattern, ...] = ()
@@ -59,17 +59,17 @@ class Pattern:
     name: str = ""
 
     def names(self) -> set[str]:
-        """The names in it."""
+        """Return the names in the pattern."""
         return {self.name}.union(*[part.names() for part in self.parts]) - {""}
 
     def may_be(self, op: Any) -> bool:
-        """Whether an operand that this op makes may be like this part."""
+        """Whether the result of an op may match this part."""
         if self.number is not None:
             return bool(op == "constant" or op == self.number)
         return self.op is None or self.op is op
 
     def matches(self, builder: Builder, x: Any, bound: Bound) -> bool:
-        """Whether an operand is like this part; the names are added to those that are bound."""
+        """Whether an operand matches this part; names are added to `bound`."""
         if self.number is not None:
             return _is_number(splat(builder, x), self.number)
         if self.name in bound:
@@ -83,7 +83,7 @@ class Pattern:
         return True
 
     def fits(self, builder: Builder, instruction: Instruction, bound: Bound) -> bool:
-        """Whether the operands of an instruction are like the parts."""
+        """Whether the operands of an instruction match the parts."""
         for operands in operand_orders(self.op, instruction.operands):
             tried = dict(bound)
             pairs = zip(self.parts, operands, strict=False)
@@ -93,7 +93,7 @@ class Pattern:
         return False
 
     def emit_part(self, builder: Builder, bound: Bound, whole: Instruction) -> Operand:
-        """The operand that stands for this part, whose instructions are appended."""
+        """Append the instructions of this part, and return the operand that replaces it."""
         if self.number is not None:
             return self.number
         if self.op is None:
@@ -113,9 +113,9 @@ class AlgebraRule:
     text
         The line.
     pattern, replacement
-        What it says is equal.
+        Two parts that are equal.
     conditions
-        Words that must hold too, each with the names that follow it.
+        Words for conditions, each with the names that it applies to.
     """
 
     text: str
@@ -124,7 +124,7 @@ class AlgebraRule:
     conditions: tuple[tuple[str, ...], ...]
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
-        """The replacement of an instruction, or None."""
+        """Return the replacement of an instruction, or None."""
         bound: Bound = {}
         if not self.pattern.fits(builder, instruction, bound):
             return None
@@ -143,7 +143,7 @@ class AlgebraRule:
 
 
 def parse_rules(text: str) -> tuple[AlgebraRule, ...]:
-    """The rules of a table, a line each.
+    """Parse a table of rules, a line each.
 
     Examples
     --------
@@ -156,28 +156,28 @@ def parse_rules(text: str) -> tuple[AlgebraRule, ...]:
 
 
 def index_rules(rules: Iterable[AlgebraRule]) -> Callable[[Form], tuple[AlgebraRule, ...]]:
-    """A function of a form that gives the rules that may fit its instructions, in order."""
+    """Make a function that returns the rules that may fit a form, in order."""
     by_op = defaultdict[Any, list[AlgebraRule]](list)
     for x in rules:
         by_op[x.pattern.op].append(x)
 
     @lru_cache(1 << 10)
-    def fitting(form: Form) -> tuple[AlgebraRule, ...]:
+    def find_rules(form: Form) -> tuple[AlgebraRule, ...]:
         known, ways = by_op[form[0]], operand_orders(form[0], form[1:])
         return tuple(
             [x for x in known for y in ways if all(map(Pattern.may_be, x.pattern.parts, y))]
         )
 
-    return fitting
+    return find_rules
 
 
 def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvement:
-    """A pass of rules, a line each; `complex` as in `rule`.
+    """Make a pass of rules, a line each; `complex` as in `rule`.
 
     Raises
     ------
     ValueError
-        For a line that is no rule.
+        If a line is no rule.
 
     Examples
     --------
@@ -187,20 +187,20 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
     >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
     [0. 0.]
     """
-    fitting = index_rules(parse_rules(text))
+    find_rules = index_rules(parse_rules(text))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        return apply_rules(fitting, builder, instruction)
+        return apply_rules(find_rules, builder, instruction)
 
     visit.__name__ = visit.__qualname__ = name
-    return rule(complex=complex, where=fitting)(visit)
+    return rule(complex=complex, where=find_rules)(visit)
 
 
 def apply_rules(
-    fitting: Callable[[Form], Sequence[AlgebraRule]], builder: Builder, instruction: Instruction
+    find_rules: Callable[[Form], Sequence[AlgebraRule]], builder: Builder, instruction: Instruction
 ) -> Any:
-    """The replacement of an instruction by the first rule of a table that fits, or None."""
-    for line in fitting((instruction.op, *map(builder.op_of, instruction.operands))):
+    """Return the replacement by the first rule of a table that fits, or None."""
+    for line in find_rules((instruction.op, *map(builder.op_of, instruction.operands))):
         result = line(builder, instruction)
         if result is not None:
             return result
@@ -211,7 +211,7 @@ def _parse_rule(text: str) -> AlgebraRule:
     equation, _, conditions = text.partition(", if ")
     sides = equation.split("->")
     if len(sides) != 2:
-        raise ValueError(f"{text}: a rule is a pattern, ->, and what takes its place")
+        raise ValueError(f"{text}: a rule is a pattern, ->, and its replacement")
     try:
         pattern, replacement = [
             _parse_pattern(ast.parse(x.strip(), mode="eval").body) for x in sides
@@ -219,7 +219,7 @@ def _parse_rule(text: str) -> AlgebraRule:
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text}: {error.args[0]}") from None
     if pattern.op is None:
-        raise ValueError(f"{text}: the pattern is no op's")
+        raise ValueError(f"{text}: the pattern has no op")
     words = [tuple(x.split()) for x in conditions.split(", ") if x]
     for word, *_ in words:
         if word not in _WORDS:
@@ -231,7 +231,7 @@ def _parse_rule(text: str) -> AlgebraRule:
 
 
 def _parse_pattern(node: ast.expr) -> Pattern:
-    """The part of a pattern that an expression writes."""
+    """Parse an expression as a part of a pattern."""
     if isinstance(node, ast.Name):
         return Pattern(name=node.id)
     if isinstance(node, ast.NamedExpr):
@@ -255,19 +255,19 @@ def _parse_pattern(node: ast.expr) -> Pattern:
 
 
 def splat(builder: Builder, x: Any) -> Any:
-    """The real number that fills an operand, if there is one."""
+    """Return the real number that fills an operand, or None."""
     if type(x) is not Ref:
         return None if type(x) is complex else x
     return builder.constants[x[1]].splat if x[0] == "constant" else None
 
 
 def _is_number(x: Any, number: float) -> bool:
-    """Whether an operand is a number, and of two zeros the one of this sign."""
+    """Whether an operand equals a number; zeros must have the same sign."""
     return bool(x == number) and (number != 0 or math.copysign(1, x) == math.copysign(1, number))
 
 
 def split_operands(builder: Builder, instruction: Instruction, op: Primitive) -> tuple[Any, Any]:
-    """Of two operands the other one, and the instruction of an op that makes the one, or None."""
+    """Find an operand that an op makes; return the other operand, and the op's instruction."""
     for x, y in operand_orders(instruction.op, instruction.operands):
         if (source := builder.producer(y, op)) is not None:
             return x, source
@@ -309,7 +309,7 @@ def _python(builder: Builder, whole: Instruction) -> bool:
 
 def _last(builder: Builder, whole: Instruction, x: Any) -> bool:
     """The reduction of the operand is over its last axis."""
-    # a single axis is all of them
+    # without an axis, the reduction of a single axis is over the last one
     return bool(whole.options.get("axis", 0) == len(builder.shape(x)) - 1)
 
 
@@ -325,5 +325,5 @@ _WORDS: Mapping[str, Callable[..., bool]] = {
 
 
 def words() -> str:
-    """The conditions that a rule may have, a line each."""
+    """Return the conditions that a rule may have, a line each."""
     return "\n".join(f"{word}: {fn.__doc__}" for word, fn in _WORDS.items())

@@ -1,4 +1,4 @@
-"""Composite ops written out."""
+"""Expand composite ops into their parts."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tapegrad.program.program import Improvement
 
 @Improvement
 def expand_composites(builder: Builder) -> None:
-    """Each composite op is replaced by the ops that its forward calls.
+    """Replace each composite op by the ops that its forward function calls.
 
     Fires on softmax, sigmoid, mean and the like.
     """
-    builder.rewrite(_written_out, {op for op in builder.by_op if facts(op).composite})
+    builder.rewrite(_expand, {op for op in builder.by_op if facts(op).composite})
 
 
-def _written_out(builder: Builder, instruction: Instruction) -> Any:
-    """Append a composite's parts; return the operand that stands for its result."""
+def _expand(builder: Builder, instruction: Instruction) -> Any:
+    """Append the parts of a composite; return the operand that replaces its result."""
     likes = [builder.placeholder(x) for x in instruction.operands]
     kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
     key = content_key(instruction.with_operands(())), *kinds
     known = _KNOWN.get(key)
     if known is None:
-        # the instruction is kept, for a key may name its options by where they are
+        # keep the instruction, since a key may hold the ids of its options
         known = _KNOWN[key] = instruction, *_record_steps(instruction, likes)
         if len(_KNOWN) > _MOST_KNOWN:
             _KNOWN.pop(next(iter(_KNOWN)), None)
@@ -47,12 +47,12 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
             operands = tuple([values[i] for i in places])
             values.append(builder.append(step.with_operands(operands, stage=builder.stage)))
     result = values[at]
-    # in which byte order an op gives its result, its parts need not
+    # the parts may give another byte order than the op
     is_alike = builder.dtype(result) in (NUMBER, instruction.dtype)
     return result if is_alike else builder.emit(astype, result, dtype=instruction.dtype)
 
 
-# what was written out last
+# the most recent expansions
 _KNOWN: dict[Any, tuple[Instruction, list[Any], int]] = {}
 _MOST_KNOWN = 1 << 8
 
@@ -62,10 +62,10 @@ def _is_array(like: Any) -> bool:
 
 
 def _record_steps(instruction: Instruction, likes: list[Any]) -> tuple[list[Any], int]:
-    """The steps of a composite's forward function, and where its result stands.
+    """Return the steps of a composite's forward function, and the position of its result.
 
-    Values stand in a table: the operands that are arrays, and what each step gives, which is a
-    constant, or an instruction of the values at some places.
+    Positions are in a table of values: the operands that are arrays, then the result of each step.
+    A step is a constant, or an instruction and the positions of its operands.
     """
     recorder = Recorder(instruction.op.name)
     operands = [recorder.mark(x, "x") if _is_array(x) else x for x in likes]

@@ -1,4 +1,4 @@
-"""Successive multiplications by numbers are joined into one."""
+"""Join successive multiplications by numbers into one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.algebra import apply_rules, index_rules, operand_orders, parse_rules
 from tapegrad.program.program import rule
 
-# where the sign may meet another number
+# moves a sign out, where it may meet another number
 _OUTSIDE = index_rules(parse_rules("-x * y -> -(x * y), if precise, typed x, typed y"))
 
 
 @lru_cache(1 << 10)
 def _may_join(form: Form) -> bool:
     """Whether an instruction of a form may be a multiple of a multiple, or has a sign to join."""
-    op, *of = form
-    doubled = op is add and of[0] is of[1]
-    numbers = op is negative or doubled or any(isinstance(x, float | int) for x in of)
-    signs = negative in of or (multiply in of and op in (add, subtract))
-    return signs or (numbers and not {multiply, divide, add}.isdisjoint(of))
+    op, *operands = form
+    doubled = op is add and operands[0] is operands[1]
+    numbers = op is negative or doubled or any(isinstance(x, float | int) for x in operands)
+    signs = negative in operands or (multiply in operands and op in (add, subtract))
+    return signs or (numbers and not {multiply, divide, add}.isdisjoint(operands))
 
 
 @rule(multiply, divide, add, subtract, negative, where=_may_join)
@@ -33,8 +33,8 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
     """``2 * (a * x) -> (2 * a) * x`` for a number a.
 
     Fires on squares and means, ``2 * (x / n)``, and on signs, ``a - (-2 * b)``. One of the two
-    numbers must be a power of two, so that the result is the same to the bit unless a product is
-    subnormal, and the outer one must not undo the inner one, so that as much overflows as before.
+    numbers must be a power of two: the result is then the same to the bit, unless a product is
+    subnormal. The outer number must not undo the inner one, so that the same values overflow.
     """
     if instruction.number or instruction.dtype.char not in "fd":
         return None
@@ -57,9 +57,9 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _commute(outer: float, inner: float) -> bool:
-    """Whether multiplying by two numbers in turn gives what multiplying by their product does."""
+    """Whether the product with two numbers in turn equals the product with their product."""
     exact = any(math.frexp(abs(x))[0] == 0.5 for x in (outer, inner))
-    # what underflows in between may be off by a few of the smallest numbers, and no more
+    # a product that underflows in between may differ by a few of the smallest numbers
     return exact and (abs(outer) <= 2 if abs(inner) < 1 else abs(inner) == 1 or abs(outer) >= 1)
 
 
@@ -75,9 +75,9 @@ def _fold_sign(builder: Builder, instruction: Instruction) -> Any:
 
 
 def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
-    """The number and the array that an instruction multiplies; None if it does not.
+    """Return the number and the array that an instruction multiplies; Nones for other ops.
 
-    A quotient is a multiple only by a power of two, whose reciprocal is exact.
+    A quotient counts if the divisor is a power of two, whose reciprocal is exact.
     """
     op, operands = instruction.op, instruction.operands
     if op is negative:

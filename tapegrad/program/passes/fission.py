@@ -1,4 +1,7 @@
-"""Loop fission: work that the steps do not depend on is done for all steps at once."""
+"""Loop fission: compute work outside of the recurrence for all steps at once.
+
+Start with `split_loops`.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ from tapegrad.program.control.transforms import batch_code
 from tapegrad.program.dataflow import dependencies, dependents
 from tapegrad.program.ir import Instruction, Ref, instruction_refs, placeholder
 from tapegrad.program.passes.algebra import splat
-from tapegrad.program.passes.stack import sums_of
+from tapegrad.program.passes.stack import find_sums
 from tapegrad.program.program import Improvement
 
 
 class Sides:
-    """Which parts of a loop's body go before it and after it, and which stay."""
+    """The parts of a loop's body that run before the loop, in it, and after it."""
 
     def __init__(self, loop: Loop) -> None:
         self.body = body = loop.body
@@ -42,12 +45,12 @@ class Sides:
         self.uses = Counter([x for y in body.instructions for x in y.operands])
         _, self.carry, rows = loop.inputs
         self.varies = dependents(body, [*self.carry, *rows])
-        # for each carry that only accumulates, the terms that a step adds; and the products among
-        # these, which need not be computed at each step
+        # for each carry that only accumulates, the terms that a step adds; and the terms that are
+        # products, which need not be computed in each step
         self.sums: dict[int, list[Ref]] = {}
         self.products: set[Ref] = set()
         reads = Counter([*self.uses.elements(), *body.outputs])
-        totals = sums_of({x: y for x, y in self.instructions if y.op is add}, reads)
+        totals = find_sums({x: y for x, y in self.instructions if y.op is add}, reads)
         for k, x in enumerate(self.carry):
             if reads[x] == reads[body.outputs[k]] == 1:
                 self._find_sum(k, x, totals.get(body.outputs[k], []))
@@ -56,20 +59,20 @@ class Sides:
         self.before = self._find_early(rows)
 
     def _find_sum(self, k: int, carried: Ref, terms: list[Any]) -> None:
-        """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
+        """Note a carry as a sum if a step only adds to it, and one sum of all steps is faster."""
         like = self.body.spec(self.body.outputs[k])
         alike = all(type(x) is Ref and self.body.spec(x) == like for x in terms)
         if alike and carried in terms and np.dtype(like.dtype).kind in "fc":
             terms = [x for x in reversed(terms) if x != carried]
             products = {x for x in terms if self._is_product(x) and self.uses[x] == terms.count(x)}
-            # others are held for all steps
+            # other terms are stored for all steps
             is_small = math.prod(like.shape) <= cost.SPLIT_TERM and self.varies.issuperset(terms)
             if is_small or products.issuperset(terms):
                 self.sums[k] = terms
                 self.products |= products
 
     def _is_product(self, x: Ref) -> bool:
-        """Whether a value is a product of varying matrices, whose sum is one (`contract_sums`)."""
+        """Whether a value is a product of varying matrices, see `contract_sums`."""
         product = self.body.definition(x)
         if x.kind != "instruction" or product.op is not matmul or product.dtype.char not in "fd":
             return False
@@ -78,9 +81,9 @@ class Sides:
         return is_of_matrices and self.varies.issuperset(product.operands)
 
     def _find_late(self, stays: set[Any]) -> set[Ref]:
-        """The instructions that may run after the loop: nothing that stays in it needs them."""
+        """Return the instructions that may run after the loop: those that it does not need."""
         after: set[Ref] = set()
-        # the adds of the sums go
+        # the additions of the sums are dropped
         terms = {*itertools.chain(*self.sums.values())}
         adds: set[Any] = {self.body.outputs[k] for k in self.sums}
         for x, instruction in reversed(self.instructions):
@@ -91,13 +94,13 @@ class Sides:
                 after.add(x)
             else:
                 stays.update(instruction.operands)
-        # several results leave the loop one by one
+        # the parts of several results move only with the whole
         parts = [(x, y.operands[0]) for x, y in self.instructions if y.op is PART and x in after]
         after -= {x for x, whole in parts if whole not in after}
         return self._without_views_alone(after)
 
     def _find_early(self, rows: Sequence[Ref]) -> set[Ref]:
-        """The instructions that may run before the loop: they depend on the rows alone."""
+        """Return the instructions that may run before the loop: they depend on rows alone."""
         before: set[Any] = set(rows)
         for x, instruction in self.instructions:
             varying = self.varies.intersection(instruction.operands)
@@ -107,21 +110,21 @@ class Sides:
         return self._without_views_alone(before.difference(rows))
 
     def _without_views_alone(self, part: set[Ref]) -> set[Ref]:
-        """A part of the body, unless it is of views alone, which are no work."""
+        """Return a part of the body; the empty set if it consists of views, which take no time."""
         return part if any(not self.body.definition(x).is_view for x in part) else set()
 
     def is_batched(self, instruction: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
         if instruction.op is PART:
-            # where all results go, each goes
+            # a part moves with the whole
             instruction = self.body.definition(instruction.operands[0])  # type: ignore[arg-type]
         op, operands = instruction.op, instruction.operands
         is_held = op.like is not None and type(op) is not MultiOutputOp
         if op.batch is None or instruction.number or is_held:
             return False
-        # several results are about as large as what they are of
-        of = instruction if op.like is None else self.body.spec(operands[0])
-        size = math.prod(of.shape)
+        # several results are about as large as their operand
+        sized = instruction if op.like is None else self.body.spec(operands[0])
+        size = math.prod(sized.shape)
         if op is matmul:
             is_large = math.prod(instruction.shape[-2:-1]) > cost.SPLIT_ROWS
         else:
@@ -132,7 +135,7 @@ class Sides:
             return True
         varying = tuple([x in self.varies for x in operands])
         likes = [placeholder(self.body.definition(x)) if type(x) is Ref else x for x in operands]
-        # of zeros: whole numbers may be places, of which any axis has a first
+        # placeholders are zeros, since integers may be indices
         tried = [with_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
         try:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
@@ -141,13 +144,13 @@ class Sides:
         return result is not NotImplemented
 
     def crossing(self, wanted: Sequence[Ref]) -> list[Ref]:
-        """The values that the loop computes or carries, of those that these are computed from."""
+        """Return the values that the loop must return so that the wanted ones can be computed."""
         read: set[Any] = set(wanted)
         crossing: list[Ref] = []
         for x, instruction in reversed(self.instructions):
             if x not in read or x in self.before:
                 continue
-            # what is cheap is computed again, of all steps
+            # a cheap value is computed again, for all steps
             cheap = instruction.is_view or instruction.op is negative
             away = x not in self.varies or x in self.after
             if away or (cheap and self.is_batched(instruction)):
@@ -159,7 +162,7 @@ class Sides:
 
 @Improvement
 def split_loops(builder: Builder) -> None:
-    """Compute what the carry does not need for all steps at once, before or after a loop.
+    """Compute values that the carry does not need for all steps at once, before or after a loop.
 
     Fires on the inputs of a recurrent cell, on local derivatives, and on sums over the steps
     such as a weight's gradient.
@@ -176,7 +179,7 @@ def split_loops(builder: Builder) -> None:
 
 
 def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
-    """Write the loop that is left, and what stands for each of the values that it returned."""
+    """Write the remaining loop, and replace each result of the loop."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
     known = dict(zip((*captured, *carried, *rows), instruction.operands, strict=True))
@@ -189,7 +192,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
     outputs = [body.outputs[j] for j in stays]
     outputs += [x for x in crossing if x not in outputs[len(carry) :]]
     read = dependencies(body, outputs, sides.before)
-    # before: further rows that the loop goes through
+    # before: further rows for the loop
     early = sorted(read & sides.before)
     known |= dict(zip(early, _compute_for_all_steps(sides, builder, early, outside), strict=True))
     # the loop
@@ -217,7 +220,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
 def _compute_for_all_steps(
     sides: Sides, builder: Builder, wanted: Sequence[Ref], known: Mapping[Ref, Any]
 ) -> list[Any]:
-    """Values of all steps, computed outside of the loop from those that are known."""
+    """Compute values of all steps outside of the loop, from the known ones."""
     if not wanted:
         return []
     read = dependencies(sides.body, wanted, known)

@@ -1,7 +1,6 @@
-"""Constants are folded, and identities dropped.
+"""Fold constants, and drop identities.
 
-The result stays the same to the bit, dtype included, except for a softmax written with a
-logarithm.
+Results stay the same to the bit, dtypes too, except for a softmax written with a logarithm.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from tapegrad.transforms.reverse import SEED
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The lengths of a shape other than 1, which adding or dropping axes keeps."""
+    """Return the lengths of a shape other than 1, which `expand_dims` and `squeeze` keep."""
     return tuple(length for length in shape if length != 1)
 
 
 @lru_cache(1 << 10)
 def _may_fold(form: Form) -> bool:
-    """Whether an instruction of a form may be one that `fold` is for."""
-    op, *of = form
-    fills = broadcast_to in of or (len(of) > 1 and "constant" in of)
+    """Whether `fold` may apply to an instruction of a form."""
+    op, *operands = form
+    fills = broadcast_to in operands or (len(operands) > 1 and "constant" in operands)
     further = op is concatenate or form[:2] == (transpose, transpose)
-    return _are_known(form) or further or bool(_fitting(form)) or (fills and is_elementwise(op))
+    return _are_known(form) or further or bool(_find_rules(form)) or (fills and is_elementwise(op))
 
 
 @lru_cache(1 << 10)
@@ -54,7 +53,7 @@ def _are_known(form: Form) -> bool:
 def fold(builder: Builder, instruction: Instruction) -> Any:
     """Drop identities and compute constants.
 
-    Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
+    Fires on instructions that VJP rules write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
     result = _constant(builder, instruction)
@@ -63,12 +62,12 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     if instruction.op in _FURTHER:
         return _FURTHER[instruction.op](builder, instruction)
     whole = _without_broadcasts(builder, instruction) if instruction.is_elementwise else instruction
-    result = apply_rules(_fitting, builder, whole)
+    result = apply_rules(_find_rules, builder, whole)
     return whole if result is None and whole is not instruction else result
 
 
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
-    """A ufunc of its operands before they were broadcast, where the result is the same."""
+    """Apply a ufunc to its operands before they are broadcast, if the result is the same."""
     operands = instruction.operands
     for i, (x, op) in enumerate(zip(operands, builder.forms[builder.number][1:], strict=True)):
         if op is broadcast_to:
@@ -84,7 +83,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
 
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
-    """An op of constants alone, computed, if it is small."""
+    """Compute a small op whose operands are all constants; None for other instructions."""
     op, shape = instruction.op, instruction.shape
     if not _are_known(builder.forms[builder.number]) or math.prod(shape) > cost.FOLDED_ELEMENTS:
         return None
@@ -92,13 +91,13 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
         return None
     values = [builder.definition(x).array if type(x) is Ref else x for x in instruction.operands]
     result = silently(result_of, instruction, values)
-    # a warning, such as for log(0), is left to the run
+    # a program warns when it runs, such as for log(0)
     if not isinstance(result, int) and not np.isfinite(result).all():
         return None
     return result if instruction.number else builder.constant(result)
 
 
-# --- rules, by what they match and what takes its place ---------------------------------------
+# --- rules ------------------------------------------------------------------------------------
 
 
 def _transpose(builder: Builder, instruction: Instruction) -> Any:
@@ -112,18 +111,18 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _concatenate(builder: Builder, instruction: Instruction) -> Any:
-    """``concatenate(x[:i], x[i:]) -> x``, and so for all rows, in order."""
+    """``concatenate(x[:i], x[i:]) -> x``; also for all rows, in order."""
     taken = [builder.producer(x, getitem) for x in instruction.operands]
     sources = {x.operands if x is not None else () for x in taken}
-    of = sources.pop()
-    if sources or len(of) != 1 or builder.dtype(of[0]) != instruction.dtype:
+    operands = sources.pop()
+    if sources or len(operands) != 1 or builder.dtype(operands[0]) != instruction.dtype:
         return None
-    shape = builder.shape(of[0])
+    shape = builder.shape(operands[0])
     places = [place_of(x.options["index"], shape) for x in taken if x is not None]
     first, axis = places[0], instruction.options.get("axis", 0)
     if first is None or first.axis != axis or not are_whole(places, shape):
         return None
-    return builder.reshape(of[0], instruction.shape)
+    return builder.reshape(operands[0], instruction.shape)
 
 
 # for softmax x does not exceed 0, so that s is at least 1
@@ -149,5 +148,5 @@ ALGEBRA = parse_rules("""
         if typed x, alike m s
 """)
 
-_fitting = index_rules(ALGEBRA)
+_find_rules = index_rules(ALGEBRA)
 _FURTHER: Mapping[Primitive, Visit] = {transpose: _transpose, concatenate: _concatenate}

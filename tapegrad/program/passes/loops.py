@@ -1,7 +1,7 @@
 """Passes on loops and branches: drop unused results, improve the bodies, hoist invariant work.
 
-A loop keeps many values for its derivatives, and they read few of these: `trim_loops` leaves those
-that the program reads. `hoist` computes before the loop what depends on neither carry nor rows.
+A loop stores many values for its derivatives, which read few of them: `trim_loops` drops the rest.
+`hoist` moves instructions that depend on neither carry nor rows before the loop.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _trim(builder: Builder, instruction: Instruction) -> None:
 
 
 def _trim_branch(builder: Builder, instruction: Instruction, branch: Branch) -> None:
-    """Have a branch return the results that are used, and take the operands that these need."""
+    """Keep the results of a branch that are used, and the operands that these need."""
     codes, parts = (branch.on_true, branch.on_false), _used_parts(builder)
     inputs, n_results = input_refs(range(len(codes[0].inputs))), len(codes[0].outputs)
     kept = sorted(parts)
@@ -70,7 +70,7 @@ def _trim_branch(builder: Builder, instruction: Instruction, branch: Branch) -> 
 
 
 def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
-    """Have a loop return the results that are used, and take and carry what these need."""
+    """Keep the results of a loop that are used, and the operands and carries that these need."""
     (captured, carry, rows), outputs = loop.inputs, loop.body.outputs
     operand_of = dict(zip((*captured, *carry, *rows), instruction.operands, strict=True))
     parts = _used_parts(builder)
@@ -101,7 +101,7 @@ def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
 
 
 def _used_parts(builder: Builder) -> dict[int, list[int]]:
-    """The instructions that take each result out of the visited one, by the result's position."""
+    """Return the instructions that use each result of the visited one, by position."""
     parts: dict[int, list[int]] = {}
     for i in sorted(builder.users[builder.number]):
         parts.setdefault(builder.instructions[i].options["index"], []).append(i)
@@ -115,20 +115,20 @@ def _replace_parts(
     kept: Sequence[int],
     known: Mapping[int, Operand] = MappingProxyType({}),
 ) -> None:
-    """Take the used results out of the trimmed instruction.
+    """Replace the used results by results of the trimmed instruction.
 
     Parameters
     ----------
     builder
         The program.
     parts
-        The instructions that took each result out of the instruction before it was trimmed.
+        The instructions that use each result of the instruction before it was trimmed.
     whole
         The trimmed instruction.
     kept
         The former positions of its results.
     known
-        Results that another value replaces, by position.
+        The other values that replace results, by position.
     """
     for j, numbers in parts.items():
         result = known.get(j)
@@ -143,9 +143,9 @@ def _replace_parts(
 
 @rule(*_NESTED, complex=True)
 def improve_bodies(builder: Builder, instruction: Instruction) -> Any:
-    """``loop(body) -> loop(improved(body))``, and so for branches: by the passes of this call.
+    """``loop(body) -> loop(improved(body))``; branches likewise. Runs all passes on each body.
 
-    Fires on each of them.
+    Fires on every loop and branch.
     """
     ((option, held),) = instruction.options.items()
     better = {name: run_passes(code, builder.passes) for name, code in held.bodies.items()}

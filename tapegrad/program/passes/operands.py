@@ -1,4 +1,4 @@
-"""Operands as NumPy takes them quickest: matrices in C order, numbers with a dtype."""
+"""Give operands the form that is fastest in NumPy: matrices in C order, numbers with a dtype."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tapegrad.program.program import Improvement
 
 @Improvement
 def straighten(builder: Builder) -> None:
-    """Copy each transpose that is the right operand of several products, or of a stack of them.
+    """Copy each transpose that is the right operand of several products, or of a batched product.
 
-    Fires on the weight of a loop, which the sweep multiplies by at each step.
+    Fires on the weight of an unrolled loop: each step of the sweep multiplies by it.
     """
     uses: Counter[Any] = Counter()
     for i in builder.find_instructions((matmul,)):
@@ -51,22 +51,22 @@ def straighten(builder: Builder) -> None:
 def lay_out(builder: Builder) -> None:
     """``ufunc(x, row) -> ufunc(x, broadcast_to(row, x.shape))``, and other operands of ufuncs.
 
-    A Python number becomes a typed constant, for converting it takes as long as a small ufunc. A
-    row, a mask in a product and a slice are written out in C order if they are small: a call that
-    goes through an array by rows, or converts one, takes thrice the time to start, of which an
-    assignment takes a third. One such array serves several calls.
+    A Python number becomes a typed constant, since its conversion takes as long as a small ufunc. A
+    small row, slice, or mask in a product is copied to an array in C order and of the right dtype.
+    A ufunc that iterates over rows, or casts, has three times the overhead, and a copy costs a
+    third of that. Several calls share one copy.
 
     Fires on any number beside an array, on a bias, on lengths of vectors and on gates.
     """
-    builder.rewrite(_on_laid_out, set(filter(is_elementwise, builder.by_op)))
+    builder.rewrite(_lay_out_operands, set(filter(is_elementwise, builder.by_op)))
 
 
-# what may lie in another order than C
+# ops whose result may have another order than C
 _VIEWS = frozenset({transpose, getitem})
 _MASK = np.dtype(bool)
 
 
-def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
+def _lay_out_operands(builder: Builder, instruction: Instruction) -> Instruction | None:
     if instruction.number:
         return None
     shape, operands = instruction.shape, _convert_numbers(builder, instruction)
@@ -78,14 +78,14 @@ def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | No
             return None
         if n - n_alike - shapes.count(()) < min(2, n):
             dtype = instruction.dtype if is_gated else None
-            operands = tuple([_laid_out(builder, x, shape, dtype) for x in operands])
+            operands = tuple([_lay_out_operand(builder, x, shape, dtype) for x in operands])
     return None if operands == instruction.operands else instruction.with_operands(operands)
 
 
-def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) -> Operand:
-    """An operand in C order, as far as that is known, in the shape of the result.
+def _lay_out_operand(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) -> Operand:
+    """Return an operand in C order, if its order is known, in the shape of the result.
 
-    A number stays one, and a mask has the dtype of the product that it is in, if there is one.
+    A number stays a number. A mask gets the dtype of its product, if there is a product.
     """
     own = builder.shape(x)
     if type(x) is not Ref or own == ():
@@ -94,7 +94,7 @@ def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) 
         x = builder.emit(astype, x, like=(own, dtype), dtype=dtype)
     if own == shape:
         known = own, builder.definition(x).dtype
-        return x if _in_c_order(builder, x) else builder.emit(copy, x, like=known)
+        return x if _is_in_c_order(builder, x) else builder.emit(copy, x, like=known)
     if math.prod(own) == math.prod(shape):
         return builder.reshape(x, shape)
     if x.kind == "constant":
@@ -102,41 +102,41 @@ def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) 
     return builder.emit(broadcast_to, x, like=(shape, builder.definition(x).dtype), shape=shape)
 
 
-def _in_c_order(builder: Builder, x: Any) -> bool:
-    """Whether a value is no view, or one that NumPy goes through without a call for each row."""
+def _is_in_c_order(builder: Builder, x: Any) -> bool:
+    """Whether NumPy iterates over a value without an inner loop for each row."""
     source = builder.producer(x)
     if source is None or source.op not in _VIEWS or len(source.operands) > 1:
         return True
     if len(without_ones(source.shape)) < 2:
         return True
     if source.op is transpose:
-        # a new array is made in the order of what it is made of
+        # NumPy allocates results in the order of their operands
         ref = builder.refs[builder.number]
         return any(type(y) is Ref and y == ref for y in builder.outputs)
     like = np.empty(builder.shape(source.operands[0]), bool)
     is_whole = like[source.options["index"]].flags.c_contiguous
-    return is_whole and _in_c_order(builder, source.operands[0])
+    return is_whole and _is_in_c_order(builder, source.operands[0])
 
 
 def _convert_numbers(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
-    """Operands whose numbers are constants of the dtype of the arrays, if all have one."""
+    """Replace Python numbers by constants of the arrays' dtype, if the arrays have one dtype."""
     operands = instruction.operands
     if {*map(type, operands)} == {Ref}:
         return operands
     numbers: list[Any] = [x for x in operands if type(x) is not Ref]
     dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
-    if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
+    if dtype.kind not in "fc" or not _has_loop_of(instruction.op.forward, dtype):
         return operands
     if dtype.kind == "f" and complex in map(type, numbers):
         return operands
-    # a number that is too large is left to the run, which warns
+    # for a number that is too large, the program must warn
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
         return operands
     return tuple([x if type(x) is Ref else builder.filled_constant(x, dtype) for x in operands])
 
 
 @functools.lru_cache
-def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
-    """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
+def _has_loop_of(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
+    """Whether a ufunc has a loop whose operands all have this dtype."""
     return f" {dtype.char * ufunc.nin}->" in " ".join(["", *ufunc.types])

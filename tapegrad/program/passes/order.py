@@ -1,4 +1,4 @@
-"""The order of instructions in which a program takes less memory."""
+"""Reorder instructions so that a program takes less memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from tapegrad.program.program import Improvement
 
 @Improvement
 def use_up(builder: Builder) -> None:
-    """Do the last of what needs a large value before others are made, if its results are smaller.
+    """Run the last users of a large value early, if their results are smaller than the value.
 
-    Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
+    Fires on a relu in a wide layer: its slope and the product with the slope run before its
+    cotangent is made.
     """
     instructions = builder.list_instructions()
-    # an op of several results holds them all, wherever a part of them is taken
+    # all results of an op stay alive while one part is used
     if len(instructions) > cost.ORDERED_LENGTH or builder.find_instructions((PART,)):
         return
     if sum([x.nbytes for x in instructions]) >= cost.ORDERED_BYTES:
@@ -30,8 +31,8 @@ def use_up(builder: Builder) -> None:
 class _Schedule:
     """An order of the instructions of a program, each named by its position.
 
-    As before, except that a value is used up as soon as all is there that its last users need, and
-    if their results take less memory than the value: less is held from there on.
+    It is the present order with one change. As soon as all operands of a large value's last users
+    exist, these run, if their results take less memory than the value.
     """
 
     def __init__(self, builder: Builder, instructions: list[Instruction]) -> None:
@@ -41,7 +42,7 @@ class _Schedule:
         kept = {at.get(owner.get(x, x)) for x in builder.outputs if type(x) is Ref}
         self.size = [0 if x in owner else m.nbytes for x, m in zip(refs, instructions, strict=True)]
         self.needs = [[at[x] for x in m.operands if x in at] for m in instructions]
-        # what each needs that is no view: a view takes no memory, and comes with its first user
+        # the operands of each, through views, which take no memory and run before their first user
         self.sources: list[set[int]] = []
         self.users: list[list[int]] = [[] for _ in instructions]
         for p, (x, needs) in enumerate(zip(refs, self.needs, strict=True)):
@@ -49,18 +50,18 @@ class _Schedule:
             self.sources.append(set().union(*known))
             for q in self.sources[p] if x not in owner else ():
                 self.users[q].append(p)
-        # what no output needs; all that is smaller together is not worth it
+        # the values that are no outputs and large enough to matter
         least = sum(self.size) / cost.ORDERED_SHARE
         self.large = {p for p, size in enumerate(self.size) if size >= least and p not in kept}
-        # those that are done, in order; the values say nothing
+        # an ordered set of the instructions in the new order
         self.order: dict[int, None] = {}
         self._changed: set[int] = set()
         for p in range(len(instructions)):
-            self._use_up(p)
-            self._do(p)
+            self._run_last_users(p)
+            self._append(p)
 
-    def _use_up(self, p: int) -> None:
-        """Do what uses values up, before this instruction, which comes next."""
+    def _run_last_users(self, p: int) -> None:
+        """Run the last users of values before this instruction, which comes next."""
         self._changed |= self.large & self.sources[p]
         while self._changed:
             x = self._changed.pop()
@@ -68,14 +69,14 @@ class _Schedule:
             is_less = sum(self.size[q] for q in last) < self.size[x]
             if is_less and all(self.order.keys() >= self.sources[q] for q in last):
                 for q in last:
-                    self._do(q)
+                    self._append(q)
 
-    def _do(self, p: int) -> None:
-        """Do an instruction, and before it the views that it needs."""
+    def _append(self, p: int) -> None:
+        """Append an instruction, and before it the views that it needs."""
         if p not in self.order:
             for q in self.needs[p]:
-                self._do(q)
+                self._append(q)
             self.order[p] = None
-            # what has one user less now, and what has a user that needs this
+            # values with one user less, and values with a user that needs this one
             changed = self.sources[p].union(*[self.sources[q] for q in self.users[p]])
             self._changed |= self.large & changed

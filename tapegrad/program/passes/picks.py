@@ -1,4 +1,4 @@
-"""Elements of rows are picked by one flat index."""
+"""Pick elements of rows by one flat index."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def pick_first(builder: Builder, instruction: Instruction) -> Any:
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
     a, indices = instruction.operands
-    of = builder.shape(a)
-    if 0 in of:
+    shape = builder.shape(a)
+    if 0 in shape:
         return None
-    places = builder.emit(row_places, indices, n=of[-1])
-    picked = builder.emit(index_select, builder.reshape(a, (math.prod(of),)), places)
+    places = builder.emit(row_places, indices, n=shape[-1])
+    picked = builder.emit(index_select, builder.reshape(a, (math.prod(shape),)), places)
     return builder.reshape(picked, instruction.shape)
 
 
@@ -39,7 +39,7 @@ def pick_first(builder: Builder, instruction: Instruction) -> Any:
 def add_picked(builder: Builder, instruction: Instruction) -> Any:
     """``a + unpick(v, i)`` -> a copy of a to which v is added at the places i.
 
-    Fires on the gradient of what `pick_first` is for.
+    Fires on the gradient of an instruction that `pick_first` replaces.
     """
     a, unpicked = split_operands(builder, instruction, unpick)
     if unpicked is None or not builder.shape(a) == instruction.shape == unpicked.shape:
@@ -64,7 +64,7 @@ def find_largest(builder: Builder, instruction: Instruction) -> Any:
     if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or (n := shape[-1]) == 1:
         return None
     is_last = instruction.options.get("axis") == len(shape) - 1
-    # what is in another order would have to be copied first
+    # an array in another order would be copied first
     if not is_last or not is_floating(builder, instruction, a) or not is_contiguous(builder, a):
         return None
     rows = builder.reshape(a, (math.prod(shape) // n, n))

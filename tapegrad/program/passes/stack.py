@@ -1,8 +1,8 @@
-"""Sums over steps, and products by one matrix, are computed at once.
+"""Stack sums over steps, and products by one matrix.
 
-A network unrolled over steps multiplies by the same weight at each step, and its
-weight's gradient is a sum with a product for each step. One product of the stacked
-matrices takes a fraction of the time of many small ones.
+A network that is unrolled over steps multiplies by the same weight in each step, and the gradient
+of the weight is a sum with a product for each step. One product of stacked matrices takes a
+fraction of the time of many small ones.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from tapegrad.program.program import Improvement
 
 @Improvement
 def stack_sums(builder: Builder) -> None:
-    """Sums of products, of row sums, of scattered rows and of slices are stacked.
+    """Stack sums of products, of row sums, of scattered rows and of slices.
 
-    Fires on a weight used at each step of a loop: its gradient is such a sum.
+    Fires on a weight used in each step of an unrolled loop: its gradient is such a sum.
 
-    A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
-    one term of a larger sum; otherwise a long chain of sums would take quadratic time.
+    A sum consists of all additions that only it uses. A sum with other users is one term of a
+    larger sum; otherwise a long chain of sums would take quadratic time.
     """
     numbers = [i for i in builder.find_instructions((add,)) if _may_be_stacked(builder.forms[i])]
     uses = builder.count_uses() if numbers else Counter()
-    sums = sums_of({builder.refs[i]: builder.instructions[i] for i in numbers}, uses)
+    sums = find_sums({builder.refs[i]: builder.instructions[i] for i in numbers}, uses)
 
     def visit(builder: Builder, total: Instruction) -> Any:
         if builder.refs[builder.number] not in sums:
@@ -50,7 +50,7 @@ def stack_sums(builder: Builder) -> None:
             return _join_placed(builder, total, uses)
         # a sweep adds from the last step to the first; in step order they match other sums
         terms = sums[builder.refs[builder.number]][::-1]
-        # a term that is needed itself would be computed twice, in two ways
+        # a term with other users would be computed twice, with different rounding
         if any(uses[x] > 1 for x in terms):
             return None
         return _stack_terms(builder, [builder.replaced.get(x, x) for x in terms])
@@ -61,12 +61,15 @@ def stack_sums(builder: Builder) -> None:
 
 @functools.lru_cache(1 << 10)
 def _may_be_stacked(form: Form) -> bool:
-    """Whether an add of a form may be in such a sum."""
+    """Whether an addition of a form may be part of a sum that can be stacked."""
     return scatter in form or all(x is add or x in _KINDS for x in form[1:])
 
 
 def _kind(builder: Builder, x: Any) -> Any:
-    """The op that sums the rows of a term, if it may be one; a left factor is turned for that."""
+    """Return the op that sums the rows of a term; None for other terms.
+
+    The left factor of a product is a transpose, or a constant, which can be transposed.
+    """
     is_left = builder.op_of(x) is matmul and builder.forms[x.index][1] not in (
         transpose,
         "constant",
@@ -74,10 +77,10 @@ def _kind(builder: Builder, x: Any) -> Any:
     return None if is_left else _KINDS.get(builder.op_of(x))
 
 
-def sums_of(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[Any, list[Any]]:
-    """The terms of sums, of which the adds are given in order, and how often each value is used.
+def find_sums(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[Any, list[Any]]:
+    """Return the terms of each sum, from its additions in order and the uses of each value.
 
-    What is used once, in a sum of its shape, is a part of that.
+    A sum that is used once, in a sum of its shape, is a part of the larger sum.
     """
     sums: dict[Any, list[Any]] = {}
     for ref, total in adds.items():
@@ -102,33 +105,37 @@ def _stack_terms(builder: Builder, terms: list[Any]) -> Any:
     last = [builder.shape(x)[0] for x in stacks[-1]]
     if max(last) > cost.STACKED_ROWS or any(len({*map(builder.dtype, x)}) > 1 for x in stacks):
         return None
-    joined, of = [emit_concatenate(builder, x) for x in stacks], builder.definition(terms[0])
-    if _KINDS[of.op] is not matmul:
-        return builder.emit(of.op, *joined, **of.options)
+    joined, term = [emit_concatenate(builder, x) for x in stacks], builder.definition(terms[0])
+    if _KINDS[term.op] is not matmul:
+        return builder.emit(term.op, *joined, **term.options)
     turned = builder.emit(transpose, joined[0])
     return builder.emit(matmul, turned, joined[1], note=f"{len(terms)} products, stacked")
 
 
 def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
-    """The matrices whose rows a term sums: one, two in a product, or values and their indices.
+    """Return the matrices whose rows a term sums; () if it is no such sum.
 
-    An outer product of vectors is one of matrices with a single row. Nothing if it is no such sum.
+    These are one matrix for a sum, two for a product, and values and indices for a segment sum. An
+    outer product of vectors is a product of matrices with a single row.
     """
     x, *others = term.operands
     if term.op is sum_:
-        of_rows = term.options.get("axis") == 0 and len(builder.shape(x)) == 2
-        return (x,) if of_rows else ()
+        sums_rows = term.options.get("axis") == 0 and len(builder.shape(x)) == 2
+        return (x,) if sums_rows else ()
     if term.op is sum_segments:
         return term.operands if len(builder.shape(others[0])) == 1 else ()
     if len(term.shape) != 2:
         return ()
     if term.op is matmul:
-        # a stack of matrices by a vector is a matrix too
+        # a batched product of matrices and a vector is a matrix too
         if any(len(builder.shape(factor)) != 2 for factor in term.operands):
             return ()
-        # it is turned, or a constant, which can be: see `_kind`
-        source, of = builder.producer(x), builder.definition(x)
-        left = builder.constant(of.array.T, of.captured) if source is None else source.operands[0]
+        # the left factor is a transpose or a constant: see `_kind`
+        source, factor = builder.producer(x), builder.definition(x)
+        if source is None:
+            left: Any = builder.constant(factor.array.T, factor.captured)
+        else:
+            left = source.operands[0]
         return left, *others
     height, width = term.shape
     by_shape = {builder.shape(x): x for x in term.operands}
@@ -139,7 +146,7 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
 
 
 def emit_concatenate(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
-    """The parts as one array; what each row of them is selected or checked by goes to all rows."""
+    """Concatenate parts. If one table gives all parts their rows, concatenate the indices."""
     ops = {builder.op_of(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
     if op in (from_zero, index_select) and not axis:
@@ -150,20 +157,21 @@ def emit_concatenate(builder: Builder, parts: Sequence[Any], axis: int = 0) -> O
     return builder.emit(concatenate, *parts, axis=axis)
 
 
-# --- what is placed in zeros ----------------------------------------------------------------
+# --- scattered rows and slices --------------------------------------------------------------
 
 
 def _join_placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
-    """Rows or slices that fill an array, each placed in zeros and added after all else, as one.
+    """Join scattered rows or slices that cover an array into one stack or concatenation.
 
-    Of no element are three numbers added, whose order would matter.
+    They are the last terms of a sum. At most two numbers are added in each element, since the order
+    of three would matter.
     """
     shape = instruction.shape
     parts: dict[Place, list[Any]] = {}
     wholes: list[Any] = []
     first: Any = None
     length = 0
-    # a sum that is added up one by one, from the last term; the first is added to nothing
+    # the sum so far, from the last term to the first, which is added to nothing
     total: Any = instruction
     while total is not None and total.op in (add, scatter):
         before, scattered = (
@@ -175,7 +183,7 @@ def _join_placed(builder: Builder, instruction: Instruction, uses: Counter[Any])
         total = None if is_read else builder.producer(before)
         part, index = scattered.operands[0], scattered.options["index"]
         place = place_of(index, shape)
-        # one value may fill many places
+        # a scattered value may be broadcast
         if place is None or stand_in(shape, scattered.dtype)[index].shape != builder.shape(part):
             break
         length += 0 if place in parts else place.stop - place.start
@@ -202,9 +210,9 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
 
 @Improvement
 def stack_products(builder: Builder) -> None:
-    """Products by one weight that do not depend on each other are stacked.
+    """Stack products by one weight that do not depend on each other.
 
-    Fires on the inputs of a loop, which one layer transforms at each step.
+    Fires on the inputs of an unrolled loop: one layer transforms them in each step.
     """
     # products of equal shapes by one matrix
     groups: dict[Any, list[int]] = {}
@@ -213,12 +221,12 @@ def stack_products(builder: Builder) -> None:
         left, right = instruction.operands
         shape = builder.shape(left)
         is_small = len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS
-        # copying one that lies elsewhere takes longer than is saved
+        # to copy other left operands takes longer than the stack saves
         if is_small and builder.op_of(left) not in ("input", "constant", transpose):
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
     joined: dict[int, list[int]] = {}
     for group in groups.values():
-        if len(group) > 1 and _is_moved(builder, group, joined):
+        if len(group) > 1 and _can_move_together(builder, group, joined):
             joined |= dict.fromkeys(group, group)
 
     def visit(builder: Builder, first: Instruction) -> None:
@@ -233,7 +241,7 @@ def stack_products(builder: Builder) -> None:
         product = builder.emit(matmul, left, first.operands[1], note=note)
         n, like = first.shape[0], (first.shape, first.dtype)
         for k, i in enumerate(group):
-            # what became equal to another is gone
+            # a product that became equal to another one is dropped
             if i in builder.ranks:
                 rows = slice(k * n, (k + 1) * n)
                 builder.replace(i, builder.emit(getitem, product, like=like, index=(rows,)))
@@ -242,10 +250,11 @@ def stack_products(builder: Builder) -> None:
         builder.rewrite(visit, (matmul,))
 
 
-def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]]) -> bool:
-    """Move all that a group needs, if those before are joined, to the place of its first member.
+def _can_move_together(builder: Builder, group: list[int], joined: Mapping[int, list[int]]) -> bool:
+    """Move the dependencies of a group before its first member; False if that is impossible.
 
-    Most cannot: they depend on each other, as do the products of a loop with its state.
+    The groups in `joined` count as one instruction. Most groups cannot be joined, because their
+    members depend on each other, such as the products of a loop with its state.
     """
     order, instructions = builder.order, builder.instructions
     first, last = [order.index(end(group, key=builder.ranks.__getitem__)) for end in (min, max)]
@@ -260,5 +269,5 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
     return True
 
 
-# sums of the same kind become one
+# the op that computes the sum of stacked terms, by the op of a term
 _KINDS = {matmul: matmul, multiply: matmul, sum_: sum_, sum_segments: sum_segments}

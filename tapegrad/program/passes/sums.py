@@ -1,4 +1,4 @@
-"""Sums become matrix products, and what is added to few rows is added to these alone."""
+"""Turn sums into matrix products, and updates of few rows into updates of these rows alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
 def outer_products(builder: Builder, product: Instruction) -> Any:
     """``x[:, :, None] * y[:, None] -> einsum("ab,ac->abc", x, y)``.
 
-    Fires on the gradients of weights for each example: einsum begins a row in half of the time.
+    Fires on the gradients of weights for each example: einsum has half the overhead for each row.
     """
     shape, operands = product.shape, product.operands
     is_large = len(shape) > 2 and math.prod(shape) >= cost.EINSUM_ELEMENTS
@@ -69,7 +69,7 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
 
 @rule(add, subtract, complex=True, where=lambda form: form[2] in (sum_segments, multiply))
 def update_rows(builder: Builder, instruction: Instruction) -> Any:
-    """``p - k * sum_segments(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
+    """``p - k * sum_segments(v, i)`` -> a copy of p with ``k * v`` subtracted from the rows i.
 
     Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
@@ -98,20 +98,20 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
 
 
 def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> bool:
-    """Whether a result is of a dtype that BLAS knows, and so are these operands."""
+    """Whether a result and these operands have one dtype that BLAS has functions for."""
     return instruction.dtype.char in "fd" and all(
         builder.dtype(x) == instruction.dtype for x in operands
     )
 
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
-    """Whether a value is certainly in C order."""
+    """Whether a value is known to be in C order."""
     source = builder.producer(_before_reshapes(builder, x))
     return source is not None and not source.is_view
 
 
 def _before_reshapes(builder: Builder, x: Operand) -> Operand:
-    """What a value is a reshape of, or itself."""
+    """Return the operand of a reshape, through several; other values are returned unchanged."""
     while (source := builder.producer(x, reshape)) is not None:
         (x,) = source.operands
     return x
@@ -121,8 +121,8 @@ def _before_reshapes(builder: Builder, x: Operand) -> Operand:
 def contract_sums(builder: Builder, total: Instruction) -> Any:
     """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
-    Fires on squared errors, on a weight that multiplies a vector at each step of a loop, whose
-    gradient is a sum of outer products, and on sums written with broadcasting.
+    Fires on squared errors, on sums written with broadcasting, and on a weight that multiplies a
+    vector in each step of a loop: its gradient is a sum of outer products.
     """
     product = builder.definition(total.operands[0])
     if not is_floating(builder, total, *product.operands):
@@ -132,7 +132,7 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     shape, n = product.shape, len(product.shape)
     summed, is_stack = _summed_axes(total, n), product.op is matmul
     if is_stack:
-        # of all steps of a loop; the products of their elements have an axis more
+        # the products of all steps of a loop; elementwise they have one axis more
         if summed != {0} or {len(builder.shape(x)) for x in product.operands} != {n} or n != 3:
             return None
         steps, height, inner_length = builder.shape(first)
@@ -146,7 +146,7 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
         return None
     length = math.prod(shape[k] for k in inner)
     if is_whole and length > cost.PRODUCT_TERMS:
-        # one in another order would be copied
+        # a factor in another order would be copied
         if any(x is not None and x.is_view for x in map(builder.producer, (first, second))):
             return None
         return builder.emit(inner_product, first, second, note="the sum of products, in parts")
@@ -170,20 +170,20 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:
-    """The axes, out of n, that a sum is over."""
+    """Return the axes, out of n, that a sum adds over."""
     axis = total.options.get("axis", range(n))
     return {axis} if type(axis) is int else set(axis)
 
 
 def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:
-    """The axes, of the n of the product, along which a factor is longer than 1."""
+    """Return the axes, of the product's n, along which a factor is longer than 1."""
     return {k for k, length in enumerate(shape, n - len(shape)) if length > 1}
 
 
 def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]) -> Operand:
-    """A factor as a stack of matrices, given the axes of the stack, the rows and the columns.
+    """Return a factor as batched matrices, from its axes for the batch, the rows and the columns.
 
-    Without axes for a stack, and for the rows or the columns, it is a vector.
+    Without axes for the batch, and for the rows or the columns, the result is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     wanted = without_ones(builder.shape(x))
@@ -196,7 +196,7 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     stack, rows, columns = (sorted(group) for group in groups)
     height, width = (math.prod(lengths[k] for k in group) for group in (rows, columns))
     if rows and columns and axes == [*columns, *rows]:
-        # one that lies the other way round is transposed, not copied
+        # a transpose needs no copy
         return builder.emit(transpose, builder.reshape(x, (width, height)))
     x = _permute_axes(builder, x, axes, [*stack, *rows, *columns])
     matrix = (height, width) if stack or (rows and columns) else (height * width,)
@@ -204,6 +204,6 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
 
 
 def _permute_axes(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:
-    """An array with these axes, put in the wanted order."""
+    """Put the axes of an array in the wanted order."""
     order = tuple(axes.index(k) for k in wanted)
     return x if axes == wanted else builder.emit(transpose, x, axes=order)

@@ -180,7 +180,7 @@ def test_a_rule_of_ones_own_is_a_line():
         ("np.exp(x) -> x", r"np.exp\(x\) is the value of no op"),
         ("x // 1 -> x", "x // 1 is the value of no op"),
         ("-exp(x) -> exp(~x)", "~x is the value of no op"),
-        ("x -> x", "the pattern is no op's"),
+        ("x -> x", "the pattern has no op"),
         ("exp(x) -> y", "the pattern does not bind y"),
         ("exp(x) -> log(x + z) * y", "the pattern does not bind y, z"),
         ("sum(x, axis=0) -> x", r"sum\(x, axis=0\): a rule has no options"),
