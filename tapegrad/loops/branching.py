@@ -80,8 +80,8 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     if like.dtype.kind not in "biuf":
         raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
-        return _called(on_true if pred else on_false, operands)
-    return _recorded("cond", ("on_true", "on_false"), pred, (on_true, on_false), operands)
+        return _call_chosen(on_true if pred else on_false, operands)
+    return _record_choice("cond", ("on_true", "on_false"), pred, (on_true, on_false), operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
@@ -141,38 +141,38 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
             "example, index.astype(int) rounds towards 0)"
         )
     if type(index) is Tensor and len(branches) > 1:
-        return cast(R, _one_of(index, branches, 0)(*operands))
+        return cast(R, _merge_branches(index, branches, 0)(*operands))
     place = 0 if type(index) is Tensor else min(max(int(index), 0), len(branches) - 1)
-    return _called(branches[place], operands)
+    return _call_chosen(branches[place], operands)
 
 
-def _one_of(index: Any, branches: Sequence[Any], first: int) -> Callable[..., Any]:
+def _merge_branches(index: Any, branches: Sequence[Any], first: int) -> Callable[..., Any]:
     """A function that calls one of consecutive branches, numbered from `first`."""
     half = len(branches) // 2
     if not half:
         return branches[0]
     names = f"branches[{first}]", f"branches[{first + half}]"
     sides = (
-        _one_of(index, branches[:half], first),
-        _one_of(index, branches[half:], first + half),
+        _merge_branches(index, branches[:half], first),
+        _merge_branches(index, branches[half:], first + half),
     )
 
     @wraps(branches[0])
-    def chosen(*operands: Any) -> Any:
-        return _recorded("switch", names, np.less(index, first + half), sides, operands)
+    def call_half(*operands: Any) -> Any:
+        return _record_choice("switch", names, np.less(index, first + half), sides, operands)
 
-    chosen.__name__ = " or ".join(map(label, branches))
-    return chosen
+    call_half.__name__ = " or ".join(map(label, branches))
+    return call_half
 
 
-def _called(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
+def _call_chosen(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
     """The result of a function that is chosen by a plain value."""
     output = with_user_warnings(chosen, *tree.copy_containers(operands, readonly_view))
     check_output(output, CURRENT.get(), label(chosen))
     return output
 
 
-def _recorded(
+def _record_choice(
     name: str, names: tuple[str, str], pred: Any, sides: Sequence[Any], operands: tuple[Any, ...]
 ) -> Any:
     """The result of one of two functions, chosen by a Tensor."""

@@ -23,7 +23,7 @@ from tapegrad.declare.abstract import actual, stand_in
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.loops.segments import results
+from tapegrad.loops.segments import record_loop
 from tapegrad.program.control.extraction import split_invariant
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.tracing import (
@@ -51,7 +51,7 @@ _PLAIN = PYTHON_NUMBERS | {np.ndarray, np.float64, np.bool_}
 
 
 @attrs.frozen
-class Counted:
+class CountedCarry:
     """The carry of a loop whose steps are counted by a value, with the count."""
 
     i: Any
@@ -63,7 +63,7 @@ class CapturedError(Exception):
 
 
 @attrs.frozen
-class Repetition:
+class LoopCall:
     """A loop to be run.
 
     Attributes
@@ -79,7 +79,7 @@ class Repetition:
         How much is kept for derivatives.
     xs, n, reverse
         A tree of arrays, how many rows they have, and whether the last comes first.
-    goes_on
+    condition
         For a loop that a value ends: a function of the carry that says whether there is a step.
     """
 
@@ -90,7 +90,7 @@ class Repetition:
     xs: Any = None
     n: int | None = None
     reverse: bool = False
-    goes_on: Callable[[Any], Any] | None = None
+    condition: Callable[[Any], Any] | None = None
 
     def run(self) -> tuple[Any, Any]:
         """The last carry, and a tree of what the steps gave, by rows.
@@ -99,37 +99,37 @@ class Repetition:
         """
         start = CURRENT.get()
         if any(type(x) is Tensor for x in tree.leaves((self.init, self.xs))):
-            return self._recorded()
+            return self._record()
         # whether a step captures Tensors may depend on values, so each is checked
         try:
             if start is None:
-                return with_user_warnings(self._plain)
+                return with_user_warnings(self._run_on_arrays)
             # a recording of its own, because its records are dropped
             origin = start.origin.inner_origin(self.f)
-            result, last = record_from(origin, self._plain, ())
+            result, last = record_from(origin, self._run_on_arrays, ())
             if last is origin:
                 return result
         except CapturedError:
             pass
-        return self._recorded()
+        return self._record()
 
     # --- on arrays --------------------------------------------------------------------------
 
-    def _plain(self) -> tuple[Any, Any]:
+    def _run_on_arrays(self) -> tuple[Any, Any]:
         """The loop on arrays."""
         name, f, n = self.op.name, self.f, self.n
         refuse_unreal(f"{name}: xs", tree.leaves(self.xs), True)
         if n == 0:
-            init, (done,) = self._traced()
+            init, (done,) = self._trace()
             ys = tree.map(lambda y: np.zeros((0, *y.shape), y.dtype), done.output[1])
-            return arrays_of(init), ys
-        if n is None and not self._goes_on(self.init):
-            return unchanged(name, self.init), None
+            return copy_values(init), ys
+        if n is None and not self._holds_for(self.init):
+            return run_no_steps(name, self.init), None
         order = iter(count() if n is None else range(n)[:: -1 if self.reverse else 1])
         _, carry, y = settle_carry(name, f, self.init, partial(self._step, t=next(order)))
         rows = [y]
         for t in order:
-            if n is None and not self._goes_on(carry):
+            if n is None and not self._holds_for(carry):
                 break
             before = carry
             carry, y = self._step(before, t)
@@ -141,23 +141,23 @@ class Repetition:
         return carry, tree.map(lambda *ys: np.stack(ys), *rows)
 
     def _step(self, carry: Any, t: int) -> Any:
-        f, carry = self.f, lend_carry(carry)
+        f, carry = self.f, readonly_carry(carry)
         if self.n is None:
-            return keep_result(f, f(carry)), None
-        return keep_result(f, f(carry, tree.map(lambda x: readonly_view(x[t, ...]), self.xs)))
+            return copy_result(f, f(carry)), None
+        return copy_result(f, f(carry, tree.map(lambda x: readonly_view(x[t, ...]), self.xs)))
 
-    def _goes_on(self, carry: Any) -> bool:
-        goes_on: Any = self.goes_on
-        truth = goes_on(lend_carry(carry))
-        check_arrays(goes_on, truth)
-        _check_truth(goes_on, truth)
+    def _holds_for(self, carry: Any) -> bool:
+        condition: Any = self.condition
+        truth = condition(readonly_carry(carry))
+        check_arrays(condition, truth)
+        _check_truth(condition, truth)
         return bool(truth)
 
     # --- as a record ------------------------------------------------------------------------
 
-    def _recorded(self) -> tuple[Any, Any]:
+    def _record(self) -> tuple[Any, Any]:
         """One record for the loop, and one for each of its results."""
-        init, functions = self._traced()
+        init, functions = self._trace()
         captured, (body, *test) = share_captured(*functions)
         carry, structure = tree.flatten(init)
         ys, structure_of_ys = tree.flatten(None if self.n is None else functions[0].output[1])
@@ -168,15 +168,15 @@ class Repetition:
             # so the gradients of what is the same in each step are recorded once too
             early, loop = apart
             captured = tuple(replay_code(early, captured))
-        parts = results(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
+        parts = record_loop(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
         last = tree.unflatten(structure, parts[: len(carry)])
         return last, tree.unflatten(structure_of_ys, parts[len(carry) :])
 
-    def _traced(self) -> tuple[Any, list[TracedFunction]]:
+    def _trace(self) -> tuple[Any, list[TracedFunction]]:
         """The first carry, with arrays for its numbers; a step; and the test before it, if any."""
-        init, rows = self.init, () if self.n is None else (tree.map(_row_like, self.xs),)
+        init, rows = self.init, () if self.n is None else (tree.map(_row_placeholder, self.xs),)
         carried, *names = argument_names(self.f, 1 + len(rows))
-        names = [root(init, carried), *names]
+        names = [carry_path(init, carried), *names]
 
         def first() -> list[Any]:
             arrays = actual(tree.leaves(self.xs))
@@ -187,20 +187,20 @@ class Repetition:
             return done.output[0] if rows else done.output, done
 
         init, _, done = settle_carry(self.op.name, self.f, init, step)
-        if self.goes_on is None:
+        if self.condition is None:
             return init, [done]
-        test = trace_function(self.goes_on, (arrays_of(init),), names, first)
-        _check_truth(self.goes_on, test.output)
+        test = trace_function(self.condition, (copy_values(init),), names, first)
+        _check_truth(self.condition, test.output)
         return init, [done, test]
 
 
-def unchanged(what: str, init: Any) -> Any:
+def run_no_steps(what: str, init: Any) -> Any:
     """The result of a loop without steps."""
-    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    return arrays_of(init)
+    init = tree.map_with_path(partial(check_initial, what), init, carry_path(init, "carry"))
+    return copy_values(init)
 
 
-def _row_like(x: Any) -> Any:
+def _row_placeholder(x: Any) -> Any:
     value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
     return stand_in(value.shape[1:], value.dtype)
 
@@ -222,20 +222,20 @@ def check_arrays(f: Callable[..., Any], x: Any) -> None:
         check_output(x, None, label(f))
 
 
-def lend_carry(carry: Any) -> Any:
+def readonly_carry(carry: Any) -> Any:
     """A carry for a step of a loop on arrays, which may change its containers, but no array."""
     return readonly_view(carry) if isinstance(carry, _NUMERIC) else tree.map(readonly_view, carry)
 
 
-def keep_result(f: Callable[..., Any], x: Any) -> Any:
+def copy_result(f: Callable[..., Any], x: Any) -> Any:
     """A copy of the result of a step of a loop on arrays, which the user may still write to."""
     check_arrays(f, x)
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
-def root(carry: Any, name: str) -> str:
+def carry_path(carry: Any, name: str) -> str:
     """The path of a carry with this name, below which its leaves are."""
-    return "" if type(carry) is Counted else name
+    return "" if type(carry) is CountedCarry else name
 
 
 def is_number(x: Any) -> bool:
@@ -250,7 +250,7 @@ def settle_carry(
 
     Python numbers take the dtypes that the steps make of them.
     """
-    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
+    init = tree.map_with_path(partial(check_initial, what), init, carry_path(init, "carry"))
     carry = tree.map(primal_of, init)
     adapts = [*map(is_number, tree.leaves(carry))]
     while True:
@@ -258,14 +258,14 @@ def settle_carry(
         check_carry(what, f, carry, after, adapts)
         if not any(adapts):
             return init, after, y
-        wider = tree.map(_wider, carry, after)
-        if all(map(_is_like, tree.leaves(carry), tree.leaves(wider))):
+        wider = tree.map(_promote_leaf, carry, after)
+        if all(map(_has_same_type, tree.leaves(carry), tree.leaves(wider))):
             check_carry(what, f, carry, after)
             return _give_dtypes(init, carry), after, y
         carry = wider
 
 
-def as_initial(what: str, x: Any, path: str) -> Any:
+def check_initial(what: str, x: Any, path: str) -> Any:
     """A leaf of the first carry, as a number or an array that no step can change."""
     if type(x) is np.ndarray:
         require_real(x.dtype, f"{what}: {path}", True)
@@ -274,7 +274,7 @@ def as_initial(what: str, x: Any, path: str) -> Any:
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 
 
-def _wider(x: Any, y: Any) -> Any:
+def _promote_leaf(x: Any, y: Any) -> Any:
     """A leaf of a carry, in a dtype that also holds the leaf after a step."""
     dtype = np.asarray(y).dtype
     if not is_number(x):
@@ -305,12 +305,12 @@ def _give_dtypes(init: Any, like: Any) -> Any:
     return tree.map(array, init, like)
 
 
-def arrays_of(carry: Any) -> Any:
+def copy_values(carry: Any) -> Any:
     """The values of a carry, recorded or not, as new arrays."""
     return tree.map(lambda x: np.array(primal_of(x)), carry)
 
 
-def _is_like(x: Any, y: Any) -> bool:
+def _has_same_type(x: Any, y: Any) -> bool:
     arrays = isinstance(x, _NUMERIC) and isinstance(y, _NUMERIC)
     return arrays and x.shape == y.shape and x.dtype == y.dtype
 
@@ -330,12 +330,12 @@ def check_carry(
         For a leaf of another shape.
     """
     (first, structure), (second, after_structure) = tree.flatten(before), tree.flatten(after)
-    if structure == after_structure and all(map(_is_like, first, second)):
+    if structure == after_structure and all(map(_has_same_type, first, second)):
         return
     must = f"{what}: {label(f)} must return a carry like the one that it is given"
     if after is None and before is not None:
         raise TypeError(f"{must}, not {got(after)}")
-    old, new = (tree.named_leaves(x, root(x, "carry")) for x in (before, after))
+    old, new = (tree.named_leaves(x, carry_path(x, "carry")) for x in (before, after))
     if structure != after_structure:
         before_paths, after_paths = ([path for path, _ in leaves] for leaves in (old, new))
         if before_paths != after_paths:

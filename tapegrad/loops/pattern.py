@@ -16,22 +16,22 @@ from tapegrad.program.ir import Code
 from tapegrad.transforms.pattern import (
     Dependence,
     UnknownSizeError,
-    dependence_of,
-    full,
-    leaves,
-    none,
-    numbered,
-    unique,
-    varying,
+    as_dependence,
+    full_dependence,
+    identity_dependence,
+    independent,
+    infer_dependence,
+    merge_keys,
+    varying_parts,
 )
 from tapegrad.types import Array
 
 
-def of_branch(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
+def branch_dependences(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
     """The results of either program."""
-    sides = [of_code(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
-    n = leaves(operands)[0].n
-    keys = [unique([x.keys for x in leaves(pair)]) for pair in zip(*sides, strict=True)]
+    sides = [code_dependences(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
+    n = varying_parts(operands)[0].n
+    keys = [merge_keys([x.keys for x in varying_parts(pair)]) for pair in zip(*sides, strict=True)]
     return _parts(like, n, keys)
 
 
@@ -41,12 +41,12 @@ def _parts(like: Parts, n: int, keys: Iterable[Array]) -> Parts:
     return Parts(tuple([Dependence(np.shape(x), n, own) for x, own in pairs]))
 
 
-def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
+def code_dependences(code: Code, inputs: Iterable[Any]) -> list[Any]:
     """The dependences of a program's outputs, from those of its inputs; constants stay."""
 
     def apply(instruction: Any, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options
-        if not leaves(operands):
+        if not varying_parts(operands):
             return silently(op.forward, *operands, **options)
         like = stand_in(instruction.shape, instruction.dtype)
         if op.like is not None and not instruction.shape:  # it may have several results
@@ -56,24 +56,24 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
                 for x, known in zip(operands, likes, strict=True)
             ]
             like = op.like(*values, **options)
-        return dependence_of(op, operands, options, like)
+        return infer_dependence(op, operands, options, like)
 
     return make_interpreter(code, apply)(inputs)
 
 
-def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
+def loop_dependences(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     """The results of a loop, a step at a time.
 
     Where a value decides how many steps there are, also in a derivative of such a loop, each result
     depends on all operands.
     """
-    n = leaves(operands)[0].n
+    n = varying_parts(operands)[0].n
     if loop.length is None:
         if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
             raise UnknownSizeError
-        inputs = unique([x.pairs[1] for x in leaves(operands)])
-        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
-    of_operands = [varying(x, n) for x in operands]
+        inputs = merge_keys([x.pairs[1] for x in varying_parts(operands)])
+        return Parts(tuple([full_dependence(np.shape(x), n, inputs) for x in like.values]))
+    of_operands = [as_dependence(x, n) for x in operands]
     captured, carried, arrays = loop.partition(of_operands)
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
@@ -81,12 +81,12 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     numbers = [
         x
         if i < len(captured) and type(x) is not Dependence
-        else numbered(y.shape, total, starts[i])
+        else identity_dependence(y.shape, total, starts[i])
         if y.dtype.kind in "fc"
-        else none(y.shape, total)
+        else independent(y.shape, total)
         for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
     ]
-    step = [varying(x, total) for x in of_code(loop.body, numbers)]
+    step = [as_dependence(x, total) for x in code_dependences(loop.body, numbers)]
 
     def row(x: Dependence, t: int) -> Array:
         size = math.prod(x.shape[1:]) * n
@@ -99,8 +99,8 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         now = [x.keys for x in captured] + carry + [row(x, t) for x in arrays]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)
-        results = [unique([state.through(x.pairs)]) for x in step]
+        results = [merge_keys([state.compose(x.pairs)]) for x in step]
         carry = results[: loop.n_carry]
         for rows, x, keys in zip(kept, step[loop.n_carry :], results[loop.n_carry :], strict=True):
             rows.append(keys + t * x.size * n)
-    return _parts(like, n, [*carry, *map(unique, kept)])
+    return _parts(like, n, [*carry, *map(merge_keys, kept)])

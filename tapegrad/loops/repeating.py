@@ -13,7 +13,7 @@ from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
-from tapegrad.loops.carry import Counted, Repetition, is_number, unchanged
+from tapegrad.loops.carry import CountedCarry, LoopCall, is_number, run_no_steps
 from tapegrad.loops.segments import check_checkpoint
 from tapegrad.program.control.ops import FORI_LOOP, SCAN, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
@@ -119,11 +119,11 @@ def scan(
             )
         return output
 
-    n = _length(xs, length)
-    return Repetition(SCAN, _like(f, step), init, checkpoint, xs, n, reverse).run()
+    n = _count_steps(xs, length)
+    return LoopCall(SCAN, _wrap_step(f, step), init, checkpoint, xs, n, reverse).run()
 
 
-def _length(xs: Any, length: int | None) -> int:
+def _count_steps(xs: Any, length: int | None) -> int:
     """The number of steps."""
     lengths: dict[str, int] = {}
     for path, x in tree.named_leaves(xs, "xs"):
@@ -211,7 +211,7 @@ def while_loop(
     check_callable(cond, "while_loop(cond, body, init): cond")
     check_callable(body, "while_loop(cond, body, init): body")
     checkpoint = check_checkpoint("while_loop", checkpoint)
-    return Repetition(WHILE_LOOP, body, init, checkpoint, goes_on=cond).run()[0]
+    return LoopCall(WHILE_LOOP, body, init, checkpoint, condition=cond).run()[0]
 
 
 def fori_loop(
@@ -265,7 +265,7 @@ def fori_loop(
     """
     check_callable(body, "fori_loop(start, stop, body, init): body")
     checkpoint = check_checkpoint("fori_loop", checkpoint)
-    first, last = _whole("start", start), _whole("stop", stop)
+    first, last = _check_bound("start", start), _check_bound("stop", stop)
     if type(first) is Tensor or type(last) is Tensor:
         if type(first) is not Tensor:
             first = np.asarray(first)
@@ -273,24 +273,24 @@ def fori_loop(
             # the numbers are int64 on arrays too; a narrower count may never reach the stop
             first = first.astype(np.int64)
 
-        def step(at: Counted) -> Counted:
-            return Counted(at.i + 1, body(at.i, at.carry))
+        def step(at: CountedCarry) -> CountedCarry:
+            return CountedCarry(at.i + 1, body(at.i, at.carry))
 
-        args = FORI_LOOP, _like(body, step, True), Counted(first, init), checkpoint
-        return Repetition(*args, goes_on=lambda at: at.i < last).run()[0].carry
+        args = FORI_LOOP, _wrap_step(body, step, True), CountedCarry(first, init), checkpoint
+        return LoopCall(*args, condition=lambda at: at.i < last).run()[0].carry
 
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
 
     if first >= last and not any(type(x) is Tensor or is_number(x) for x in tree.leaves(init)):
         # of no step nothing is known, and an error in it means nothing
-        return unchanged("fori_loop", init)
+        return run_no_steps("fori_loop", init)
     numbers = np.arange(first, max(first, last))
-    args = FORI_LOOP, _like(body, row, True), init, checkpoint
-    return Repetition(*args, numbers, len(numbers)).run()[0]
+    args = FORI_LOOP, _wrap_step(body, row, True), init, checkpoint
+    return LoopCall(*args, numbers, len(numbers)).run()[0]
 
 
-def _whole(name: str, x: Any) -> Any:
+def _check_bound(name: str, x: Any) -> Any:
     """A bound of a range: an int, or a Tensor of one."""
     require_64_bits(x._primal if type(x) is Tensor else x, f"fori_loop: {name}")
     try:
@@ -304,11 +304,11 @@ def _whole(name: str, x: Any) -> Any:
     raise TypeError(f"fori_loop: {name} must be an integer, not {describe(x)}")
 
 
-def _like(fn: Callable[..., Any], step: Callable[..., Any], turned: bool = False) -> Any:
+def _wrap_step(fn: Callable[..., Any], step: Callable[..., Any], swap_names: bool = False) -> Any:
     """A step of the loop, which calls a function: with its name, and the names of its arguments."""
-    called = wraps(fn)(step)
-    called.__name__ = label(fn)
-    if turned:
+    wrapped = wraps(fn)(step)
+    wrapped.__name__ = label(fn)
+    if swap_names:
         names = argument_names(fn, 2)[::-1]
-        called.__argument_names__ = names  # type: ignore[attr-defined]
-    return Checkpoint(called) if isinstance(fn, Checkpoint) else called
+        wrapped.__argument_names__ = names  # type: ignore[attr-defined]
+    return Checkpoint(wrapped) if isinstance(fn, Checkpoint) else wrapped

@@ -24,7 +24,7 @@ from tapegrad.program.control.tracing import record_program, replay_code
 from tapegrad.program.ir import Code, Input
 
 # of each level of loops, as long as the steps of a few levels are enough
-_MOST_STEPS = 32
+_MAX_STEPS = 32
 
 
 def check_checkpoint(what: str, checkpoint: Any) -> Any:
@@ -56,13 +56,13 @@ def check_checkpoint(what: str, checkpoint: Any) -> Any:
 # --- a known number of steps ----------------------------------------------------------------
 
 
-def results(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+def record_loop(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
     """The last carry of a loop, and the rows that its steps gave."""
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
     n: Any = loop.length
     if n is None and checkpoint is not None:
-        return _in_growing(op, loop, operands, checkpoint)
+        return _record_growing(op, loop, operands, checkpoint)
     size, levels = (n, 0) if n is None or checkpoint is None else schedule(n, checkpoint)
     if n is None or size >= n:
         whole = repeat(op, loop, operands)
@@ -78,7 +78,7 @@ def results(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any)
         sides = [count, *[size] * level] if level else [1, count]
         segments = loop
         for side in sides[:0:-1]:
-            segments = _of_segments(op, attrs.evolve(segments, length=side))
+            segments = _nest_loop(op, attrs.evolve(segments, length=side))
         start, stop = done, done + count * size**level
         done = stop
         if loop.reverse:
@@ -104,7 +104,7 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
     if checkpoint != "binomial":
         return int(checkpoint), 1
     levels = 1
-    while n > _MOST_STEPS ** (levels + 1):
+    while n > _MAX_STEPS ** (levels + 1):
         levels += 1
     most = math.floor(n ** (1 / (levels + 1)) + 1e-9)
     if most < 2:
@@ -117,7 +117,7 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
     return min(range(most, most * 3 // 4, -1), key=loops), levels
 
 
-def _of_segments(op: Primitive, loop: Loop) -> Loop:
+def _nest_loop(op: Primitive, loop: Loop) -> Loop:
     """A loop whose steps are loops."""
     captured, carry, rows = loop.partition(loop.body.inputs)
     n: Any = loop.length
@@ -127,11 +127,11 @@ def _of_segments(op: Primitive, loop: Loop) -> Loop:
         whole = repeat(op, loop, tensors, lean=True)
         return [part(whole, i) for i in range(loop.first_residual)]
 
-    code = record_program(_of_one(loop), [*captured, *carry, *rows], step)
+    code = record_program(_segment_label(loop), [*captured, *carry, *rows], step)
     return attrs.evolve(loop, body=code, remember=False)
 
 
-def _of_one(loop: Loop) -> str:
+def _segment_label(loop: Loop) -> str:
     """The name of a segment, in messages that count its steps."""
     return f"a segment of {loop.body.label}"
 
@@ -139,7 +139,9 @@ def _of_one(loop: Loop) -> str:
 # --- a number of steps that a value decides -------------------------------------------------
 
 
-def _in_growing(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+def _record_growing(
+    op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any
+) -> list[Any]:
     """The last carry of a loop in segments of so many steps, or each a step longer than the last.
 
     Its steps are loops, of at most as many steps as their first carry says.
@@ -150,20 +152,20 @@ def _in_growing(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: 
     # in a segment the number of steps that are left, and between segments that of the next
     inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
 
-    def again(code: Code, xs: list[Any]) -> list[Any]:
+    def replay(code: Code, xs: list[Any]) -> list[Any]:
         return replay_code(code, [*xs[:n], *xs[n + 1 :]])
 
     def segment(xs: list[Any]) -> list[Any]:
         whole = repeat(op, inner, xs, lean=True)
         return [xs[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
-    step = record_program(body.label, inputs, lambda xs: [xs[n] - 1, *again(body, xs)])
+    step = record_program(body.label, inputs, lambda xs: [xs[n] - 1, *replay(body, xs)])
     ends = record_program(
-        stop.label, inputs, lambda xs: [np.logical_and(again(stop, xs)[0], xs[n] > 0)]
+        stop.label, inputs, lambda xs: [np.logical_and(replay(stop, xs)[0], xs[n] > 0)]
     )
-    test = record_program(stop.label, inputs, lambda xs: again(stop, xs))
+    test = record_program(stop.label, inputs, lambda xs: replay(stop, xs))
     inner = attrs.evolve(loop, body=step, stop=ends, n_carry=loop.n_carry + 1)
-    code = record_program(_of_one(loop), inputs, segment)
+    code = record_program(_segment_label(loop), inputs, segment)
     segments = attrs.evolve(inner, body=code, stop=test, remember=False)
     size = np.asarray(1 if more else checkpoint)
     whole = repeat(op, segments, [*operands[:n], size, *operands[n:]])

@@ -34,7 +34,7 @@ from tapegrad.scipy._vectors import (
     with_jacobian,
 )
 from tapegrad.transforms.gradients import value_and_grad
-from tapegrad.transforms.implicit import solved
+from tapegrad.transforms.implicit import make_implicit_root
 from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
@@ -211,7 +211,7 @@ def _solution(equations: Any, solve: Fn, operands: tuple[Any, ...]) -> tuple[Any
     by_products: Any = by_cg if isinstance(equations, Stationary) else by_gmres
     by_products = by_products if np.size(operands[0]) > MANY else None
     judged = partial(judge, equations, str(users_place()))
-    find = solved(equations, solve, by_products, judged, True, _unsolved)
+    find = make_implicit_root(equations, solve, by_products, judged, True, _unsolved)
     x, (numbers, message) = find(*operands)
     if type(numbers) is Tensor and numbers.origin.compiling:
         message = "not known while compiling or batching; see status"

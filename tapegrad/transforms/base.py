@@ -25,7 +25,7 @@ from tapegrad.transforms.names import (
     Argnames,
     as_argnames,
     as_positions,
-    called_by_name,
+    bind_argnames,
     check_argnames,
 )
 from tapegrad.transforms.reverse import initial_cotangent
@@ -79,15 +79,15 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
         """The names of the function and its arguments, found once for all calls."""
         return Description.of(self.fn)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def resolve_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """A call, with the positions of the arguments to differentiate."""
         if self.argnames is None:
-            positions = (0,) if self.argnums == 0 and args else self.positions(args)
+            positions = (0,) if self.argnums == 0 and args else self.resolve_argnums(args)
             return self.fn, args, kwargs, positions
         names = (self.argnames,) if isinstance(self.argnames, str) else self.argnames
-        return called_by_name(self.fn, names, args, kwargs)
+        return bind_argnames(self.fn, names, args, kwargs)
 
-    def recorded(
+    def record(
         self,
         call: Call,
         find_place: Callable[[], Any] | None = None,
@@ -99,7 +99,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
         output, tape, marked = record_call(*call, find_place, description, note_read)
         return *split_aux(self.fn, output, self.has_aux), tape, marked
 
-    def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
+    def resolve_argnums(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
         argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
         if any(not -len(args) <= i < len(args) for i in argnums):
@@ -109,7 +109,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
             )
         return tuple(i % len(args) for i in argnums)
 
-    def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
+    def arrange_by_argnums(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
         """One tree for each argument in `argnums` or `argnames`."""
         which = self.argnums if self.argnames is None else self.argnames
         if not isinstance(which, tuple):
@@ -138,10 +138,10 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
         raise TypeError(
             f"with has_aux, {label(fn)} must return (value, aux); got {type(output).__name__}"
         )
-    return output[0], (released_tree(output[1]),)
+    return output[0], (unwrap_tree(output[1]),)
 
 
-def released(x: Any) -> Any:
+def unwrap_result(x: Any) -> Any:
     """A result as a transform returns it: its value, unless a recording is running."""
     if type(x) is not Tensor:
         if type(x) is not ndarray and is_floating(x):
@@ -158,9 +158,9 @@ def released(x: Any) -> Any:
     return asarray(x) if type(x._primal) in (float, complex) else x
 
 
-def released_tree(output: Any) -> Any:
+def unwrap_tree(output: Any) -> Any:
     """`released` for each leaf."""
-    return tree.map(released, output)
+    return tree.map(unwrap_result, output)
 
 
 class ValueAndGrad(Transform[P, R]):
@@ -185,33 +185,35 @@ class Grad(Transform[P, R]):
 
 
 def _value_and_gradients(
-    of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    transform: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
     """The value of a function, with its auxiliary part, and the gradients."""
-    call = of.call(args, kwargs)
-    output, aux, tape, marked = of.recorded(call)
-    check_scalar(of.fn, output)
+    call = transform.resolve_call(args, kwargs)
+    output, aux, tape, marked = transform.record(call)
+    check_scalar(transform.fn, output)
     seeds = {}
     if type(output) is Tensor and output.origin is tape.last.origin:
         seeds[output] = initial_cotangent(output, None)
-    if of.unused == "raise":
+    if transform.unused == "raise":
         refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
         chosen = tuple([call[1][i] for i in dict.fromkeys(call[3])])
 
-        def again(note_read: Callable[[Tensor], None]) -> tuple[Any, Tape, tuple[Any, ...]]:
-            output, _, tape, marked = of.recorded(call, users_place, note_read)
+        def record_again(note_read: Callable[[Tensor], None]) -> tuple[Any, Tape, tuple[Any, ...]]:
+            output, _, tape, marked = transform.record(call, users_place, note_read)
             return output, tape, marked
 
-        refuse(of.fn, tape, seeds, chosen, again)
-    value = released(output)
+        refuse(transform.fn, tape, seeds, chosen, record_again)
+    value = unwrap_result(output)
     check = None
-    if of.check_finite:
+    if transform.check_finite:
         check = lazy_import("tapegrad.explain.finite", "checked")(tape, seeds)
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
     gradients = gradient_trees(sweep(tapes, seeds, check), marked)
-    return (value, *aux) if of.has_aux else value, of.arranged(gradients, call[3])
+    return (value, *aux) if transform.has_aux else value, transform.arrange_by_argnums(
+        gradients, call[3]
+    )
 
 
 def check_scalar(fn: Fn, output: Any) -> None:

@@ -17,7 +17,7 @@ from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
 from tapegrad.ops.product import moved
-from tapegrad.transforms.base import Fn, P, R, released
+from tapegrad.transforms.base import Fn, P, R, unwrap_result
 from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
@@ -27,7 +27,7 @@ __all__ = ["Vmap", "vmap"]
 
 
 @attrs.frozen(eq=False)
-class Mapped:
+class MappedLeaf:
     """A leaf of the arguments and its batch axis; None where it is the same for all examples."""
 
     path: str
@@ -35,7 +35,7 @@ class Mapped:
     axis: int | None
 
     @classmethod
-    def of(cls, fn: Fn, path: str, leaf: Any, axis: int | None) -> Mapped:
+    def check(cls, fn: Fn, path: str, leaf: Any, axis: int | None) -> MappedLeaf:
         """The leaf, checked."""
         if axis is None:
             return cls(path, leaf, None)
@@ -51,7 +51,7 @@ class Mapped:
             "is the same for all examples write None in in_axes, and np.array of a list of numbers"
         )
 
-    def in_front(self) -> Any:
+    def move_batch_first(self) -> Any:
         """The array with the examples along its first axis."""
         assert self.axis is not None
         x = self.leaf
@@ -65,7 +65,7 @@ class Mapped:
         return moved(x, self.axis, 0)
 
 
-def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
+def move_batch_to(fn: Fn, x: Any, axis: int, where: str) -> Any:
     """An array with its first axis moved to where out_axes says."""
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
@@ -75,9 +75,9 @@ def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
     return moved(x, 0, axis)
 
 
-def count_examples(fn: Fn, mapped: Sequence[Mapped]) -> int:
+def count_examples(fn: Fn, mapped: Sequence[MappedLeaf]) -> int:
     """The number of examples; raises unless all leaves agree."""
-    sizes: dict[int, list[Mapped]] = {}
+    sizes: dict[int, list[MappedLeaf]] = {}
     for x in mapped:
         if x.axis is not None:
             sizes.setdefault(x.leaf.shape[x.axis], []).append(x)
@@ -94,9 +94,9 @@ def count_examples(fn: Fn, mapped: Sequence[Mapped]) -> int:
     return next(iter(sizes))
 
 
-def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
+def flatten_axes(what: str, axes: Any, target: Any, name: str) -> list[int | None]:
     """The axis of each leaf of a tree, given a tree of axes that may end earlier."""
-    leaves, structure = tree.flatten(of)
+    leaves, structure = tree.flatten(target)
     if axes is None or (isinstance(axes, int | np.integer) and not isinstance(axes, bool)):
         return [None if axes is None else int(axes)] * len(leaves)
     parts = tree.named_children(axes)
@@ -104,8 +104,8 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
         raise TypeError(
             f"{what} must be an axis, None or a tree of these; at {name} it is {axes!r}"
         )
-    own = tree.named_children(of)
-    alike = type(axes) is type(of) or (type(axes) is tuple and isinstance(of, tuple))
+    own = tree.named_children(target)
+    alike = type(axes) is type(target) or (type(axes) is tuple and isinstance(target, tuple))
     if own is None or not alike or parts.keys() != own.keys():
         raise ValueError(
             f"{what} does not fit at {name}: it has {tree.flatten(axes)[1]!r} where there is "
@@ -113,7 +113,7 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
         )
     per_leaf: list[int | None] = []
     for key, child in own.items():
-        per_leaf += axes_of(what, parts[key], child, f"{name}.{key}")
+        per_leaf += flatten_axes(what, parts[key], child, f"{name}.{key}")
     return per_leaf
 
 
@@ -128,7 +128,7 @@ class Vmap(Wrapper, Generic[P, R]):
     out_axes: Any = 0
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        mapped = self._mapped(args, kwargs)
+        mapped = self._flatten_arguments(args, kwargs)
         n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
@@ -140,8 +140,8 @@ class Vmap(Wrapper, Generic[P, R]):
             if x.axis is None:
                 marks.append(readonly_view(x.leaf))
                 continue
-            batch = x.in_front()
-            recorder.last = mark = write_parameter(recorder.last, _first(batch), x.path)
+            batch = x.move_batch_first()
+            recorder.last = mark = write_parameter(recorder.last, _first_example(batch), x.path)
             known[mark] = batch
             marks.append(mark)
         structure = tree.flatten((args, kwargs))[1]
@@ -152,10 +152,10 @@ class Vmap(Wrapper, Generic[P, R]):
         try:
             rows = replay(recorder.tape, leaves, known, n)
         except OneByOneError:
-            rows, structure = self._one_by_one(mapped, (args, kwargs), n)
-        axes = axes_of("out_axes", self.out_axes, output, "the result")
+            rows, structure = self._call_each(mapped, (args, kwargs), n)
+        axes = flatten_axes("out_axes", self.out_axes, output, "the result")
         results = [
-            _result(self.fn, x, is_batched, axis, n, path)
+            _finish_leaf(self.fn, x, is_batched, axis, n, path)
             for (x, is_batched), axis, path in zip(
                 rows, axes, tree.structure_paths(structure), strict=True
             )
@@ -169,12 +169,14 @@ class Vmap(Wrapper, Generic[P, R]):
         result: Any = tree.unflatten(structure, results)
         return result
 
-    def _one_by_one(self, mapped: list[Mapped], call: Any, n: int) -> Any:
+    def _call_each(self, mapped: list[MappedLeaf], call: Any, n: int) -> Any:
         """The results of a call for each example, stacked."""
         structure = tree.flatten(call)[1]
         rows = []
         for i in range(n):
-            leaves = [readonly_view(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
+            leaves = [
+                readonly_view(x.leaf) if x.axis is None else x.move_batch_first()[i] for x in mapped
+            ]
             rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
         stacked = [
             (np.stack(parts), True) if is_numeric(parts[0]) else (parts[0], False)
@@ -186,7 +188,7 @@ class Vmap(Wrapper, Generic[P, R]):
         args, kwargs = call
         return self.fn(*args, **kwargs)
 
-    def _mapped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Mapped]:
+    def _flatten_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[MappedLeaf]:
         """The leaves of the arguments, with the axis of each."""
         in_axes = self.in_axes
         if isinstance(in_axes, list):
@@ -207,19 +209,19 @@ class Vmap(Wrapper, Generic[P, R]):
             # as in JAX
             *[(name, x, 0) for name, x in kwargs.items()],
         ]:
-            axes = axes_of("in_axes", axis, x, name)
+            axes = flatten_axes("in_axes", axis, x, name)
             for (path, leaf), i in zip(tree.named_leaves(x, name), axes, strict=True):
-                mapped.append(Mapped.of(self.fn, path, leaf, i))
+                mapped.append(MappedLeaf.check(self.fn, path, leaf, i))
         return mapped
 
 
-def _first(batch: Any) -> Any:
+def _first_example(batch: Any) -> Any:
     """The first example of a batch; for an empty batch, an array of its shape and dtype."""
     batch = batch._primal if type(batch) is Tensor else batch
     return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
 
 
-def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
+def _finish_leaf(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
     """A leaf of the result, with the batch along its axis."""
     where = f"the result at {path}" if path else "the result"
     if axis is None:
@@ -228,7 +230,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
                 f"out_axes is None for {where} of {label(fn)}, which differs between the examples; "
                 "give it an axis"
             )
-        return released(x)
+        return unwrap_result(x)
     if not is_numeric(x):
         # a pullback too, whose tape is of one example
         refuse_hidden(x, where, recordings=False)
@@ -236,8 +238,8 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
     if not is_batched:
         x = x if type(x) is Tensor else as_constant(x, where, True)
         x = np.broadcast_to(x, (n, *np.shape(x)))
-        return released(to_axis(fn, x, axis, where))
-    return as_readonly_leaf(to_axis(fn, x, axis, where))
+        return unwrap_result(move_batch_to(fn, x, axis, where))
+    return as_readonly_leaf(move_batch_to(fn, x, axis, where))
 
 
 def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:

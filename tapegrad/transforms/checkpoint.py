@@ -65,21 +65,23 @@ class Checkpoint(Wrapper, Generic[P, R]):
             output = with_user_warnings(self.fn, *copies, **named)
             check_output(output, start, label(self.fn))
             return output
-        args, kwargs = tree.map(_kept_apart, (args, kwargs))
+        args, kwargs = tree.map(_freeze_array, (args, kwargs))
         # dropped with the call; a record that leaks from it is of no other tape
         origin: Tensor | Origin
         if self.by_rule:
             origin, copies, named, last = start, args, kwargs, start
         else:
-            (copies, named), last = _marked(start.origin.inner_origin(self.fn), (args, kwargs))
+            (copies, named), last = _lift_arguments(
+                start.origin.inner_origin(self.fn), (args, kwargs)
+            )
             origin = last.origin
         output, last = record_from(last, self.fn, copies, named)
-        output = tree.map(partial(_kept, origin), output)
+        output = tree.map(partial(_detach_unless_floating, origin), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.primal(output)
-        lifted, read = [], _read(Tape(last, origin), output)
+        lifted, read = [], _find_captured(Tape(last, origin), output)
         last = last_record()
         for x in read:
             last, x = lift(last, CHECKPOINT, x)
@@ -88,7 +90,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
         call = CheckpointedCall(self, args, kwargs, start, reads, layout, primal)
         record = write_known(last, CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
-        return _results(output, layout, record)
+        return _replace_results(output, layout, record)
 
 
 def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
@@ -160,13 +162,13 @@ class CheckpointedCall:
 
     def pull(self, cotangents: list[Any]) -> list[Any]:
         """The cotangents of the records that it reads, given the cotangents of its results."""
-        tapes, seeds = self._seeded(cotangents)
+        tapes, seeds = self._sweep_arguments(cotangents)
         gradients = sweep(tapes, seeds)
         return [gradients[x] for x in self.reads]
 
-    def _seeded(self, cotangents: list[Any]) -> tuple[list[Tape], dict[Tensor, Any]]:
+    def _sweep_arguments(self, cotangents: list[Any]) -> tuple[list[Tape], dict[Tensor, Any]]:
         """The arguments of a sweep; nothing else holds the records that it has passed."""
-        tape, outputs = self.again()
+        tape, outputs = self.repeat()
         seeds: dict[Tensor, Any] = {}
         for x, c in zip(outputs, cotangents, strict=True):
             if type(x) is Tensor and c is not None:
@@ -175,30 +177,30 @@ class CheckpointedCall:
 
     def push(self, moved: Mapping[int, Any]) -> list[Any]:
         """The tangents of its results, given the tangents of the records that it reads."""
-        tape, outputs = self.again()
+        tape, outputs = self.repeat()
         tangents = {self.reads[i]: t for i, t in moved.items()}
         tangents_of = push_forward(tape, tangents, [x for x in outputs if type(x) is Tensor])
         return [tangents_of.get(x) if type(x) is Tensor else None for x in outputs]
 
-    def repeated(self, origin: Origin) -> tuple[Tape, list[Any]]:
+    def repeat_on_own_tape(self, origin: Origin) -> tuple[Tape, list[Any]]:
         """A second call, on a tape of its own that begins there, and its floating results."""
-        (args, kwargs), last = _marked(origin, (self.args, self.kwargs))
-        output, last = record_from(last, _called, (self.checkpoint.fn, args, kwargs))
+        (args, kwargs), last = _lift_arguments(origin, (self.args, self.kwargs))
+        output, last = record_from(last, _call_readonly, (self.checkpoint.fn, args, kwargs))
         marks = [x for x in Tape(last, origin) if x.op is PARAMETER and x._operands]
         read = [x for x in marks if x._operands[0].origin is not origin]
         return Tape(last, origin, tuple(read)), floating_leaves(output)
 
-    def again(self) -> tuple[Tape, list[Any]]:
+    def repeat(self) -> tuple[Tape, list[Any]]:
         """The records of a second call, and its floating results."""
         if is_recording(self.start.origin):
-            output, tape = self._call(last_record())
+            output, tape = self._check_repeated(last_record())
         else:
-            (output, tape), _ = record_from(self.start, self._call, (self.start,))
+            (output, tape), _ = record_from(self.start, self._check_repeated, (self.start,))
         return tape, floating_leaves(output)
 
-    def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
+    def _check_repeated(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and the records written from the start."""
-        output = _called(self.checkpoint.fn, self.args, self.kwargs)
+        output = _call_readonly(self.checkpoint.fn, self.args, self.kwargs)
         tape = Tape(last_record(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shapes != self.layout.shapes:
@@ -210,7 +212,7 @@ class CheckpointedCall:
         values = primals(floating_leaves(output))
         # where values are not known, as in a batch, there is nothing to compare
         if not start.origin.compiling and not all(
-            map(_alike, values, layout.partition(self.primal))
+            map(_is_close, values, layout.partition(self.primal))
         ):
             raise ValueError(
                 f"{label(self.checkpoint.fn)} is checkpointed, but a second call returned other "
@@ -220,24 +222,24 @@ class CheckpointedCall:
         return output, tape
 
 
-def _alike(x: Any, y: Any) -> bool:
+def _is_close(x: Any, y: Any) -> bool:
     """Whether two results are the same, up to rounding."""
     # as a rule to the bit, which takes less memory to see
     return np.array_equal(x, y) or np.allclose(x, y, rtol=1e-3, atol=1e-6, equal_nan=True)
 
 
-def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _call_readonly(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The function's result for arguments that it cannot change."""
     args, kwargs = tree.map(readonly_view, (args, kwargs))
     return fn(*args, **kwargs)
 
 
-def _kept_apart(leaf: Any) -> Any:
+def _freeze_array(leaf: Any) -> Any:
     """An argument as a later call may use it."""
     return as_constant(leaf, "checkpoint", True) if type(leaf) is np.ndarray else leaf
 
 
-def _marked(origin: Origin, trees: Any) -> tuple[Any, Tensor | Origin]:
+def _lift_arguments(origin: Origin, trees: Any) -> tuple[Any, Tensor | Origin]:
     """Arguments for a call on the tape that begins there, and its last record.
 
     Their Tensors are marked on it, or else each use of one would be.
@@ -259,7 +261,7 @@ def _is_outside(x: Tensor, start: Tensor | Origin) -> bool:
     return x.origin is not start.origin or x.index <= start.index
 
 
-def _kept(origin: Tensor | Origin, leaf: Any) -> Any:
+def _detach_unless_floating(origin: Tensor | Origin, leaf: Any) -> Any:
     """A result; if no gradient passes to it, detached from the records that are dropped."""
     if type(leaf) is not Tensor or leaf.dtype.kind in "fc" or _is_outside(leaf, origin):
         return leaf
@@ -268,7 +270,7 @@ def _kept(origin: Tensor | Origin, leaf: Any) -> Any:
     return last
 
 
-def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
+def _find_captured(tape: Tape, output: Any) -> tuple[Tensor, ...]:
     """The floating records of tapes around this one that its own records, or the output, use."""
     operands = [x for record in tape for x in record._operands] + tree.leaves(output)
     return tuple(
@@ -280,7 +282,7 @@ def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _results(output: Any, layout: Layout, record: Tensor) -> Any:
+def _replace_results(output: Any, layout: Layout, record: Tensor) -> Any:
     """The results of a call, as records made from its own."""
     results = []
     for x, result in zip(floating_leaves(output), layout.partition(record), strict=True):
@@ -294,18 +296,18 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     return layout.tree(results)
 
 
-def _checkpointed(*reads: Any, call: CheckpointedCall) -> Any:
+def _return_primal(*reads: Any, call: CheckpointedCall) -> Any:
     """A call that is repeated during the sweep."""
     return call.primal
 
 
 CHECKPOINT = Primitive(
     "checkpoint",
-    _checkpointed,
+    _return_primal,
     Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.partition(g))),
     jvp=lambda op, tangents, y, *reads, call: call.layout.together(
         Checkpoint(call.push, True)(tangents)
     ),
     complex=True,
 )
-declare(CHECKPOINT, pattern=called_lazily("tapegrad.transforms.pattern", "of_call"))
+declare(CHECKPOINT, pattern=called_lazily("tapegrad.transforms.pattern", "call_dependences"))

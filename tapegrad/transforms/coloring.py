@@ -20,26 +20,26 @@ def color_columns(rows: Array, cols: Array, n: int) -> Array:
     if not len(rows):
         return np.zeros(n, int)
     # a row with that many elements needs that many colors
-    fewest = int(np.bincount(rows).max())
-    if fewest == n or (2 * fewest > n and len(rows) > _LARGE):
+    lower_bound = int(np.bincount(rows).max())
+    if lower_bound == n or (2 * lower_bound > n and len(rows) > _DENSE_NNZ):
         return np.arange(n)
-    lists = _lists(rows, cols, n)
+    rows_of = _rows_by_column(rows, cols, n)
     m = int(rows.max()) + 1
 
-    def colored(order: Iterable[int]) -> Array:
+    def color_in_order(order: Iterable[int]) -> Array:
         taken = [0] * m  # by the columns of each row
         colors = np.zeros(n, int)
         for j in order:
             mask = 0
-            for i in lists[j]:
+            for i in rows_of[j]:
                 mask |= taken[i]
             bit = ~mask & (mask + 1)
             colors[j] = bit.bit_length() - 1
-            for i in lists[j]:
+            for i in rows_of[j]:
                 taken[i] |= bit
         return colors
 
-    return _fewer(colored, np.bincount(cols, minlength=n), fewest)
+    return _fewest_colors(color_in_order, np.bincount(cols, minlength=n), lower_bound)
 
 
 def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
@@ -49,9 +49,9 @@ def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
     elements at (i, j) and (j, i) one at least is alone in its row with the color of its column.
     """
     off = rows != cols
-    lists = _lists(rows[off], cols[off], n)
+    neighbors = _rows_by_column(rows[off], cols[off], n)
 
-    def colored(order: Iterable[int]) -> Array:
+    def color_in_order(order: Iterable[int]) -> Array:
         colors = [-1] * n
         # the colors of the neighbors of a column
         around = [0] * n
@@ -60,12 +60,12 @@ def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
         first: list[dict[int, int]] = [{} for _ in range(n)]
         for j in order:
             mask = 0
-            for i in lists[j]:
+            for i in neighbors[j]:
                 # a column without a color must not join two of one color
                 mask |= around[i] if colors[i] < 0 else beyond[i] | 1 << colors[i]
             bit = ~mask & (mask + 1)
             color = colors[j] = bit.bit_length() - 1
-            for i in lists[j]:
+            for i in neighbors[j]:
                 around[i] |= bit
                 other = first[i].setdefault(color, j)
                 if other != j:
@@ -74,10 +74,10 @@ def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
                     beyond[other] |= 1 << colors[i]
         return np.array(colors)
 
-    return _fewer(colored, np.bincount(cols, minlength=n), 1)
+    return _fewest_colors(color_in_order, np.bincount(cols, minlength=n), 1)
 
 
-def _lists(rows: Array, cols: Array, n: int) -> list[list[int]]:
+def _rows_by_column(rows: Array, cols: Array, n: int) -> list[list[int]]:
     """The rows of each column."""
     order = np.argsort(cols, kind="stable")
     ends = np.searchsorted(cols[order], np.arange(n + 1))
@@ -86,12 +86,14 @@ def _lists(rows: Array, cols: Array, n: int) -> list[list[int]]:
 
 
 # with more places than this, a matrix with rows that are half full is treated as dense
-_LARGE = 1 << 20
+_DENSE_NNZ = 1 << 20
 # up to this many columns, colorings are worth some more rounds
-_MANY = 1 << 14
+_MAX_RECOLORED = 1 << 14
 
 
-def _fewer(colored: Callable[[Iterable[int]], Array], degrees: Array, fewest: int) -> Array:
+def _fewest_colors(
+    color_in_order: Callable[[Iterable[int]], Array], degrees: Array, lower_bound: int
+) -> Array:
     """The best of some orders: as they are, most elements first, and by the colors found so far.
 
     Columns that are colored anew, one color after the other, take no more colors than before, and
@@ -99,11 +101,11 @@ def _fewer(colored: Callable[[Iterable[int]], Array], degrees: Array, fewest: in
     landscape").
     """
     n = len(degrees)
-    best = colored(range(n))
+    best = color_in_order(range(n))
     for k in range(4):
-        if best.max(initial=-1) < fewest or (k and n > _MANY):
+        if best.max(initial=-1) < lower_bound or (k and n > _MAX_RECOLORED):
             break
         first = [-degrees, -best, -np.bincount(best)[best], -best][k]
-        other = colored(np.argsort(first, kind="stable").tolist())
+        other = color_in_order(np.argsort(first, kind="stable").tolist())
         best = min(other, best, key=np.max)
     return best

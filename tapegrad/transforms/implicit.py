@@ -30,7 +30,7 @@ LinearSolve = Callable[[Callable[[Any], Any], Any], Any]
 
 
 @attrs.frozen
-class _Left:
+class _Residual:
     """The value of the equations at a root, a leaf of the result that is no number.
 
     Any two are equal, since a root says all that there is to say of a call.
@@ -38,7 +38,7 @@ class _Left:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    equations: Any = attrs.field(eq=False)
+    value: Any = attrs.field(eq=False)
     # the line of the call
     place: str = attrs.field(eq=False)
 
@@ -57,7 +57,7 @@ class _Solver:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self._root(args, kwargs)
+            return self._solve(args, kwargs)
         except TapeError as error:
             if self.has_aux:
                 raise
@@ -67,7 +67,7 @@ class _Solver:
                 "in root(k), which passes it to both"
             ) from error
 
-    def _root(self, args: Any, kwargs: Any) -> Any:
+    def _solve(self, args: Any, kwargs: Any) -> Any:
         copies, named = tree.copy_containers((args, kwargs))
         x = self.solve(*copies, **named)
         x, *aux = x if self.has_aux else (x,)
@@ -75,17 +75,17 @@ class _Solver:
         for path, leaf in zip(tree.structure_paths(structure), leaves, strict=True):
             if not is_floating(leaf):
                 raise TypeError(
-                    f"implicit_root: {label(self.solve)} returned {_at(path)} of type "
+                    f"implicit_root: {label(self.solve)} returned {_describe_leaf(path)} of type "
                     f"{type(leaf).__name__}; a root must be a tree of floating arrays"
                 )
         # recorded, so that a Tensor that f captures, or sets aside, is refused
         output = record_call(partial(self.f, **tree.copy_containers(kwargs)), (x, *args))[0]
-        equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
-        _check_number(self.f, equations, _vector(x))
-        return x, _Left(equations, str(users_place())), *aux
+        equations = _ravel(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
+        _check_count(self.f, equations, _ravel(x))
+        return x, _Residual(equations, str(users_place())), *aux
 
 
-def _check_number(f: Fn, equations: Any, root: Any) -> None:
+def _check_count(f: Fn, equations: Any, root: Any) -> None:
     n, m = np.size(root), np.size(equations)
     if n != m:
         raise ValueError(
@@ -94,16 +94,16 @@ def _check_number(f: Fn, equations: Any, root: Any) -> None:
         )
 
 
-def _at(path: str) -> str:
+def _describe_leaf(path: str) -> str:
     return f"a leaf ({path})" if path else "a root"
 
 
-def _vector(x: Any) -> Any:
+def _ravel(x: Any) -> Any:
     return tree.ravel(x)[0]
 
 
 @attrs.frozen
-class _Rule:
+class _RootVJP:
     """The VJP of a root of f, by the implicit function theorem."""
 
     f: Fn
@@ -112,18 +112,18 @@ class _Rule:
 
     def __call__(self, g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         try:
-            return self._pulled(g, y, args, kwargs)
+            return self._pull_back(g, y, args, kwargs)
         except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
             if y[1].place and not hasattr(error, "__notes__"):
                 error.add_note(f"of the solution found at {y[1].place}")
             raise without_our_frames(error)  # noqa: B904  # the same error
 
-    def _pulled(self, g: Any, y: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
-        x, left, *aux = y
+    def _pull_back(self, g: Any, y: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
+        x, residual, *aux = y
         leaves, structure = tree.flatten(args)
         places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
         vector, unravel = tree.ravel(x)
-        f = _OnVectors(self.f, unravel)
+        f = _VectorEquations(self.f, unravel)
 
         def equations(v: Any, *moving: Any) -> Any:
             filled = replace_leaves(leaves, places, moving)
@@ -131,9 +131,9 @@ class _Rule:
 
         moving = [leaves[i] for i in places]
         again, pull = vjp(lambda *moving: equations(vector, *moving), *moving)
-        _check_number(self.f, again, vector)
+        _check_count(self.f, again, vector)
         values = tree.leaves((again, vector))
-        before = left.equations
+        before = residual.value
         if any(type(v) is Tensor and v.origin.compiling for v in values):
             before = None
         judge = None
@@ -143,66 +143,68 @@ class _Rule:
         if self.linear_solve is None:
             by_root = jacobian(lambda v: equations(v, *moving))(vector)
             if before is not None:
-                _check(self.f, before, *primals((again, by_root, vector)))
+                _check_unchanged(self.f, before, *primals((again, by_root, vector)))
             if judge is not None:
                 operands = by_root, x, *args
-                judged: Fn = CustomVJP(partial(_judged, judge), _pass_first, _first)
+                judged: Fn = CustomVJP(partial(_call_judge, judge), _pass_first, _take_first)
                 by_root = judged(*operands, **kwargs)
             try:
-                multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
+                multipliers = solve_linear(np.transpose(by_root), _ravel(g[0]))
             except np.linalg.LinAlgError:
                 raise np.linalg.LinAlgError(
                     f"implicit_root: {label(self.f)} has a singular derivative by its unknowns at "
                     "the root, so there is none of the root"
                 ) from None
         else:
-            adjoint = _Adjoint(f)
-            solver = _ByProducts(adjoint, self.linear_solve, before, judge)
-            rule = _Rule(adjoint, self.linear_solve)
-            root: Any = _Root(_Solver(adjoint, solver), rule, partial(_unsolved, _alone))
-            multipliers = root(_vector(g[0]), vector, *args, **kwargs)
+            adjoint = _AdjointEquations(f)
+            solver = _MatrixFreeSolver(adjoint, self.linear_solve, before, judge)
+            rule = _RootVJP(adjoint, self.linear_solve)
+            root: Any = _Root(
+                _Solver(adjoint, solver), rule, partial(_placeholder_root, _wrap_root)
+            )
+            multipliers = root(_ravel(g[0]), vector, *args, **kwargs)
         cotangents = replace_leaves([None] * len(leaves), places, pull(-multipliers))
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
 
 
-def _check(f: Fn, before: Any, again: Any, by_root: Any, vector: Any) -> None:
+def _check_unchanged(f: Fn, before: Any, again: Any, by_root: Any, vector: Any) -> None:
     """Raise unless the equations are those that were solved.
 
     A difference matters if it takes a step away from the root to make it.
     """
-    if np.any(np.abs(again - before) > np.abs(by_root) @ _step(vector)):
-        _refuse_changed(f)
+    if np.any(np.abs(again - before) > np.abs(by_root) @ _relative_step(vector)):
+        _raise_changed(f)
 
 
-def _step(vector: Any) -> Any:
+def _relative_step(vector: Any) -> Any:
     return 1e-3 * np.abs(vector) + 1e-6
 
 
-def _refuse_changed(f: Fn) -> NoReturn:
+def _raise_changed(f: Fn) -> NoReturn:
     raise ValueError(
         f"implicit_root: {label(f)} gives other numbers at the root than when it was "
         "solved: does it read an array that has changed (pass it as an argument)?"
     )
 
 
-def _judged(judge: Fn, by_root: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+def _call_judge(judge: Fn, by_root: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     judge(by_root, x, *args, **kwargs)
     return by_root
 
 
-def _first(x: Any, *rest: Any, **kwargs: Any) -> Any:
+def _take_first(x: Any, *rest: Any, **kwargs: Any) -> Any:
     return x
 
 
-def _alone(x: Any, *rest: Any, **kwargs: Any) -> tuple[Any, ...]:
+def _wrap_root(x: Any, *rest: Any, **kwargs: Any) -> tuple[Any, ...]:
     return (x,)
 
 
-def _unsolved(like: Fn, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+def _placeholder_root(like: Fn, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
     """The result of a solver whose arguments are not known."""
     x, *aux = like(*args, **kwargs)
-    return x, _Left(None, str(users_place())), *aux
+    return x, _Residual(None, str(users_place())), *aux
 
 
 def _pass_first(g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -213,7 +215,7 @@ def _pass_first(g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
 
 
 @attrs.frozen(slots=False)
-class _OnVectors:
+class _VectorEquations:
     """Equations as a function of the vector of their unknowns, with a vector as the result."""
 
     f: Fn
@@ -224,14 +226,14 @@ class _OnVectors:
 
     def __call__(self, v: Any, *args: Any, **kwargs: Any) -> Any:
         copies, named = tree.copy_containers((args, kwargs))
-        return _vector(self.f(self.unravel(v), *copies, **named))
+        return _ravel(self.f(self.unravel(v), *copies, **named))
 
 
 @attrs.frozen(slots=False)
-class _Adjoint:
+class _AdjointEquations:
     """The equations ``Aᵀ u - g`` of the multipliers u, A the derivative of f by its unknowns v."""
 
-    f: _OnVectors
+    f: _VectorEquations
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.f)
@@ -246,10 +248,10 @@ class _Adjoint:
 
 
 @attrs.frozen(slots=False)
-class _ByProducts:
+class _MatrixFreeSolver:
     """The solver of the multipliers' equations, called on arrays."""
 
-    adjoint: _Adjoint
+    adjoint: _AdjointEquations
     linear_solve: LinearSolve
     before: Any
     judge: Fn | None
@@ -264,14 +266,16 @@ class _ByProducts:
         if not is_same or self.judge is not None:
             push = linearize(lambda v: f(v, *args, **kwargs), v)[1]
             if self.judge is not None:
-                self.judge(partial(_product, push, v), f.unravel(v), *args, **kwargs)
-            if not is_same and np.any(np.abs(self._solved(push, again - self.before)) > _step(v)):
-                _refuse_changed(f)
-        return self._solved(multiply, g)
+                self.judge(partial(_multiply_writable, push, v), f.unravel(v), *args, **kwargs)
+            if not is_same and np.any(
+                np.abs(self._solve_checked(push, again - self.before)) > _relative_step(v)
+            ):
+                _raise_changed(f)
+        return self._solve_checked(multiply, g)
 
-    def _solved(self, multiply: Fn, b: Any) -> Any:
+    def _solve_checked(self, multiply: Fn, b: Any) -> Any:
         """The solution of a linear system, which is checked, as solvers may end early."""
-        product = partial(_product, multiply, b)
+        product = partial(_multiply_writable, multiply, b)
         u = self.linear_solve(product, np.array(b))
         if not isinstance(u, np.ndarray) or u.shape != b.shape or u.dtype.kind != "f":
             raise ValueError(
@@ -279,23 +283,23 @@ class _ByProducts:
                 f"must return the vector x, of shape {b.shape}, such that matvec(x) is b"
             )
         u = u.astype(b.dtype, copy=False)
-        left = np.linalg.norm(product(u) - b)
-        if not left <= _LEFT * np.linalg.norm(b):
+        residual = np.linalg.norm(product(u) - b)
+        if not residual <= _MAX_RESIDUAL * np.linalg.norm(b):
             raise np.linalg.LinAlgError(
                 f"implicit_root: linear_solve {label(self.linear_solve)} left a residual of "
-                f"{left:.2g} from {np.linalg.norm(b):.2g}: it did not converge, or "
+                f"{residual:.2g} from {np.linalg.norm(b):.2g}: it did not converge, or "
                 f"{label(self.adjoint.f)} has a singular derivative by its unknowns at the root"
             )
         return u
 
 
-def _product(multiply: Fn, like: Any, u: Any) -> Any:
+def _multiply_writable(multiply: Fn, like: Any, u: Any) -> Any:
     """A product as solvers take it: an array that they may write to."""
     return np.array(multiply(np.asarray(u, like.dtype).reshape(like.shape)))
 
 
 # the largest residual that a solver may leave, relative to the right-hand side
-_LEFT = 1e-3
+_MAX_RESIDUAL = 1e-3
 
 
 @attrs.frozen(slots=False, repr=False)
@@ -403,10 +407,10 @@ def implicit_root(
     """
     if linear_solve is not None:
         check_callable(linear_solve, "implicit_root: linear_solve")
-    return solved(f, solve, linear_solve)
+    return make_implicit_root(f, solve, linear_solve)
 
 
-def solved(
+def make_implicit_root(
     f: Fn,
     solve: Callable[P, R],
     linear_solve: LinearSolve | None = None,
@@ -423,5 +427,5 @@ def solved(
     Where values are not known, the solver might fail at placeholders; ``like(*args)`` returns a
     tuple of the right shapes instead, of the root and the rest.
     """
-    rule = _Rule(f, linear_solve, judge)
-    return _Root(_Solver(f, solve, has_aux), rule, like and partial(_unsolved, like))
+    rule = _RootVJP(f, linear_solve, judge)
+    return _Root(_Solver(f, solve, has_aux), rule, like and partial(_placeholder_root, like))

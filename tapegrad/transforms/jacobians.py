@@ -27,7 +27,7 @@ from tapegrad.transforms.base import (
     P,
     R,
     Transform,
-    released_tree,
+    unwrap_tree,
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
@@ -35,9 +35,9 @@ from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 from tapegrad.types import Array
 
 # the most bytes that the largest record may take in one block of directions
-_BLOCK = 1 << 24
+_BLOCK_BYTES = 1 << 24
 # a batch costs as much as a few single directions
-_FEW = 3
+_MAX_SINGLE = 3
 _MODES = (None, "forward", "reverse")
 
 
@@ -48,7 +48,7 @@ def _check_mode(transform: Any, field: Any, mode: Any) -> None:
 
 def _check_sparse(transform: Any, field: Any, sparse: Any) -> None:
     if not isinstance(sparse, bool):
-        _sparsity("check_pattern")(sparse)
+        _import_sparsity("check_pattern")(sparse)
 
 
 @attrs.frozen(slots=False, repr=False)
@@ -60,45 +60,49 @@ class Jacobian(Transform[P, R]):
     mode: Any = attrs.field(default=None, validator=_check_mode)
     sparse: Any = attrs.field(default=False, validator=_check_sparse)
     symmetric: bool = False
-    remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
+    last_pattern: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        _, jacobian, aux = self._both(args, kwargs)
+        _, jacobian, aux = self._output_and_jacobian(args, kwargs)
         result: Any = (jacobian, *aux) if self.has_aux else jacobian
         return result
 
-    def _both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _output_and_jacobian(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
         """The function's result, its Jacobian, and the auxiliary part, if any."""
-        call = self.call(args, kwargs)
-        output, aux, tape, marked = self.recorded(call)
+        call = self.resolve_call(args, kwargs)
+        output, aux, tape, marked = self.record(call)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
-        refuse_complex_inputs(self, inputs)
+        check_real_inputs(self, inputs)
         numeric = [y for y in outputs if is_numeric(y)]
-        take = self._dense if self.sparse is False else self._sparse
+        take = self._dense_rows if self.sparse is False else self._sparse_rows
         blocks = iter(take(tape, inputs, numeric))
         rows = [
-            self.arranged(tree.unflatten(inner, next(blocks)), call[3]) if is_numeric(y) else y
+            self.arrange_by_argnums(tree.unflatten(inner, next(blocks)), call[3])
+            if is_numeric(y)
+            else y
             for y in outputs
         ]
         return output, tree.unflatten(structure, rows), aux
 
-    def _dense(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+    def _dense_rows(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
         """The blocks of each output by each input."""
         # outputs without a gradient are left out
-        moving = [x for x in outputs if moves(x)]
+        moving = [x for x in outputs if is_differentiable(x)]
         halves: dict[Tensor, list[Tensor]] = {}
         for y in dict.fromkeys(moving):
             if y.dtype.kind == "c":
-                tape, halves[y] = _in_halves(tape, y)
+                tape, halves[y] = _split_complex(tape, y)
         moving = [part for y in moving for part in halves.get(y, [y])]
-        mode = self.mode or ("forward" if size_of(inputs) < size_of(moving) else "reverse")
-        matrices = _dense(tape, inputs, moving, mode == "forward")
+        mode = self.mode or ("forward" if total_size(inputs) < total_size(moving) else "reverse")
+        matrices = _dense_blocks(tape, inputs, moving, mode == "forward")
         if self.check_finite:
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         for y, (re, im) in halves.items():
             for x in inputs:
-                matrices[y, x] = as_result(matrices[re, x] + 1j * matrices[im, x], x)
+                matrices[y, x] = cast_derivative(matrices[re, x] + 1j * matrices[im, x], x)
         return [
             [
                 matrices[y, x]
@@ -109,13 +113,13 @@ class Jacobian(Transform[P, R]):
             for y in outputs
         ]
 
-    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+    def _sparse_rows(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
         """The sparse blocks of each output by each input."""
-        blocks: list[list[Any]] = _sparsity("blocks_of")(self, tape, inputs, outputs)
+        blocks: list[list[Any]] = _import_sparsity("sparse_blocks")(self, tape, inputs, outputs)
         return blocks
 
 
-def _sparsity(name: str) -> Any:
+def _import_sparsity(name: str) -> Any:
     """A function for sparse blocks, whose module most programs do not need."""
     return lazy_import("tapegrad.transforms.sparsity", name)
 
@@ -126,32 +130,32 @@ class ValueAndJacobian(Jacobian[P, R]):
     kind = "value_and_jacobian"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        output, jacobian, aux = self._both(args, kwargs)
-        value = released_tree(output)
+        output, jacobian, aux = self._output_and_jacobian(args, kwargs)
+        value = unwrap_tree(output)
         result: Any = (value, *aux) if self.has_aux else value, jacobian
         return result
 
 
-def refuse_complex_inputs(of: Transform[..., Any], inputs: Sequence[Tensor]) -> None:
+def check_real_inputs(transform: Transform[..., Any], inputs: Sequence[Tensor]) -> None:
     """Raise for a matrix of derivatives by complex numbers."""
     for x in inputs:
         if x.dtype.kind == "c":
             raise TypeError(
-                f"{of.kind} of {label(of.fn)}: {x.name} is {x.dtype}, and no complex matrix holds "
-                "a derivative by complex numbers, which is linear over the real ones alone; take "
-                "tg.vjp, tg.jvp or tg.linearize, or differentiate by the pair of the real and the "
-                "imaginary part"
+                f"{transform.kind} of {label(transform.fn)}: {x.name} is {x.dtype}, and no complex "
+                "matrix holds a derivative by complex numbers, which is linear over the real ones "
+                "alone; take tg.vjp, tg.jvp or tg.linearize, or differentiate by the pair of the "
+                "real and the imaginary part"
             )
 
 
-def _in_halves(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
+def _split_complex(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
     """A tape with the real and the imaginary part of a complex record, and these."""
-    tape, re = written(tape, real, y)
-    tape, im = written(tape, imag, y)
+    tape, re = append_op(tape, real, y)
+    tape, im = append_op(tape, imag, y)
     return tape, [re, im]
 
 
-def written(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
+def append_op(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
     """A tape with one more record, of an op of y, and this."""
     if not is_recording(y.origin):
         return tape.write(op, y)
@@ -159,40 +163,40 @@ def written(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
     return Tape(last_record(), tape.start, tape.parameters), record
 
 
-def moves(y: Any) -> bool:
+def is_differentiable(y: Any) -> bool:
     """Whether a result is a record that has derivatives."""
     return type(y) is Tensor and y.dtype.kind in "fc"
 
 
-def size_of(leaves: Sequence[Any]) -> int:
+def total_size(leaves: Sequence[Any]) -> int:
     """The number of elements of some arrays."""
     return sum([x.size for x in leaves])
 
 
-def ways(
+def make_propagator(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> tuple[Callable[[dict[Tensor, Any]], list[Any]], list[Tensor], list[Tensor]]:
     """How directions pass along a tape, forward or in reverse: from which records to which."""
 
-    def pushed(moved: dict[Tensor, Any]) -> list[Any]:
+    def push(moved: dict[Tensor, Any]) -> list[Any]:
         tangents = push_forward(tape, moved, outputs)
         # zero where the output does not depend on the inputs that move
         return [tangents[y] if y in tangents else np.zeros(y.shape, y.dtype) for y in outputs]
 
-    def pulled(weights: dict[Tensor, Any]) -> list[Any]:
+    def pull(weights: dict[Tensor, Any]) -> list[Any]:
         gradients = sweep([tape], weights)
         return [gradients[x] for x in inputs]
 
-    return (pushed, inputs, outputs) if forward else (pulled, outputs, inputs)
+    return (push, inputs, outputs) if forward else (pull, outputs, inputs)
 
 
-def _dense(
+def _dense_blocks(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> dict[Any, Any]:
     """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
-    move, ends, others = ways(tape, inputs, outputs, forward)
+    move, ends, others = make_propagator(tape, inputs, outputs, forward)
     blocks: dict[Any, Any] = {}
-    for other, stacked in zip(others, by_blocks(move, tape, ends, others), strict=True):
+    for other, stacked in zip(others, propagate_in_blocks(move, tape, ends, others), strict=True):
         start = 0
         for end in dict.fromkeys(ends):
             # what changes nothing would be recorded all the same
@@ -201,17 +205,19 @@ def _dense(
             part = np.transpose(part, (*range(1, part.ndim), 0)) if forward else part
             y, x = (other, end) if forward else (end, other)
             shape = y.shape + x.shape
-            blocks[y, x] = as_result(part if part.shape == shape else np.reshape(part, shape), x)
+            blocks[y, x] = cast_derivative(
+                part if part.shape == shape else np.reshape(part, shape), x
+            )
     return blocks
 
 
-def as_result(part: Any, x: Tensor) -> Any:
+def cast_derivative(part: Any, x: Tensor) -> Any:
     """A derivative by x, of its dtype."""
     part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
     return as_readonly_leaf(part)
 
 
-def by_blocks(
+def propagate_in_blocks(
     move: Callable[[dict[Tensor, Any]], list[Any]],
     tape: Tape,
     ends: Sequence[Tensor],
@@ -225,12 +231,12 @@ def by_blocks(
     """
     ends = list(dict.fromkeys(ends))
     if colors is None:
-        colors = np.arange(size_of(ends))
+        colors = np.arange(total_size(ends))
     n = int(colors.max(initial=-1)) + 1
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
     largest = max([getattr(x._primal, "nbytes", 8) for x in (*tape, *ends)])
-    step = max(1, _BLOCK // largest)
+    step = max(1, _BLOCK_BYTES // largest)
     blocks: list[Any] = []
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -242,15 +248,15 @@ def by_blocks(
                 directions.append(units.astype(x.dtype).reshape(stop - start, *x.shape))
             first += x.size
 
-        def along(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
+        def propagate_units(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
             return move(dict(zip(moved, units, strict=True)))
 
-        batched: Fn = Vmap(along)
+        batched: Fn = Vmap(propagate_units)
         m = stop - start
-        if m > 1 and (m > _FEW or CURRENT.get() is not None):
+        if m > 1 and (m > _MAX_SINGLE or CURRENT.get() is not None):
             blocks.append(batched(*directions))
         else:
-            each = [along(*[units[i] for units in directions]) for i in range(m)]
+            each = [propagate_units(*[units[i] for units in directions]) for i in range(m)]
             blocks.append([np.stack(parts) for parts in zip(*each, strict=True)])
     if len(blocks) == 1:
         return list(blocks[0])
@@ -362,18 +368,18 @@ def value_and_jacobian(
     )
 
 
-class _OfGradient(Transform[P, R]):
+class _GradientTransform(Transform[P, R]):
     """A transform of the gradient of its function."""
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def resolve_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """A call of the gradient."""
-        fn, args, kwargs, positions = super().call(args, kwargs)
+        fn, args, kwargs, positions = super().resolve_call(args, kwargs)
         which = self.argnums if self.argnames is None else self.argnames
         argnums = positions if isinstance(which, tuple) else positions[0]
         return Grad(fn, argnums, self.has_aux), args, kwargs, positions
 
 
-class Hessian(_OfGradient[P, R], Jacobian[P, R]):
+class Hessian(_GradientTransform[P, R], Jacobian[P, R]):
     """The result of `hessian`."""
 
     kind = "hessian"
@@ -421,16 +427,16 @@ def hessian(
     return Hessian(fn, argnums, has_aux, argnames=argnames, **mode)
 
 
-class HessianDiag(_OfGradient[P, R]):
+class HessianDiag(_GradientTransform[P, R]):
     """The result of `hessian_diag`."""
 
     kind = "hessian_diag"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        call = self.call(args, kwargs)
-        output, aux, tape, marked = self.recorded(call)
-        refuse_complex_inputs(self, tree.leaves(marked))
-        arguments = self.arranged(marked, call[3])
+        call = self.resolve_call(args, kwargs)
+        output, aux, tape, marked = self.record(call)
+        check_real_inputs(self, tree.leaves(marked))
+        arguments = self.arrange_by_argnums(marked, call[3])
         diagonal = tree.map(partial(_diagonal, tape), arguments, output)
         result: Any = (diagonal, *aux) if self.has_aux else diagonal
         return result
@@ -441,15 +447,15 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
     if type(gradient) is not Tensor:
         return readonly_array(np.zeros(x.shape, x.dtype))
 
-    def own(moved: dict[Tensor, Any]) -> list[Any]:
+    def select_own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()
         t = push_forward(tape, moved, [gradient]).get(gradient)
         # selected, because values elsewhere may not be finite
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
-    (numbers,) = by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
+    (numbers,) = propagate_in_blocks(select_own, tape, [x], [np.zeros((), x.dtype)])
     diagonal = np.reshape(numbers, x.shape)
-    return as_result(diagonal, x)
+    return cast_derivative(diagonal, x)
 
 
 def hessian_diag(

@@ -34,7 +34,7 @@ def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
         return
     if argnums != 0:
         raise ValueError(f"give argnums or argnames, not both: {argnums!r} and {argnames!r}")
-    known = _parameters(fn)
+    known = _parameter_names(fn)
     for name in (argnames,) if isinstance(argnames, str) else argnames:
         if known is not None and name not in known:
             raise ValueError(
@@ -42,15 +42,15 @@ def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
             )
 
 
-def _parameters(fn: Fn) -> tuple[str, ...] | None:
+def _parameter_names(fn: Fn) -> tuple[str, ...] | None:
     """The parameters that a name can mean; None if any can be one."""
-    parameters = _inspected(fn)
+    parameters = _inspect_parameters(fn)
     if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return tuple([p.name for p in parameters if p.kind is not p.VAR_POSITIONAL])
 
 
-def _inspected(fn: Fn) -> list[Any] | None:
+def _inspect_parameters(fn: Fn) -> list[Any] | None:
     """The parameters of a function; None if they are not known."""
     # here, because it takes long to import
     import inspect
@@ -62,7 +62,7 @@ def _inspected(fn: Fn) -> list[Any] | None:
 
 
 @attrs.frozen(eq=False)
-class ByName:
+class KeywordsByPosition:
     """A function that takes some keyword arguments by position, after the others."""
 
     func: Fn
@@ -78,7 +78,7 @@ class ByName:
         return (*argument_names(self.func, self.n), *self.names)
 
 
-def called_by_name(
+def bind_argnames(
     fn: Fn, names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
     """A call with the named arguments by position: a function, its arguments, and where.
@@ -88,7 +88,7 @@ def called_by_name(
     TypeError
         If the call does not pass one of them.
     """
-    by_position = _positional(fn, len(args))
+    by_position = _positional_names(fn, len(args))
     by_keyword = tuple(dict.fromkeys([name for name in names if name in kwargs]))
     places = []
     for name in names:
@@ -105,12 +105,12 @@ def called_by_name(
         return fn, args, dict(kwargs), tuple(places)
     rest = {name: x for name, x in kwargs.items() if name not in by_keyword}
     moved = (*args, *[kwargs[name] for name in by_keyword])
-    return ByName(fn, len(args), by_keyword), moved, rest, tuple(places)
+    return KeywordsByPosition(fn, len(args), by_keyword), moved, rest, tuple(places)
 
 
-def _positional(fn: Fn, n: int) -> tuple[str, ...]:
+def _positional_names(fn: Fn, n: int) -> tuple[str, ...]:
     """The names of the first n arguments by position."""
-    parameters = _inspected(fn)
+    parameters = _inspect_parameters(fn)
     if parameters is None:
         return argument_names(fn, n)
     return tuple([p.name for p in parameters if p.kind.name in _POSITIONAL][:n])
@@ -118,7 +118,7 @@ def _positional(fn: Fn, n: int) -> tuple[str, ...]:
 
 def check_positions(fn: Fn, what: str, numbers: tuple[int, ...]) -> None:
     """Raise for a position that no argument of a function can have."""
-    parameters = _inspected(fn)
+    parameters = _inspect_parameters(fn)
     if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return
     n = sum([p.kind.name in _POSITIONAL for p in parameters])

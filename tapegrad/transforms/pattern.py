@@ -77,7 +77,7 @@ class Dependence:
         """The position of each element's first pair, and the number of pairs."""
         return np.searchsorted(self.keys, np.arange(self.size + 1) * self.n)
 
-    def through(self, pairs: Pairs) -> Array:
+    def compose(self, pairs: Pairs) -> Array:
         """The keys of a result, from pairs of its elements with elements of this array."""
         ys, xs = pairs
         first = self.starts[xs]
@@ -87,7 +87,7 @@ class Dependence:
         return np.repeat(ys, counts) * self.n + self.keys[at] % self.n
 
 
-def unique(keys: Sequence[Array]) -> Array:
+def merge_keys(keys: Sequence[Array]) -> Array:
     """All keys, sorted, each once."""
     merged = keys[0] if len(keys) == 1 else np.concatenate([np.zeros(0, int), *keys])
     # runs that are sorted already take linear time
@@ -95,23 +95,23 @@ def unique(keys: Sequence[Array]) -> Array:
     return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
 
 
-def none(shape: tuple[int, ...], n: int) -> Dependence:
+def independent(shape: tuple[int, ...], n: int) -> Dependence:
     """An array that varies and has no derivative, such as an index."""
     return Dependence(shape, n, np.zeros(0, int))
 
 
-def varying(x: Any, n: int) -> Dependence:
+def as_dependence(x: Any, n: int) -> Dependence:
     """An array that varies; what is known as an array has no derivative."""
-    return x if type(x) is Dependence else none(np.shape(x), n)
+    return x if type(x) is Dependence else independent(np.shape(x), n)
 
 
-def full(shape: tuple[int, ...], n: int, inputs: Array) -> Dependence:
+def full_dependence(shape: tuple[int, ...], n: int, inputs: Array) -> Dependence:
     """An array whose elements may each depend on all these inputs."""
     keys = np.arange(math.prod(shape))[:, None] * n + inputs
     return Dependence(shape, n, keys.reshape(-1))
 
 
-def numbered(shape: tuple[int, ...], n: int, start: int = 0) -> Dependence:
+def identity_dependence(shape: tuple[int, ...], n: int, start: int = 0) -> Dependence:
     """An array of inputs, counted from `start`."""
     k = np.arange(math.prod(shape))
     return Dependence(shape, n, k * (n + 1) + start)
@@ -120,19 +120,19 @@ def numbered(shape: tuple[int, ...], n: int, start: int = 0) -> Dependence:
 # --- from the operands of an op to its result --------------------------------------------------
 
 # ops whose result depends on the same elements as that of a linear op with the same options
-_LIKE: Mapping[Any, Any] = {
+_SAME_PATTERN: Mapping[Any, Any] = {
     **dict.fromkeys((reduction.max, reduction.min, reduction.prod, logsumexp), reduction.sum),
     **dict.fromkeys((cumprod, linear_recurrence), cumsum),
 }
 # ops that keep the axes along which all elements depend on all
-_ALONG = (softmax, log_softmax, standardize)
+_ALONG_AXES = (softmax, log_softmax, standardize)
 # ops that are linear in all their operands at once
 _AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
 # the most pairs to look for by unit arrays
-_MOST = 1 << 24
+_MAX_PROBED = 1 << 24
 
 
-def dependence_of(
+def infer_dependence(
     op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
 ) -> Any:
     """The dependence of a result on operands: a `Dependence`, or `Parts` of these.
@@ -152,30 +152,33 @@ def dependence_of(
     if whole is not None:
         return whole(operands, like, **options)
     if type(like) is Parts:
-        return Parts(tuple([_of(op, operands, options, x) for x in like.values]))
-    return _of(op, operands, options, like)
+        return Parts(tuple([_combine_operands(op, operands, options, x) for x in like.values]))
+    return _combine_operands(op, operands, options, like)
 
 
-def _of(
+def _combine_operands(
     op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
 ) -> Dependence:
-    shape, n = np.shape(like), next(x.n for x in leaves(operands))
+    shape, n = np.shape(like), next(x.n for x in varying_parts(operands))
     rules = op.vjps_for(len(operands))
     keys = []
     if np.asarray(like).dtype.kind in "fc":
         for k, x in enumerate(operands):
             if k < len(rules) and rules[k] is not None:
-                keys += [_passed(op, k, operands, options, shape, part) for part in leaves([x])]
-    return Dependence(shape, n, unique(keys))
+                keys += [
+                    _operand_keys(op, k, operands, options, shape, part)
+                    for part in varying_parts([x])
+                ]
+    return Dependence(shape, n, merge_keys(keys))
 
 
-def leaves(operands: Iterable[Any]) -> list[Dependence]:
+def varying_parts(operands: Iterable[Any]) -> list[Dependence]:
     """The operands that vary, each part on its own."""
     parts = [y for x in operands for y in (x.values if type(x) is Parts else (x,))]
     return [x for x in parts if type(x) is Dependence]
 
 
-def _passed(
+def _operand_keys(
     op: Primitive,
     k: int,
     operands: Sequence[Any],
@@ -195,21 +198,21 @@ def _passed(
         xs = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).reshape(-1)
         pairs = np.arange(xs.size), xs
     elif pairs is None and x is operands[k]:
-        pairs = _by_probing(op, k, operands, options, shape) or _by_axes(
+        pairs = _probe_pairs(op, k, operands, options, shape) or _pair_along_axes(
             op, x.shape, shape, options
         )
     if pairs is None:
-        return full(shape, x.n, unique([x.pairs[1]])).keys
-    return x.through(pairs)
+        return full_dependence(shape, x.n, merge_keys([x.pairs[1]])).keys
+    return x.compose(pairs)
 
 
-def _by_axes(
+def _pair_along_axes(
     op: Primitive, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
 ) -> Pairs | None:
     """Pairs of an op that treats its examples apart: all along its own axes."""
     if op.batch is stacked:
         axes: Any = range(len(x) - 2, max(len(x), len(y)))
-    elif op in _ALONG or op.batch is along_axis:
+    elif op in _ALONG_AXES or op.batch is along_axis:
         axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
         axes = range(len(x)) if axis is None else normalize_axis_tuple(axis, len(x))
     else:
@@ -229,7 +232,7 @@ def _by_axes(
     return ys.reshape(-1), xs.reshape(-1)
 
 
-def _by_probing(
+def _probe_pairs(
     op: Primitive,
     k: int,
     operands: Sequence[Any],
@@ -241,9 +244,9 @@ def _by_probing(
     Other operands that vary are filled with random numbers, so that no term cancels; those that
     decide places, such as an index, must be constants.
     """
-    if op in _LIKE:
+    if op in _SAME_PATTERN:
         axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
-        op, k, operands, options = _LIKE[op], 0, [operands[k]], {"axis": axis, **options}
+        op, k, operands, options = _SAME_PATTERN[op], 0, [operands[k]], {"axis": axis, **options}
     if op.jvp is not linear_jvp and op not in _AFFINE:
         return None
     rules = op.vjps_for(len(operands))
@@ -268,16 +271,16 @@ def _by_probing(
         return np.asarray(rule(g, np.zeros(shape), *arguments, **options))
 
     with np.errstate(all="ignore"):
-        at = _selected(forward, x, shape)
+        at = _find_selected(forward, x, shape)
         if at is not None:
             ys = np.flatnonzero(at >= 0)
             return ys, at[ys]
-        at = _selected(back, shape, x)
+        at = _find_selected(back, shape, x)
         if at is not None:
             xs = np.flatnonzero(at >= 0)
             return at[xs], xs
         size, m = math.prod(x), math.prod(shape)
-        if size * m > _MOST:
+        if size * m > _MAX_PROBED:
             return None
         units = np.eye(size).reshape(size, *x)
         batched = tuple([i == k for i in range(len(values))])
@@ -286,7 +289,9 @@ def _by_probing(
     return ys, xs
 
 
-def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ...]) -> Array | None:
+def _find_selected(
+    fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ...]
+) -> Array | None:
     """For each element of a linear function's result the element that it is a multiple of.
 
     It is -1 where the result is 0. None if an element depends on several.
@@ -311,40 +316,42 @@ def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ..
 # --- tapes -----------------------------------------------------------------------------------
 
 
-def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
+def tape_dependences(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
     """The dependences of outputs, from the records that are known; constants stay as they are.
 
     Records of another tape vary too, but are no inputs.
     """
     outputs = list(outputs)
     dependences: dict[Tensor, Any] = dict(known)
-    n = leaves(known.values())[0].n if known else 0
+    n = varying_parts(known.values())[0].n if known else 0
     origin, start = tape.start.origin, tape.start.index
 
-    def of(x: Any) -> Any:
+    def get_dependence(x: Any) -> Any:
         if type(x) is not Tensor:
             return x
         if x in dependences:
             return dependences[x]
         is_known = x.origin is origin and x.index > start and not origin.compiling
-        return x._primal if is_known else none(x.shape, n)
+        return x._primal if is_known else independent(x.shape, n)
 
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
-        operands = [of(x) for x in record._operands]
-        if record not in known and leaves(operands):
-            dependences[record] = dependence_of(
+        operands = [get_dependence(x) for x in record._operands]
+        if record not in known and varying_parts(operands):
+            dependences[record] = infer_dependence(
                 record.op, operands, record._options, record._primal
             )
         for x in done:
             if x not in known:
                 dependences.pop(x, None)
-    return [of(x) for x in outputs]
+    return [get_dependence(x) for x in outputs]
 
 
-def of_call(operands: Sequence[Any], like: Any, call: Any) -> Any:
+def call_dependences(operands: Sequence[Any], like: Any, call: Any) -> Any:
     """The results of a checkpointed call, which is repeated."""
-    tape, outputs = call.again()
-    known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
-    n = leaves(operands)[0].n
-    return call.layout.together([varying(x, n) for x in of_tape(tape, known, outputs)])
+    tape, outputs = call.repeat()
+    known = {x: y for x, y in zip(call.reads, operands, strict=True) if varying_parts([y])}
+    n = varying_parts(operands)[0].n
+    return call.layout.together(
+        [as_dependence(x, n) for x in tape_dependences(tape, known, outputs)]
+    )

@@ -29,8 +29,8 @@ from tapegrad.transforms.base import (
     R,
     Ts,
     gradient_trees,
-    released_tree,
     split_aux,
+    unwrap_tree,
 )
 from tapegrad.transforms.reverse import check_cotangent, initial_cotangent
 from tapegrad.tree.cotangents import drop_negative_zeros
@@ -52,7 +52,7 @@ class Pullback(WarnsAtUsersLine, Generic[*Ts]):
     marked: tuple[Any, ...]
 
     def __repr__(self) -> str:
-        return _described("pullback", self.tape)
+        return _describe("pullback", self.tape)
 
     def __call__(self, cotangent: Any) -> tuple[*Ts]:
         """The arguments' cotangents, a tuple with one tree each.
@@ -143,10 +143,10 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     >>> tg.vjp(lambda z: 1j * z, 2.0 + 0j)[1](1.0 + 0j)
     (array(0.-1.j),)
     """
-    return pulled(fn, primals, {}, tuple(range(len(primals))), has_aux)
+    return record_with_pullback(fn, primals, {}, tuple(range(len(primals))), has_aux)
 
 
-def pulled(
+def record_with_pullback(
     fn: Fn,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -156,7 +156,7 @@ def pulled(
     """`vjp` by some of the arguments of a call."""
     output, tape, marked = record_call(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
-    released = released_tree(output)
+    released = unwrap_tree(output)
     check_result(fn, output)
     return released, Pullback(tape, tree.copy_containers(output), marked), *aux
 
@@ -272,14 +272,14 @@ def jvp(
     >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (array(6.), array(3.))
     """
-    primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
+    primals, tangents = _check_sequence("primals", primals), _check_sequence("tangents", tangents)
     place = users_place if check_finite else None
     output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
     checking = lazy_import("tapegrad.explain.finite", "pushed") if check_finite else None
     pushforward: Pushforward[Any] = Pushforward(tape, output, marked, checking)
-    return released_tree(output), pushforward(*tangents), *aux
+    return unwrap_tree(output), pushforward(*tangents), *aux
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -295,7 +295,7 @@ class Pushforward(WarnsAtUsersLine, Generic[R]):
     checking: Any = None
 
     def __repr__(self) -> str:
-        return _described("pushforward", self.tape)
+        return _describe("pushforward", self.tape)
 
     def __call__(self, *tangents: Any) -> R:
         """The output's tangent.
@@ -321,7 +321,7 @@ class Pushforward(WarnsAtUsersLine, Generic[R]):
         def tangent(x: Any) -> Any:
             t = tangents_of.get(x) if type(x) is Tensor else None
             if t is None:
-                return readonly_array(_zeros(x)) if is_numeric(x) else x
+                return readonly_array(_zero_tangent(x)) if is_numeric(x) else x
             t = finish_gradient(x, t)
             # of a gradient inside, a conjugate
             if t.dtype.kind != "c":
@@ -347,7 +347,7 @@ class Pushforward(WarnsAtUsersLine, Generic[R]):
         return pullback(cotangent)
 
 
-def _described(kind: str, tape: Tape) -> str:
+def _describe(kind: str, tape: Tape) -> str:
     return f"<{kind} over {len(tape)} records of {tape.last.origin.label}>"
 
 
@@ -387,10 +387,10 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     (array(3.), array(2.))
     """
     output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))))
-    return released_tree(output), Pushforward(tape, tree.copy_containers(output), marked)
+    return unwrap_tree(output), Pushforward(tape, tree.copy_containers(output), marked)
 
 
-def _listed(what: str, trees: Any) -> tuple[Any, ...]:
+def _check_sequence(what: str, trees: Any) -> tuple[Any, ...]:
     """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
     if type(trees) not in (tuple, list):
         raise TypeError(
@@ -400,7 +400,7 @@ def _listed(what: str, trees: Any) -> tuple[Any, ...]:
     return tuple(trees)
 
 
-def _zeros(leaf: Any) -> Any:
+def _zero_tangent(leaf: Any) -> Any:
     """Zeros of the shape of a leaf, and of its dtype if that is floating."""
     floating = is_floating(leaf)
     return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
@@ -439,6 +439,6 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> tg.hvp(lambda x: tg.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
     array([6., 0.])
     """
-    primals = _listed("primals", primals)
+    primals = _check_sequence("primals", primals)
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(Grad(fn, argnums), primals, tangents)[1]

@@ -52,28 +52,28 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     values: dict[Tensor, tuple[Any, bool]] = {x: (value, True) for x, value in known.items()}
     origin = tape.start.origin
 
-    def of(x: Any) -> tuple[Any, bool]:
+    def get_value(x: Any) -> tuple[Any, bool]:
         return values[x] if type(x) is Tensor and x.origin is origin else (x, False)
 
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
         if record not in known:
-            pairs = [of(x) for x in record._operands]
+            pairs = [get_value(x) for x in record._operands]
             if n == 0 and any(b for _, b in pairs):
-                values[record] = _zeros(0, record._primal), True
+                values[record] = _stack_zeros(0, record._primal), True
             else:
-                call = record.op, record._options, pairs, partial(_once, record)
-                values[record] = at_place(record.place, for_all, *call)
+                call = record.op, record._options, pairs, partial(_evaluate_once, record)
+                values[record] = at_place(record.place, batch_call, *call)
         for x in done:
             values.pop(x, None)
-    return [of(x) for x in outputs]
+    return [get_value(x) for x in outputs]
 
 
-def for_all(
+def batch_call(
     op: Primitive,
     options: Mapping[str, Any],
     pairs: Sequence[tuple[Any, bool]],
-    once: Callable[[tuple[Any, ...]], Any],
+    evaluate_once: Callable[[tuple[Any, ...]], Any],
 ) -> tuple[Any, bool]:
     """The result of a recorded call for a batch, and whether it has the leading axis.
 
@@ -83,16 +83,19 @@ def for_all(
         The op that was called, and its options.
     pairs
         The operands, and whether each has the leading axis.
-    once
-        A function of the operands, if none of them has, that gives the result for all examples.
+    evaluate_once
+        A function of the operands that returns the result for all examples, if no operand has the
+        leading axis.
     """
     operands, batched = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
     is_batched = any(batched)
-    result = apply_batched(op, options, batched, operands) if is_batched else once(operands)
+    result = (
+        apply_batched(op, options, batched, operands) if is_batched else evaluate_once(operands)
+    )
     return result, is_batched
 
 
-def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
+def _evaluate_once(record: Tensor, operands: tuple[Any, ...]) -> Any:
     """The value of a record that is the same for all examples."""
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
@@ -124,51 +127,53 @@ def apply_batched(
     return result if type(result) in (Tensor, Parts) else np.asarray(result)
 
 
-def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...]:
+def take_example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...]:
     """The operands of the i-th example."""
     return tuple([x[i] if b else x for x, b in zip(operands, batched, strict=True)])
 
 
-def _each(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
+def _call_each(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
     """An op without a batching rule, called once an example."""
     n = batch_size(batched, operands)
-    rows = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
+    rows = [of.forward(*take_example(operands, batched, i), **options) for i in range(n)]
     if type(rows[0]) is Parts:
         return Parts(tuple(map(np.stack, zip(*[x.values for x in rows], strict=True))))
     return np.stack(rows)
 
 
-def _each_like(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
+def _stack_placeholders(
+    *operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]
+) -> Any:
     """A value like the results."""
-    n, example_operands = batch_size(batched, operands), example(operands, batched, 0)
+    n, example_operands = batch_size(batched, operands), take_example(operands, batched, 0)
     forward = of.like or exactly(of, list(example_operands))
-    return _zeros(n, forward(*example_operands, **options))
+    return _stack_zeros(n, forward(*example_operands, **options))
 
 
-def _zeros(n: int, like: Any) -> Any:
+def _stack_zeros(n: int, like: Any) -> Any:
     """Zeros for n results, of the shape and dtype of one; of `Parts`, for each part."""
     if type(like) is Parts:
-        return Parts(tuple([_zeros(n, x) for x in like.values]))
+        return Parts(tuple([_stack_zeros(n, x) for x in like.values]))
     return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
 
 
-def _row(x: Any, k: int) -> Any:
+def _take_row(x: Any, k: int) -> Any:
     """The value, or the cotangent, of one example; x may be `Parts`, or a record of them."""
     if type(x) is not Parts and (type(x) is not Tensor or type(x._primal) is not Parts):
         return x[k]
     return Parts(tuple([None if value is None else value[k] for value in parts_of(x)]))
 
 
-def _each_vjp(
+def _pull_each(
     g: Any, y: Any, *operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]
 ) -> list[Any]:
     """The op's own rules, called once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
     for k in range(batch_size(batched, operands)):
-        example_operands = example(operands, batched, k)
+        example_operands = take_example(operands, batched, k)
         for i, rule in enumerate(of.vjps_for(len(operands))):
             if rule is not None and is_floating(operands[i]):
-                c = rule(_row(g, k), _row(y, k), *example_operands, **options)
+                c = rule(_take_row(g, k), _take_row(y, k), *example_operands, **options)
                 if c is not None:
                     like = primal_of(example_operands[i])
                     rows[i].append(unbroadcast(c, np.asarray(like), of.name, i))
@@ -178,7 +183,9 @@ def _each_vjp(
     ]
 
 
-EACH = Primitive("each", _each, Joint(_each_vjp), users_jvp, like=_each_like, complex=True)
+EACH = Primitive(
+    "each", _call_each, Joint(_pull_each), users_jvp, like=_stack_placeholders, complex=True
+)
 EACH_DRAWN = Primitive(
-    "each_drawn", _each, (), jvp=lambda *args: None, like=_each_like, complex=True
+    "each_drawn", _call_each, (), jvp=lambda *args: None, like=_stack_placeholders, complex=True
 )

@@ -31,14 +31,20 @@ from tapegrad.transforms.base import Argnums, P, R
 from tapegrad.transforms.coloring import color_columns, color_symmetric
 from tapegrad.transforms.jacobians import (
     Jacobian,
-    as_result,
-    by_blocks,
-    moves,
-    size_of,
-    ways,
-    written,
+    append_op,
+    cast_derivative,
+    is_differentiable,
+    make_propagator,
+    propagate_in_blocks,
+    total_size,
 )
-from tapegrad.transforms.pattern import Dependence, UnknownSizeError, full, numbered, of_tape
+from tapegrad.transforms.pattern import (
+    Dependence,
+    UnknownSizeError,
+    full_dependence,
+    identity_dependence,
+    tape_dependences,
+)
 from tapegrad.tree.ownership import Unchanging, readonly_array
 from tapegrad.types import Array
 
@@ -46,7 +52,7 @@ from tapegrad.types import Array
 _WIDTH, _HEIGHT = 40, 20
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 # the cost of a row's product in products of columns
-_REVERSE = 2
+_REVERSE_COST = 2
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -109,7 +115,7 @@ class Sparsity(Unchanging):
         return int(self.colors.max()) + 1 if self.nnz else 0
 
     @cached_property
-    def _picked(self) -> Array:
+    def _product_indices(self) -> Array:
         """Where the element of each place is in the products, one after the other.
 
         In a symmetric matrix it is the element itself or the one across the diagonal, whichever is
@@ -138,7 +144,7 @@ class Sparsity(Unchanging):
         return f"{repr(self)[1:-1]}\n{self._picture()}"
 
     @cached_property
-    def _places(self) -> Any:
+    def _coo_pattern(self) -> Any:
         """The places as sparse arrays hold them."""
         of = lazy_import("tapegrad.scipy.sparse.coo", "made_pattern")
         return of(self.rows, self.cols, self.shape)
@@ -162,15 +168,17 @@ class Sparsity(Unchanging):
         return f"<pre style='font-family: monospace; line-height: 1'>{escape(str(self))}</pre>"
 
 
-def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Any:
+def find_pattern(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Any:
     """The rows and columns of all places, of all outputs and all inputs one after the other."""
-    n = size_of(inputs)
+    n = total_size(inputs)
     starts = accumulate([x.size for x in inputs], initial=0)
-    known = {x: numbered(x.shape, n, start) for x, start in zip(inputs, starts, strict=False)}
+    known = {
+        x: identity_dependence(x.shape, n, start) for x, start in zip(inputs, starts, strict=False)
+    }
     try:
-        dependences = of_tape(tape, known, outputs) if n else []
+        dependences = tape_dependences(tape, known, outputs) if n else []
     except UnknownSizeError:
-        dependences = [full(np.shape(y), n, np.arange(n)) for y in outputs]
+        dependences = [full_dependence(np.shape(y), n, np.arange(n)) for y in outputs]
     rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
     for y, x in zip(outputs, dependences, strict=n > 0):
         if type(x) is Dependence:
@@ -181,7 +189,7 @@ def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> 
     return np.concatenate(rows), np.concatenate(cols)
 
 
-def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
+def color_pattern(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
     """A pattern with colors; if no mode is asked for, the one with cheaper products."""
     if mode == "symmetric":
         if shape[0] != shape[1]:
@@ -192,9 +200,9 @@ def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> S
     choices = []
     if mode != "reverse":
         choices.append(Sparsity(rows, cols, shape, color_columns(rows, cols, shape[1]), "forward"))
-    if mode == "reverse" or (mode is None and choices[0].n_colors > _REVERSE):
+    if mode == "reverse" or (mode is None and choices[0].n_colors > _REVERSE_COST):
         choices.append(Sparsity(rows, cols, shape, color_columns(cols, rows, shape[0]), "reverse"))
-    return min(choices, key=lambda x: x.n_colors * (_REVERSE if x.mode == "reverse" else 1))
+    return min(choices, key=lambda x: x.n_colors * (_REVERSE_COST if x.mode == "reverse" else 1))
 
 
 # --- a pattern for a call ------------------------------------------------------------------------
@@ -209,25 +217,25 @@ def check_pattern(sparse: Any) -> None:
         )
 
 
-def Plan(
+def plan_pattern(
     transform: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> Sparsity:
     """The pattern of a call: the one given, the one of a like call before, or the tape's."""
-    shape = sum([np.size(y) for y in outputs]), size_of(inputs)
+    shape = sum([np.size(y) for y in outputs]), total_size(inputs)
     mode = "symmetric" if transform.symmetric else transform.mode
-    if any(moves(y) and y.dtype.kind == "c" for y in outputs):
+    if any(is_differentiable(y) and y.dtype.kind == "c" for y in outputs):
         mode = mode or "forward"  # tangents along real directions are the complex columns
     if transform.sparse is not True:
-        return _given(transform, transform.sparse, shape, mode)
-    facts = _facts(tape, inputs, outputs, mode)
-    remembered = transform.remembered
-    if remembered and _are_same(facts, remembered["facts"]):
-        return remembered["pattern"]
-    rows, cols = pattern_of(tape, inputs, outputs)
-    pattern = colored(rows, cols, shape, mode)
-    remembered.clear()
+        return _color_given(transform, transform.sparse, shape, mode)
+    facts = _pattern_facts(tape, inputs, outputs, mode)
+    last = transform.last_pattern
+    if last and _has_same_facts(facts, last["facts"]):
+        return last["pattern"]
+    rows, cols = find_pattern(tape, inputs, outputs)
+    pattern = color_pattern(rows, cols, shape, mode)
+    last.clear()
     if facts is not None:
-        remembered.update(facts=facts, pattern=pattern)
+        last.update(facts=facts, pattern=pattern)
     across = shape[0] if pattern.mode == "reverse" else shape[1]
     if pattern.n_colors >= across > 1 and transform.kind != "sparsity":
         warnings.warn(
@@ -239,7 +247,7 @@ def Plan(
     return pattern
 
 
-def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
+def _color_given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
     """A pattern of the caller's, with colors."""
     if tuple(sparse.shape) != shape:
         raise ValueError(
@@ -250,10 +258,12 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
         return sparse
     coo = sparse if hasattr(sparse, "row") else sparse.tocsc().tocoo()
     keys = np.unique(coo.row.astype(int) * shape[1] + coo.col)
-    return colored(*np.divmod(keys, shape[1] or 1), shape, mode)
+    return color_pattern(*np.divmod(keys, shape[1] or 1), shape, mode)
 
 
-def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> tuple[list[Any], list[Array]] | None:
+def _pattern_facts(
+    tape: Tape, inputs: list[Tensor], *further: Any
+) -> tuple[list[Any], list[Array]] | None:
     """The facts that decide the pattern of a tape: its ops, shapes, options and constant arrays.
 
     None if an option is the same as itself alone, such as a checkpointed call, which holds a tape.
@@ -289,7 +299,7 @@ def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> tuple[list[Any], 
     return None if any(kind.__eq__ is by_identity for kind in kinds) else (plain, arrays)
 
 
-def _are_same(facts: Any, others: Any) -> bool:
+def _has_same_facts(facts: Any, others: Any) -> bool:
     """Whether two tapes have the same pattern."""
     if facts is None or len(facts[1]) != len(others[1]):
         return False
@@ -303,36 +313,39 @@ def _are_same(facts: Any, others: Any) -> bool:
 # --- blocks -----------------------------------------------------------------------------------
 
 
-def blocks_of(
+def sparse_blocks(
     jacobian: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> list[list[Any]]:
     """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
     outputs = list(outputs)
     seen: set[Tensor] = set()
     for i, y in enumerate(outputs):
-        if moves(y):
+        if is_differentiable(y):
             if y in seen:
-                tape, outputs[i] = written(tape, copy, y)  # for rows of its own
+                tape, outputs[i] = append_op(tape, copy, y)  # for rows of its own
             seen.add(y)
-    pattern = Plan(jacobian, tape, inputs, outputs)
+    pattern = plan_pattern(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
-    moving = [y for y in outputs if moves(y)]
-    move, ends, others = ways(tape, inputs, moving, forward)
+    moving = [y for y in outputs if is_differentiable(y)]
+    move, ends, others = make_propagator(tape, inputs, moving, forward)
     colors = pattern.colors
     if not forward:  # rows of zeros have no color to take a product for
-        colors = colors[np.repeat([moves(y) for y in outputs], [np.size(y) for y in outputs])]
+        colors = colors[
+            np.repeat([is_differentiable(y) for y in outputs], [np.size(y) for y in outputs])
+        ]
     data: Any = np.zeros(0)
     if pattern.nnz:
         of: dict[Any, Any] = dict(
-            zip(others, by_blocks(move, tape, ends, others, colors), strict=True)
+            zip(others, propagate_in_blocks(move, tape, ends, others, colors), strict=True)
         )
         n = pattern.n_colors
         side: list[Any] = outputs if forward else list(inputs)
         flat: list[Any] = [
-            np.reshape(of[x], (n, x.size)) if moves(x) else np.zeros((n, np.size(x))) for x in side
+            np.reshape(of[x], (n, x.size)) if is_differentiable(x) else np.zeros((n, np.size(x)))
+            for x in side
         ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-        data = np.reshape(together, -1)[pattern._picked]
+        data = np.reshape(together, -1)[pattern._product_indices]
     if jacobian.sparse is not True:
         _check_covers(jacobian, tape, inputs, outputs, pattern, data)
     coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
@@ -342,9 +355,9 @@ def blocks_of(
     for y, parts in zip(outputs, pattern.blocks(outputs, inputs), strict=True):
         row = []
         for x, (at, block) in zip(inputs, parts, strict=True):
-            part = as_result(data if len(at) == len(data) else data[at], x)
-            row.append(coo_array(part, block._places))
-            if jacobian.check_finite and moves(y):
+            part = cast_derivative(data if len(at) == len(data) else data[at], x)
+            row.append(coo_array(part, block._coo_pattern))
+            if jacobian.check_finite and is_differentiable(y):
                 _check_elements(tape, "forward" if forward else "reverse", y, x, row[-1])
         rows.append(row)
     return rows
@@ -361,9 +374,9 @@ def _check_covers(
     """Raise if a given pattern misses a place, by the product with a random vector."""
     random = np.random.default_rng(0)
     moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
-    moving = [y for y in outputs if moves(y)]
-    pushed = iter(ways(tape, inputs, moving, True)[0](moved))
-    products = [next(pushed) if moves(y) else np.zeros(np.shape(y)) for y in outputs]
+    moving = [y for y in outputs if is_differentiable(y)]
+    pushed = iter(make_propagator(tape, inputs, moving, True)[0](moved))
+    products = [next(pushed) if is_differentiable(y) else np.zeros(np.shape(y)) for y in outputs]
     # while compiling, the values are those of the call
     data, *products = actual([data, *products])
     v, product = (
@@ -399,13 +412,13 @@ def _check_elements(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> 
 
 
 @attrs.frozen(slots=False, repr=False)
-class SparsityOf(Jacobian[P, R]):
+class PatternTransform(Jacobian[P, R]):
     """The result of `sparsity`."""
 
     kind = "sparsity"
 
-    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
-        rows = Plan(self, tape, inputs, outputs).blocks(outputs, inputs)
+    def _sparse_rows(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+        rows = plan_pattern(self, tape, inputs, outputs).blocks(outputs, inputs)
         return [[block for _, block in row] for row in rows]
 
 
@@ -416,7 +429,7 @@ def sparsity(
     has_aux: bool = False,
     *,
     argnames: str | Sequence[str] | None = None,
-) -> SparsityOf[P, Any]:
+) -> PatternTransform[P, Any]:
     """A function that returns where the Jacobian of `fn` may have elements.
 
     The pattern is read off the tape, and holds for all values of these shapes: no value that
@@ -461,4 +474,6 @@ def sparsity(
     ⠙⢦⡀⠀
     ⠀⠀⠙⠦
     """
-    return SparsityOf(fn, argnums, has_aux, argnames=argnames, sparse=True, symmetric=symmetric)
+    return PatternTransform(
+        fn, argnums, has_aux, argnames=argnames, sparse=True, symmetric=symmetric
+    )

@@ -16,7 +16,7 @@ SCHEDULES = (1, 2, 3, 5, "binomial")
 @pytest.fixture
 def short(monkeypatch):
     """Levels of few steps, so that short loops have several."""
-    monkeypatch.setattr(segments, "_MOST_STEPS", 3)
+    monkeypatch.setattr(segments, "_MAX_STEPS", 3)
 
 
 # --- values and derivatives -----------------------------------------------------------------
@@ -112,7 +112,7 @@ def simulated(checkpoint, n):
 
 @pytest.mark.thorough
 def test_memory_of_the_binomial_schedule_grows_with_the_logarithm(monkeypatch):
-    monkeypatch.setattr(segments, "_MOST_STEPS", 8)
+    monkeypatch.setattr(segments, "_MAX_STEPS", 8)
     args = np.full(1_000, 0.9), np.linspace(0.1, 0.9, 1_000)
     few, many, whole = (
         peak_of(partial(tg.grad(simulated(checkpoint, n)), *args))

@@ -49,7 +49,7 @@ def test_modes_agree(program):
 def test_blocks_are_put_together(mode, block):
     with pytest.MonkeyPatch.context() as patch:
         want = tg.jacobian(fn, (0, 1), mode)(P, X)
-        patch.setattr(jacobians, "_BLOCK", block)
+        patch.setattr(jacobians, "_BLOCK_BYTES", block)
         same(tg.jacobian(fn, (0, 1), mode)(P, X), want)
 
 
@@ -93,7 +93,7 @@ def test_a_large_one_takes_memory_in_blocks(monkeypatch):
     largest = x.nbytes
     peaks = []
     for block in (1 << 30, 2 * largest):
-        monkeypatch.setattr(jacobians, "_BLOCK", block)
+        monkeypatch.setattr(jacobians, "_BLOCK_BYTES", block)
         # of 40 directions
         second = tg.jacobian(lambda p: jacobian(p[:2]) * p[2:, None], mode="forward")
         peaks.append(peak_of(lambda: second(np.ones(42))))  # noqa: B023

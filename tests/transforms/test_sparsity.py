@@ -19,7 +19,7 @@ import tapegrad as tg
 from tapegrad import tree
 from tapegrad.declare import OPS
 from tapegrad.transforms.coloring import color_columns, color_symmetric
-from tapegrad.transforms.sparsity import pattern_of
+from tapegrad.transforms.sparsity import find_pattern
 from tests.support.depth import THOROUGH, depth
 
 sparse = pytest.importorskip("scipy.sparse", reason="sparse arrays need SciPy")
@@ -310,9 +310,9 @@ def test_a_pattern_is_remembered_as_long_as_the_tape_is_alike(monkeypatch):
 
     def search(*args):
         searches.append(args)
-        return pattern_of(*args)
+        return find_pattern(*args)
 
-    monkeypatch.setattr("tapegrad.transforms.sparsity.pattern_of", search)
+    monkeypatch.setattr("tapegrad.transforms.sparsity.find_pattern", search)
     elements = tg.jacobian(lambda x, i: x[i] ** 2, sparse=True)
     for i in ([0, 1, 2], [0, 1, 2], [5, 1, 1]):
         index = np.array(i)
@@ -328,7 +328,7 @@ def test_a_pattern_is_remembered_as_long_as_the_tape_is_alike(monkeypatch):
     # a checkpointed call is like no other, and holds its tape
     held = tg.jacobian(tg.checkpoint(np.sin), sparse=True)
     np.testing.assert_allclose(held(X).data, np.cos(X))
-    assert not held.remembered
+    assert not held.last_pattern
 
 
 # --- patterns of one's own, and what is refused -----------------------------------------------

@@ -449,7 +449,7 @@ def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) ->
         batch=batch,
         complex=True,
     )
-    declare(op, pattern=called_lazily("tapegrad.loops.pattern", f"of_{kind}"))
+    declare(op, pattern=called_lazily("tapegrad.loops.pattern", f"{kind}_dependences"))
     return op
 
 

@@ -26,7 +26,7 @@ from tapegrad.program.ir import (
     input_refs,
 )
 from tapegrad.program.program import Program
-from tapegrad.transforms.replay import for_all
+from tapegrad.transforms.replay import batch_call
 
 
 def derivative_program(
@@ -89,7 +89,7 @@ def batch_code(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[boo
     def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
         pairs, once = [*map(pair, values)], partial(record_again, instruction)
         call = instruction.op, instruction.options, pairs, once
-        return at_place(instruction.place, for_all, *call)
+        return at_place(instruction.place, batch_call, *call)
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         results = make_interpreter(code, apply)(zip(tensors, batched, strict=True))
