@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad.arraylike.reading import dtype_of, shape_of
 from tapegrad.errors.lines import at_users_line
@@ -15,6 +14,7 @@ from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 from tapegrad.tree.structure import immutable
+from tapegrad.types import DTypeLike
 
 __all__ = ["MultiHeadAttention", "attention"]
 
@@ -111,7 +111,7 @@ class MultiHeadAttention(BaseLayer):
         if self.n % self.heads:
             raise ValueError(f"heads={self.heads} do not divide n={self.n}")
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> MultiHeadAttentionParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> MultiHeadAttentionParams:
         """Glorot-uniform weights and biases of zeros."""
         return MultiHeadAttentionParams(
             *(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
-import numpy.typing as npt
 
 from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.functions import pad
@@ -22,6 +21,7 @@ from tapegrad.nn.layers import (
 from tapegrad.ops import add, matmul, max, mean, reshape
 from tapegrad.ops.window import patches
 from tapegrad.tree.structure import immutable
+from tapegrad.types import DTypeLike
 
 __all__ = ["AvgPool2d", "Conv1d", "Conv2d", "Flatten", "MaxPool2d"]
 
@@ -78,7 +78,7 @@ class _Conv(BaseLayer):
                 f"n_outputs={self.n_outputs}"
             )
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> ConvParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> ConvParams:
         """A He-normal weight and a bias of zeros."""
         weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
         return ConvParams(weight, zeros((self.n_outputs,), dtype))

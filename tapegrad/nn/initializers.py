@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count
@@ -19,7 +18,7 @@ from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
-from tapegrad.types import Array
+from tapegrad.types import Array, DTypeLike
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]
@@ -29,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 def he_normal(
-    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+    key: Key, shape: Shape, dtype: DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
     """Normal, with variance 2 / fan-in, for layers followed by a relu.
 
@@ -55,7 +54,7 @@ def he_normal(
 
 
 def lecun_normal(
-    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+    key: Key, shape: Shape, dtype: DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
     """Normal, with variance 1 / fan-in; see `he_normal` for the axes.
 
@@ -72,7 +71,7 @@ def lecun_normal(
 
 
 def glorot_normal(
-    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+    key: Key, shape: Shape, dtype: DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
     """Normal, with variance 2 / (fan-in + fan-out); see `he_normal` for the axes.
 
@@ -89,7 +88,7 @@ def glorot_normal(
 
 
 def glorot_uniform(
-    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+    key: Key, shape: Shape, dtype: DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
     """Uniform around 0, with the variance of `glorot_normal`.
 
@@ -105,7 +104,7 @@ def glorot_uniform(
 
 
 def orthogonal(
-    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+    key: Key, shape: Shape, dtype: DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
     """Orthonormal rows or columns, whichever are fewer, drawn uniformly.
 
@@ -132,7 +131,7 @@ def orthogonal(
     return as_readonly_leaf(ascontiguousarray(turned).astype(dtype))
 
 
-def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any:
+def centred_uniform(key: Key, shape: Shape, dtype: DTypeLike = float) -> Any:
     """Uniform between -1/2 and 1/2, divided by ``shape[-1]``.
 
     Examples
@@ -147,7 +146,7 @@ def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any
     return as_readonly_leaf(random.uniform(key, shape, -bound, bound, dtype))
 
 
-def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
+def zeros(shape: Shape, dtype: DTypeLike = float) -> Array:
     """Zeros.
 
     Examples
@@ -161,7 +160,7 @@ def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     return readonly_array(np.zeros(shape, dtype))
 
 
-def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
+def ones(shape: Shape, dtype: DTypeLike = float) -> Array:
     """Ones.
 
     Examples

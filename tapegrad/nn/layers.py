@@ -7,7 +7,6 @@ from types import FunctionType
 from typing import Any, ClassVar, Protocol
 
 import attrs
-import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
@@ -19,6 +18,7 @@ from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
 from tapegrad.ops.rows import from_zero
 from tapegrad.tree.structure import immutable
+from tapegrad.types import DTypeLike
 
 __all__ = ["Dropout", "Elu", "Embedding", "Gelu", "LeakyRelu", "Linear", "LogSoftmax", "Relu"]
 __all__ += ["Sigmoid", "Silu", "Softmax", "Tanh"]
@@ -27,7 +27,7 @@ __all__ += ["Sigmoid", "Silu", "Softmax", "Tanh"]
 class Layer(Protocol):
     """Anything with parameters and a pure function of them."""
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> Any:
+    def init(self, key: Key, dtype: DTypeLike = float) -> Any:
         """Parameters drawn with a key; the same key gives the same parameters."""
 
     def __call__(self, params: Any, x: Any) -> Any:
@@ -119,7 +119,7 @@ class Linear(BaseLayer):
     n_inputs: int = attrs.field(validator=positive_integer)
     n_outputs: int = attrs.field(validator=positive_integer)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> LinearParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> LinearParams:
         """A He-normal weight and a bias of zeros."""
         weight = he_normal(key, (self.n_inputs, self.n_outputs), dtype)
         return LinearParams(weight, zeros((self.n_outputs,), dtype))
@@ -182,7 +182,7 @@ class Embedding(BaseLayer):
     vocab_size: int = attrs.field(validator=positive_integer)
     dim: int = attrs.field(validator=positive_integer)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> EmbeddingParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> EmbeddingParams:
         """Vectors uniform between -1/2 and 1/2, divided by their length."""
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
@@ -218,7 +218,7 @@ class WithoutParameters(BaseLayer):
 
     function: ClassVar[Any]
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
+    def init(self, key: Key, dtype: DTypeLike = float) -> None:
         """None: there are no parameters."""
 
     def __call__(self, params: None, x: Any) -> Any:
@@ -299,7 +299,7 @@ class Dropout(BaseLayer):
 
     rate: float = attrs.field(converter=_rate)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
+    def init(self, key: Key, dtype: DTypeLike = float) -> None:
         """None: there are no parameters."""
 
     def __call__(self, params: None, x: Any, key: Any = None, training: bool = False) -> Any:

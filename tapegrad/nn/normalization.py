@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad.arraylike.reading import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
@@ -16,6 +15,7 @@ from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_in
 from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_gradient
 from tapegrad.ops.casting import deviations
 from tapegrad.tree.structure import immutable
+from tapegrad.types import DTypeLike
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
@@ -66,7 +66,7 @@ class _ScaledAndShifted(BaseLayer):
 
     n: int = attrs.field(validator=positive_integer)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> NormParams:
         """A weight of ones and a bias of zeros, whatever the key."""
         return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
@@ -124,7 +124,7 @@ class RMSNorm(BaseLayer):
     n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-6, validator=_positive)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> RMSNormParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> RMSNormParams:
         """A weight of ones, whatever the key."""
         return RMSNormParams(ones((self.n,), dtype))
 
@@ -172,7 +172,7 @@ class BatchNorm(_ScaledAndShifted):
     momentum: float = attrs.field(default=0.1, validator=_share)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
 
-    def initial_state(self, dtype: npt.DTypeLike = float) -> BatchNormState:
+    def initial_state(self, dtype: DTypeLike = float) -> BatchNormState:
         """The initial running statistics: mean 0 and variance 1."""
         return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
 

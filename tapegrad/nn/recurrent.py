@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import attrs
-import numpy.typing as npt
 
 from tapegrad.arraylike.reading import shape_of
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, split, zeros
@@ -21,7 +20,7 @@ from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
 from tapegrad.tree.ownership import as_readonly_leaf
 from tapegrad.tree.structure import immutable
-from tapegrad.types import Array
+from tapegrad.types import Array, DTypeLike
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -77,7 +76,7 @@ class RNNCell(BaseLayer):
     n_outputs: int = attrs.field(validator=positive_integer)
     activation: str = attrs.field(default="sigmoid", validator=_known)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> RNNCellParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> RNNCellParams:
         """Parameters of three `Linear` layers, each drawn with its own key."""
         ih, hh, ho = split(key, 3)
         return RNNCellParams(
@@ -86,7 +85,7 @@ class RNNCell(BaseLayer):
             Linear(self.n_hidden, self.n_outputs).init(ho, dtype),
         )
 
-    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
+    def initial_hidden(self, batch_size: int, dtype: DTypeLike = float) -> Array:
         """A hidden state of zeros, of shape (batch_size, n_hidden).
 
         A call converts it to the dtype of the parameters and the input.
@@ -157,7 +156,7 @@ class _GatedCell(BaseLayer):
     n_inputs: int = attrs.field(validator=positive_integer)
     n_hidden: int = attrs.field(validator=positive_integer)
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> GatedParams:
+    def init(self, key: Key, dtype: DTypeLike = float) -> GatedParams:
         """Glorot-uniform weights for the input, orthogonal ones for the hidden state."""
         width = self.n_gates * self.n_hidden
         ih, *hh = split(key, 1 + self.n_gates)
@@ -199,7 +198,7 @@ class GRUCell(_GatedCell):
     __slots__ = ()
     n_gates = 3
 
-    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
+    def initial_hidden(self, batch_size: int, dtype: DTypeLike = float) -> Array:
         """A hidden state of zeros, of shape (batch_size, n_hidden)."""
         return zeros((batch_size, self.n_hidden), dtype)
 
@@ -256,7 +255,7 @@ class LSTMCell(_GatedCell):
     __slots__ = ()
     n_gates = 4
 
-    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> tuple[Array, Array]:
+    def initial_hidden(self, batch_size: int, dtype: DTypeLike = float) -> tuple[Array, Array]:
         """A hidden and a cell state of zeros, each of shape (batch_size, n_hidden)."""
         state = zeros((batch_size, self.n_hidden), dtype)
         return state, state

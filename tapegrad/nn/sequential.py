@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad import tree
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import BaseLayer, Layer, WithoutParameters, check_params
+from tapegrad.types import DTypeLike
 
 __all__ = ["Sequential"]
 
@@ -144,12 +144,12 @@ class Sequential(BaseLayer):
         wants = tuple(map(_wants, chain))
         self.__attrs_init__(chain, wants, any("state" in names for names in wants))
 
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
+    def init(self, key: Key, dtype: DTypeLike = float) -> tuple[Any, ...]:
         """Each layer's parameters, drawn with its own key."""
         keys = split(key, len(self.layers))
         return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
 
-    def initial_state(self, dtype: npt.DTypeLike = float) -> tuple[Any, ...] | None:
+    def initial_state(self, dtype: DTypeLike = float) -> tuple[Any, ...] | None:
         """Each layer's initial state, None for one without; None if no layer has state."""
         if not self.has_state:
             return None
