@@ -56,6 +56,8 @@ _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
+    "random.seeded": generator.make_key,
+    "random.folded_in": generator.fold_in,
     **{f"control.{op.name}": op for op in (*LOOPS, COND)},
     "control.part": PART,
 }

@@ -10,11 +10,11 @@ random bits (splitting by a keyed function: Claessen and Palka 2013, "Splittable
 number generators using cryptographic hashing"). Keys are not secrets.
 
 Keys, and keys split from them, are the same on every platform and with every version of NumPy.
-Draws are those of `numpy.random.Generator`: the same on every platform for one version of NumPy,
-which may improve an algorithm in a later one.
+Draws agree with `numpy.random.Generator`: they are the same on every platform for one version of
+NumPy, and a later version may improve an algorithm.
 
-Wherever a key is taken, an integer or a `numpy.random.SeedSequence` is taken too, and stands for
-``key(seed)``. Use a key once: two draws with the same key see the same random bits. In a loop,
+A function that takes a key also takes an integer or a `numpy.random.SeedSequence`, as a short form
+of ``key(seed)``. Use a key once: two draws with the same key see the same random bits. In a loop,
 split off a new key in each step::
 
     key, now = tg.random.split(key)
@@ -22,9 +22,9 @@ split off a new key in each step::
 
 or make the key of step `i` with ``tg.random.fold_in(key, i)``.
 
-Every function here is recorded where the key is a Tensor, so a key is an input of a
-compiled program, and the program draws when it runs. A draw carries no gradient;
-``mean + scale * tg.random.normal(key, shape)`` has one for ``mean`` and ``scale``.
+Every function here is recorded if the key is a Tensor, so a key is an input of a compiled program,
+and the program draws when it runs. A draw has no gradient; ``mean + scale * tg.random.normal(key,
+shape)`` has one with respect to ``mean`` and ``scale``.
 """
 
 from tapegrad.declare.declarations import public_names as _public_names

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from tapegrad.arraylike.reading import is_count
+from tapegrad.arraylike.reading import dtype_of, is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.rows import index_select
 from tapegrad.random import generator
-from tapegrad.random.keys import as_key, in_order, is_integer
+from tapegrad.random.keys import as_key, explain_argument_order, is_integer
+from tapegrad.types import Array, DType, DTypeLike, Key, Shape, ShapeLike
 
 __all__ = ["bernoulli", "choice", "integers", "normal", "permutation", "truncated_normal"]
 __all__ += ["uniform"]
 
-Shape: TypeAlias = "int | tuple[int, ...]"
-
 # with less of the normal distribution between the bounds, rejection is slow
-_LEAST_MASS = 0.01
+_MIN_MASS = 0.01
 
 
 @at_users_line
-@in_order
+@explain_argument_order
 def uniform(
-    key: Any, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, dtype: npt.DTypeLike = float
-) -> Any:
-    """Uniform numbers from low (included) to high (excluded, up to rounding).
+    key: Key,
+    shape: ShapeLike = (),
+    low: Array | float = 0.0,
+    high: Array | float = 1.0,
+    dtype: DTypeLike = float,
+) -> Array:
+    """Draw uniform numbers from low (included) to high (excluded, up to rounding).
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ def uniform(
     Raises
     ------
     ValueError
-        If a low that is no Tensor is above a high that is none, or one of them, or their
-        difference, is not finite.
+        If neither bound is a Tensor, and low is above high, or one of them or their difference
+        is not finite.
 
     Examples
     --------
@@ -55,12 +56,12 @@ def uniform(
     >>> x.shape, x.dtype, bool(np.all(np.abs(x) <= 1))
     ((2, 3), dtype('float32'), True)
     """
-    shape, dtype = _shape(shape), _floating(dtype)
-    _check_fits(shape, low=low, high=high)
-    drawn = generator.uniform(as_key(key), shape=shape, dtype=dtype)
+    shape, dtype = _as_shape(shape), _floating_dtype(dtype)
+    _check_broadcasts(shape, low=low, high=high)
+    unit = generator.uniform(as_key(key), shape=shape, dtype=dtype)
     if type(low) is type(high) is float and (low, high) == (0.0, 1.0):
-        return drawn
-    if type(low) is not Tensor and type(high) is not Tensor:
+        return unit
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
         if not np.all(np.less_equal(low, high)):
             raise ValueError(
                 f"uniform: low must not be above high; got low={low!r} and high={high!r}"
@@ -73,17 +74,17 @@ def uniform(
                 f"uniform: low, high and their difference must be finite as {dtype}; got "
                 f"low={low!r} and high={high!r}"
             )
-    # the difference of small integers may be none of their dtype
-    low, high = (_as_floating(x, dtype) for x in (low, high))
-    scaled = low + (high - low) * drawn
+    # the difference of small integers may overflow their dtype
+    low, high = _to_floating(low, dtype), _to_floating(high, dtype)
+    scaled = low + (high - low) * unit
     return scaled if scaled.dtype == dtype else scaled.astype(dtype)
 
 
-@in_order
-def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
-    """Normal numbers of mean 0 and variance 1.
+@explain_argument_order
+def normal(key: Key, shape: ShapeLike = (), dtype: DTypeLike = float) -> Array:
+    """Draw normal numbers of mean 0 and variance 1.
 
-    Of complex numbers the real and the imaginary part have variance 1/2 each, so that the mean of
+    The real and the imaginary part of complex numbers have variance 1/2 each, so that the mean of
     ``abs(x)**2`` is 1.
 
     Parameters
@@ -103,18 +104,18 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     >>> tg.grad(loss)(1.0, 2.0)
     array(3.)
     """
-    return generator.normal(as_key(key), shape=_shape(shape), dtype=_floating(dtype, "fc"))
+    return generator.normal(as_key(key), shape=_as_shape(shape), dtype=_floating_dtype(dtype, "fc"))
 
 
-@in_order
+@explain_argument_order
 def truncated_normal(
-    key: Any,
-    shape: Shape = (),
+    key: Key,
+    shape: ShapeLike = (),
     low: float = -2.0,
     high: float = 2.0,
-    dtype: npt.DTypeLike = float,
-) -> Any:
-    """Normal numbers between two bounds, by rejection.
+    dtype: DTypeLike = float,
+) -> Array:
+    """Draw normal numbers between two bounds, by rejection.
 
     Parameters
     ----------
@@ -139,20 +140,20 @@ def truncated_normal(
     True
     """
     low, high = float(low), float(high)
-    mass = _below(high) - _below(low)
-    if not mass >= _LEAST_MASS:
+    mass = _normal_cdf(high) - _normal_cdf(low)
+    if not mass >= _MIN_MASS:
         raise ValueError(
             f"truncated_normal redraws numbers outside {low} and {high}; only {mass:.2g} of "
-            f"the distribution is between them, and {_LEAST_MASS} is needed"
+            f"the distribution is between them, and {_MIN_MASS} is needed"
         )
     return generator.truncated_normal(
-        as_key(key), shape=_shape(shape), low=low, high=high, dtype=_floating(dtype)
+        as_key(key), shape=_as_shape(shape), low=low, high=high, dtype=_floating_dtype(dtype)
     )
 
 
-@in_order
-def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
-    """Truth values, each True with probability p.
+@explain_argument_order
+def bernoulli(key: Key, p: Array | float = 0.5, shape: ShapeLike | None = None) -> Array:
+    """Draw truth values, each True with probability p.
 
     Parameters
     ----------
@@ -174,16 +175,20 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
     >>> tg.random.bernoulli(0, 1.0, (2,))
     array([ True,  True])
     """
-    shape = np.shape(p) if shape is None else _shape(shape)
-    _check_fits(shape, p=p)
+    shape = np.shape(p) if shape is None else _as_shape(shape)
+    _check_broadcasts(shape, p=p)
     return generator.bernoulli(as_key(key), p, shape=shape)
 
 
-@in_order
+@explain_argument_order
 def integers(
-    key: Any, low: Any, high: Any, shape: Shape = (), dtype: npt.DTypeLike = np.int64
-) -> Any:
-    """Equally likely integers from low (included) to high (excluded).
+    key: Key,
+    low: Array | int,
+    high: Array | int,
+    shape: ShapeLike = (),
+    dtype: DTypeLike = np.int64,
+) -> Array:
+    """Draw equally likely integers from low (included) to high (excluded).
 
     Parameters
     ----------
@@ -208,19 +213,19 @@ def integers(
     >>> int(throws.min()), int(throws.max())
     (1, 6)
     """
-    shape = _shape(shape)
+    shape = _as_shape(shape)
     for name, end in {"low": low, "high": high}.items():
         if not is_integer(end):
             raise TypeError(f"{name} must be an integer, or an array of integers; not {end!r}")
-    _check_fits(shape, low=low, high=high)
+    _check_broadcasts(shape, low=low, high=high)
     if np.dtype(dtype).kind not in "iu":
         raise TypeError(f"an integer dtype is needed, not {dtype!r}")
     return generator.integers(as_key(key), low, high, shape=shape, dtype=np.dtype(dtype))
 
 
-@in_order
-def permutation(key: Any, x: Any) -> Any:
-    """The numbers from 0 to n - 1, or the rows of an array, in random order.
+@explain_argument_order
+def permutation(key: Key, x: Array | int) -> Array:
+    """Shuffle the numbers from 0 to n - 1, or the rows of an array.
 
     Parameters
     ----------
@@ -238,14 +243,20 @@ def permutation(key: Any, x: Any) -> Any:
     >>> tg.random.permutation(0, np.arange(5) * 10) == order * 10
     array([ True,  True,  True,  True,  True])
     """
-    n, rows = _rows(x)
+    n, rows = _count_and_rows(x)
     order = generator.permutation(as_key(key), n=n)
     return order if rows is None else index_select(rows, order)
 
 
-@in_order
-def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = None) -> Any:
-    """Random choices from the numbers 0 to n - 1, or from the rows of an array.
+@explain_argument_order
+def choice(
+    key: Key,
+    x: Array | int,
+    shape: ShapeLike = (),
+    replace: bool = True,
+    p: Array | None = None,
+) -> Array:
+    """Choose from the numbers 0 to n - 1, or from the rows of an array, at random.
 
     Parameters
     ----------
@@ -254,7 +265,7 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     x
         The number n; or an array or a Tensor, whose rows are along the first axis.
     shape
-        Of the choices.
+        The shape of the choices.
     replace
         Whether an item may be chosen more than once.
     p
@@ -272,28 +283,28 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     >>> tg.random.choice(0, np.array([10.0, 20.0]), 3, p=np.array([0.0, 1.0]))
     array([20., 20., 20.])
     """
-    n, rows = _rows(x)
+    n, rows = _count_and_rows(x)
     if p is not None and np.shape(p) != (n,):
         raise ValueError(
             f"choice: p must hold a probability for each of {n} items; got shape {np.shape(p)}"
         )
     # operands are arrays: an empty one stands for no probabilities
     chosen = generator.choice(
-        as_key(key), np.empty(0) if p is None else p, n=n, shape=_shape(shape), replace=replace
+        as_key(key), np.empty(0) if p is None else p, n=n, shape=_as_shape(shape), replace=replace
     )
     return chosen if rows is None else index_select(rows, chosen)
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    sides = (shape,) if is_count(shape) else shape
-    if not isinstance(sides, tuple | list) or not all(map(is_count, sides)):
+def _as_shape(shape: ShapeLike) -> Shape:
+    lengths = (shape,) if is_count(shape) else shape
+    if not isinstance(lengths, tuple | list) or not all(map(is_count, lengths)):
         raise ValueError(f"a shape must be a tuple of non-negative integers; not {shape!r}")
-    return tuple(map(int, sides))
+    return tuple(map(int, lengths))
 
 
-def _floating(dtype: Any, kinds: str = "f") -> np.dtype[Any]:
+def _floating_dtype(dtype: DTypeLike, kinds: str = "f") -> DType:
     try:
-        floating: np.dtype[Any] = np.dtype(dtype)
+        floating: DType = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be a floating dtype; not {dtype!r}") from None
     if floating.kind not in kinds:
@@ -301,26 +312,26 @@ def _floating(dtype: Any, kinds: str = "f") -> np.dtype[Any]:
     return floating
 
 
-def _as_floating(x: Any, dtype: np.dtype[Any]) -> Any:
-    """An array or a Tensor of integers in a floating dtype; numbers stay as they are."""
-    return x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind in "iub" else x
+def _to_floating(x: Array | float, dtype: DType) -> Array | float:
+    """Convert an array or a Tensor of integers to a floating dtype; return others unchanged."""
+    return x.astype(dtype) if hasattr(x, "astype") and dtype_of(x).kind in "iub" else x
 
 
-def _check_fits(shape: tuple[int, ...], **arrays: Any) -> None:
-    """Raise where NumPy would broadcast the draws, and repeat them."""
+def _check_broadcasts(shape: Shape, **arrays: Array | float) -> None:
+    """Raise for an array that does not broadcast to a shape: NumPy would repeat the draws."""
     for name, x in arrays.items():
-        fits = np.ndim(x) <= len(shape) and all(
-            side in (1, whole) for side, whole in zip(np.shape(x)[::-1], shape[::-1], strict=False)
+        broadcasts = np.ndim(x) <= len(shape) and all(
+            length in (1, n) for length, n in zip(np.shape(x)[::-1], shape[::-1], strict=False)
         )
-        if not fits:
+        if not broadcasts:
             raise ValueError(f"{name} has shape {np.shape(x)}, which does not broadcast to {shape}")
 
 
-def _rows(x: Any) -> tuple[int, Any]:
-    """The number of items to choose from, and the array of which they are rows."""
+def _count_and_rows(x: Array | int) -> tuple[int, Array | None]:
+    """Return the number of items to choose from, and the array with these as rows, or None."""
     if isinstance(x, list | tuple):
         x = np.asarray(x)
-    if np.ndim(x):
+    if not isinstance(x, int) and np.ndim(x):
         return len(x), x
     n = x.__index__() if is_integer(x) else None
     if n is None or n < 0:
@@ -328,6 +339,6 @@ def _rows(x: Any) -> tuple[int, Any]:
     return n, None
 
 
-def _below(x: float) -> float:
-    """The part of the normal distribution below x."""
+def _normal_cdf(x: float) -> float:
+    """The probability that a normal number is below x."""
     return (1 + math.erf(x / math.sqrt(2))) / 2

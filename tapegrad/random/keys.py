@@ -1,31 +1,33 @@
-"""Keys: made of seeds, split, and combined with integers."""
+"""Make keys from seeds, split them, and fold integers into them."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.random import generator
+from tapegrad.types import Array
 from tapegrad.types import Key as Key
 
 __all__ = ["Key", "fold_in", "key", "split"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def key(seed: Any) -> Any:
-    """A key made of a seed.
+def key(seed: Key) -> Array:
+    """Make a key from a seed.
 
     Parameters
     ----------
     seed
         A non-negative integer of any size or a `numpy.random.SeedSequence`; the key is its hash.
-        An integer Tensor is recorded. A key is returned as it is.
+        An integer Tensor is recorded. A key is returned unchanged.
 
     Returns
     -------
@@ -53,41 +55,41 @@ def key(seed: Any) -> Any:
         if seed.dtype == np.uint64 and seed.ndim == 2 and seed.shape[1] == 2:
             raise ValueError(f"one key is needed, not {seed.shape[0]} of them: take one, keys[i]")
         if seed.dtype.kind in "iu" and seed.shape == ():
-            return generator.seeded(seed)
+            return generator.make_key(seed)
     elif isinstance(seed, int) and not isinstance(seed, bool):
         if seed < 0:
             raise ValueError(f"a key's seed must not be negative; got {seed}")
-        return generator.of_sequence(np.random.SeedSequence(seed))
+        return generator.key_of_sequence(np.random.SeedSequence(seed))
     elif isinstance(seed, np.random.SeedSequence):
-        return generator.of_sequence(seed)
-    what = f"{seed.dtype} {seed.shape}" if hasattr(seed, "dtype") else repr(seed)
-    if what == "uint32 (2,)":
-        what += ', as JAX holds keys before jax.config.update("jax_enable_x64", True)'
+        return generator.key_of_sequence(seed)
+    got = f"{seed.dtype} {np.shape(seed)}" if hasattr(seed, "dtype") else repr(seed)
+    if got == "uint32 (2,)":
+        got += ', as JAX holds keys before jax.config.update("jax_enable_x64", True)'
     raise TypeError(
         "a key is what tg.random.key, split or fold_in return, a non-negative integer or a numpy "
-        f"SeedSequence; not {what}"
+        f"SeedSequence; not {got}"
     )
 
 
-def in_order(fn: F) -> F:
-    """A function whose errors about its arguments say their order, which is not NumPy's."""
+def explain_argument_order(fn: Callable[P, R]) -> Callable[P, R]:
+    """Append the order of the arguments, which is not NumPy's, to a function's errors."""
     code = fn.__code__
     order = ", ".join(code.co_varnames[: code.co_argcount])
 
     @functools.wraps(fn)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def explain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return fn(*args, **kwargs)
         except (TypeError, ValueError) as error:
             kind = next(kind for kind in (TypeError, ValueError) if isinstance(error, kind))
             raise kind(f"{error}; the order is {order}") from error.__cause__
 
-    return called  # type: ignore[return-value]
+    return explain
 
 
-@in_order
-def split(key: Any, n: int = 2) -> Any:
-    """Several new keys made of one.
+@explain_argument_order
+def split(key: Key, n: int = 2) -> Array:
+    """Derive several new keys from one.
 
     Parameters
     ----------
@@ -118,9 +120,9 @@ def split(key: Any, n: int = 2) -> Any:
     return generator.split(as_key(key), n=int(n))
 
 
-@in_order
-def fold_in(key: Any, data: Any) -> Any:
-    """A new key made of a key and an integer, such as the number of a step.
+@explain_argument_order
+def fold_in(key: Key, data: Array | int) -> Array:
+    """Derive a new key from a key and an integer, such as the number of a step.
 
     Parameters
     ----------
@@ -144,17 +146,17 @@ def fold_in(key: Any, data: Any) -> Any:
     True
     """
     if isinstance(data, int) and not isinstance(data, bool):
-        data = np.array(generator.folded_bits(data), np.uint64)
+        data = np.array(generator.to_uint64(data), np.uint64)
     elif not is_integer(data) or np.shape(data) != ():
         raise TypeError(f"fold_in takes one integer, such as the number of a step; not {data!r}")
-    return generator.folded_in(as_key(key), data)
+    return generator.fold_in(as_key(key), data)
 
 
 as_key = key
 
 
-def is_integer(x: Any) -> bool:
-    """Whether it is an integer, or an array or a Tensor of integers."""
+def is_integer(x: object) -> bool:
+    """Whether x is an integer, or an array or a Tensor of integers."""
     if isinstance(x, bool) or not isinstance(x, int | np.generic | np.ndarray | Tensor):
         return False
     return isinstance(x, int) or x.dtype.kind in "iu"

@@ -120,8 +120,8 @@ def test_op_names_in_files_stay() -> None:
         assert name_of_op(OPS[key]) == key
         assert op_named(key, ()).name == name
     assert name_of_op(PART) == "control.part"
-    assert (generator.seeded.name, name_of_op(generator.seeded)) == ("key", "random.seeded")
-    assert (generator.folded_in.name, name_of_op(generator.folded_in)) == (
+    assert (generator.make_key.name, name_of_op(generator.make_key)) == ("key", "random.seeded")
+    assert (generator.fold_in.name, name_of_op(generator.fold_in)) == (
         "fold_in",
         "random.folded_in",
     )
