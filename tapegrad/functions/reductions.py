@@ -32,6 +32,7 @@ from tapegrad.ops.partial_reduction import (
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, replace_nan, sum
 from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
+from tapegrad.types import Array
 
 __all__ = ["average", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
 __all__ += ["ptp", "segment_max", "segment_sum", "std", "var"]
@@ -84,7 +85,7 @@ def var(
         is_rounded = mean.dtype.kind in "fc"
         apart = deviations(a, mean, functools.partial(np.mean, **of)) if is_rounded else a - mean
     squares = fill_excluded(squared_modulus_by_ops(apart), where, 0, axis)
-    n = count_included(a, axis, keepdims, where)
+    n: float | Array = count_included(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
     y = weighted_average(cast_if_given(squares, dtype), n, axis, keepdims)
     return y if dtype is None else as_scalar(cast_if_given(y, dtype))
@@ -382,8 +383,8 @@ def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
         n = builtins.max(int(np.max(values)) + 1, 0) if values.size else 0
     elif not is_count(n):
         raise ValueError(f"{name}: num_segments must be a count from 0, not {n!r}")
-    n, values = int(n), values_if_known(ids)
-    if values is not None and ((values >= 0) & (values < n)).all():
+    n, known = int(n), values_if_known(ids)
+    if known is not None and ((known >= 0) & (known < n)).all():
         return op(data, ids, n)
     ids = ids.astype(np.intp)
     # those out of range go to a segment of their own

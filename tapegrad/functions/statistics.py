@@ -230,9 +230,9 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
         bins = as_real(array(bins), "bins")
         if bins.ndim != 1:
             raise ValueError(f"bins must be a number or an array of one axis, not {bins.ndim}")
-        known = values_if_known(bins)
-        if known is not None and not (known[:-1] <= known[1:]).all():
-            raise ValueError(f"bins must be in ascending order; got {known}")
+        edges = values_if_known(bins)
+        if edges is not None and not (edges[:-1] <= edges[1:]).all():
+            raise ValueError(f"bins must be in ascending order; got {edges}")
         return bins
     edges = even_edges(a, bins, range=range)
     if range is not None or not isinstance(a, Tensor) or not a.size:

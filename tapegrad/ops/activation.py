@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply, elementwise_jvp
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import op
-from tapegrad.declare.batching import batch_axis
+from tapegrad.declare.batching import Batched, batch_axis
 from tapegrad.ops.casting import apply_into, as_floating, deviations, stopped
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.reduction import reduce_each_example, restore_reduced_axes
 from tapegrad.tree.cotangents import sum_axes
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 
 __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus", "standardize"]
 
@@ -31,7 +33,7 @@ _MANY = 1 << 13
 _NEAR_ONE = 1 - 2**-5
 
 
-def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
+def _sigmoid_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     """g * y * (1 - y)."""
     if type(x) is not np.ndarray or x.dtype.char not in _LARGEST:
         return g * sigmoid_derivative(x)
@@ -57,7 +59,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     composite=True,
     flat="{x} is so far from 0{where} that {op} has the slope 0 there",
 )
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: ArrayLike) -> Array:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
     Examples
@@ -83,7 +85,7 @@ def sigmoid(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * (-y * np.tanh(0.5 * x)), jvp=elementwise_jvp, composite=True)
-def sigmoid_derivative(x: Any) -> Any:
+def sigmoid_derivative(x: Array) -> Array:
     """The slope of `sigmoid`, ``sigmoid(x) * sigmoid(-x)``; 0 where ``exp(x)`` overflows.
 
     In a program it shares the exponential of the `sigmoid`.
@@ -98,7 +100,7 @@ def sigmoid_derivative(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * sigmoid(x), jvp=elementwise_jvp, composite=True)
-def softplus(x: Any) -> Any:
+def softplus(x: ArrayLike) -> Array:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
     Examples
@@ -121,7 +123,7 @@ def softplus(x: Any) -> Any:
     composite=True,
     flat="{x} is 0 or less{where}, so {op} passes nothing on to it",
 )
-def relu(x: Any) -> Any:
+def relu(x: ArrayLike) -> Array:
     """x where it is positive, else 0.
 
     Its slope at 0 is 0, while ``maximum(x, 0)``, for which 0 is a tie, has the slope 0.5.
@@ -139,7 +141,7 @@ def relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
-def _largest(a: Any, axis: Any) -> Any:
+def _largest(a: Array, axis: Axis) -> Array:
     """The largest numbers along axes, which are kept."""
     if type(a) is np.ndarray and a.size >= 512 and axis in (-1, a.ndim - 1) and a.shape[-1] <= 16:
         # NumPy starts a loop for each row, however short
@@ -148,7 +150,7 @@ def _largest(a: Any, axis: Any) -> Any:
     return np.max(a, axis=axis, keepdims=True)
 
 
-def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
+def _powers(a: Array, axis: Axis) -> tuple[Any, Any, Any]:
     """The exponentials of `a` less its largest number, their sum (1 for 0), and this number."""
     most, big = stopped(_largest(a, axis)), np.finfo(a.dtype).max
     # an infinity less itself would be nan
@@ -159,7 +161,9 @@ def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
     return powers, np.where(np.equal(total, 0), 1, total), most
 
 
-def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _logsumexp_vjp(
+    g: Cotangent, y: Array, a: Array, axis: Axis = None, keepdims: bool = False
+) -> Cotangent:
     """g * softmax(a): 0 where all is -inf, nan where something is inf."""
     # not exp(a - y): the rounding error of y may be as large as the differences
     powers, total, _ = _powers(a, axis)
@@ -169,7 +173,7 @@ def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = Fa
 
 
 @op(_logsumexp_vjp, batch=reduce_each_example, composite=True)
-def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def logsumexp(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
 
     Arguments as for `sum`. Its gradient is the `softmax`.
@@ -187,27 +191,27 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
-def _sums(x: Any, axis: Any) -> Any:
+def _sums(x: Array, axis: Axis) -> Array:
     """The sums along an axis, which is kept."""
     if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
         return sum_axes(x, (x.ndim - 1,))[..., None]
     return np.sum(x, axis=axis, keepdims=True)
 
 
-def _dots(x1: Any, x2: Any, axis: Any) -> Any:
+def _dots(x1: Array, x2: Array, axis: Axis) -> Array:
     """The sums of products along axes, which are kept."""
     if type(x1) is np.ndarray is type(x2) and x2.ndim and axis in (-1, x2.ndim - 1):
         return np.vecdot(x1, x2)[..., None]
     return np.sum(x1 * x2, axis=axis, keepdims=True)
 
 
-def _softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
+def _softmax_vjp(g: Cotangent, y: Array, a: Array, axis: Axis = -1) -> Cotangent:
     """y * (g - sum(g * y))."""
     c = g - _dots(g, y, axis)
     return apply_into(c, np.multiply, y, c)
 
 
-def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
+def _log_softmax_vjp(g: Cotangent, y: Array, a: Array, axis: Axis = -1) -> Cotangent:
     """g - exp(y) * sum(g)."""
     share = np.exp(y)
     share = apply_into(share, np.multiply, share, _sums(g, axis))
@@ -219,7 +223,7 @@ def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
 _MODEST = 64
 
 
-def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+def _normalised_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
     """The rule of ops that keep the shape: None stands for all axes, not for the flat array."""
     if a.ndim == 1:
         return NotImplemented
@@ -228,7 +232,7 @@ def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
 
 
 @op(_softmax_vjp, batch=_normalised_batch, composite=True)
-def softmax(a: Any, axis: Any = -1) -> Any:
+def softmax(a: ArrayLike, axis: Axis = -1) -> Array:
     """``exp(a)`` scaled to sum to 1 along an axis, several, or all (None), without overflow.
 
     Examples
@@ -250,7 +254,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 
 
 @op(_log_softmax_vjp, batch=_normalised_batch, composite=True)
-def log_softmax(a: Any, axis: Any = -1) -> Any:
+def log_softmax(a: ArrayLike, axis: Axis = -1) -> Array:
     """``log(softmax(a))`` along an axis, several, or all (None), as precise as it can be.
 
     Examples
@@ -266,20 +270,20 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     return apply_into(shifted, np.subtract, shifted, np.log(total))
 
 
-def _means(x: Any, axis: Any) -> Any:
+def _means(x: Array, axis: Axis) -> Array:
     """The means along axes, which are kept."""
     return _sums(x, axis) / count(x, axis)
 
 
-def _centered(a: Any, axis: Any, center: bool) -> Any:
+def _centered(a: Array, axis: Axis, center: bool) -> Array:
     if not center:
         return a
     return deviations(a, _means(a, axis), partial(_means, axis=axis))
 
 
 def _standardize_vjp(
-    g: Any, y: Any, a: Any, axis: Any = -1, epsilon: float = 1e-5, center: bool = True
-) -> Any:
+    g: Cotangent, y: Array, a: Array, axis: Axis = -1, epsilon: float = 1e-5, center: bool = True
+) -> Cotangent:
     """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon), and without center no mean(g)."""
     if a.dtype == np.float16:
         g, y, a = (x.astype(np.float32) for x in (g, y, a))
@@ -300,7 +304,9 @@ def _standardize_vjp(
     batch=_normalised_batch,
     composite=True,
 )
-def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool = True) -> Any:
+def standardize(
+    a: ArrayLike, axis: Axis = -1, epsilon: float = 1e-5, *, center: bool = True
+) -> Array:
     """``(a - mean(a)) / sqrt(var(a) + epsilon)`` along an axis, several, or all (None).
 
     Layer norms do this before they scale and shift (Ba et al. 2016, arXiv:1607.06450).

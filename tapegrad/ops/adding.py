@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.casting import require_dtype_holds
+from tapegrad.types import Array, ArrayLike, DType
 
 # the dtypes of pairs of numbers, and from how many numbers on they are added in pairs
-_PAIRS = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
+_PAIRS: dict[DType, DType] = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
 _MANY = 1 << 11
 # up to this number, adding one by one is faster than adding rows that may be repeated
 _FEW = 1 << 13
 
 
-def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> None:
+def add_at(y: Array, index: tuple[Any, ...], values: ArrayLike, ufunc: np.ufunc = np.add) -> None:
     """``y[index] += values``, adding all values where an element is named more than once.
 
     With another ufunc, such as `numpy.maximum`, they are combined instead.
@@ -34,7 +35,7 @@ def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> 
     _combine(ufunc, y, index, np.ascontiguousarray(full) if full.ndim else full)
 
 
-def _combine(ufunc: Any, y: Any, index: Any, values: Any) -> None:
+def _combine(ufunc: np.ufunc, y: Array, index: Array | tuple[Any, ...], values: Array) -> None:
     if ufunc is np.maximum or ufunc is np.minimum:
         # these warn of nan here, and nowhere else
         with np.errstate(invalid="ignore"):
@@ -43,7 +44,7 @@ def _combine(ufunc: Any, y: Any, index: Any, values: Any) -> None:
         ufunc.at(y, index, values)
 
 
-def add_rows(y: Any, indices: Any, values: Any) -> None:
+def add_rows(y: Array, indices: Array, values: Array) -> None:
     """``y[indices] += values``, adding all values where an index is repeated.
 
     A flat add.at takes a tenth of the time of an add.at by rows. Many rows are faster still, in a
@@ -65,7 +66,7 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
 
 
 def add_scaled_rows_into(
-    y: Any, indices: Any, values: Any, factor: Any, last: Any, taken: Any = None
+    y: Array, indices: Array, values: Array, factor: Array, last: Array, taken: Array | None = None
 ) -> None:
     """``y[indices] += values * factor``, where rows with one index are summed first.
 
@@ -82,21 +83,21 @@ def add_scaled_rows_into(
     set_rows(y, indices, rows)
 
 
-def last_positions(indices: Any, n: int) -> Any:
+def last_positions(indices: Array, n: int) -> Array:
     """For each of these indices below n, the position of the last one that equals it."""
     written = np.empty(n, np.intp)
     written[indices] = np.arange(indices.size)
     return written.take(indices)
 
 
-def sum_equal_rows(values: Any, indices: Any, n: int) -> Any:
+def sum_equal_rows(values: Array, indices: Array, n: int) -> Array:
     """The n sums of the rows with equal indices."""
     y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
     add_rows(y, indices, values)
     return y
 
 
-def add_overwritten_rows(y: Any, indices: Any, values: Any, lost: Any) -> None:
+def add_overwritten_rows(y: Array, indices: Array, values: Array, lost: Array) -> None:
     """`add_rows` for the rows that a later one overwrote; `lost` has their positions."""
     if lost.size:
         # rows that are repeated often are not added one by one
@@ -104,7 +105,7 @@ def add_overwritten_rows(y: Any, indices: Any, values: Any, lost: Any) -> None:
         add(y, indices.take(lost), values.take(lost, axis=0))
 
 
-def set_rows(y: Any, indices: Any, rows: Any) -> None:
+def set_rows(y: Array, indices: Array, rows: Array) -> None:
     """``y[indices] = rows``, where both are in C order and the indices have one axis.
 
     Each row is written as one element, which takes half to nine tenths of the time.
@@ -116,7 +117,7 @@ def set_rows(y: Any, indices: Any, rows: Any) -> None:
         y.reshape(-1).view(row)[indices] = rows.reshape(-1).view(row)
 
 
-def add_flat(y: Any, indices: Any, values: Any, ufunc: Any = np.add) -> None:
+def add_flat(y: Array, indices: Array, values: Array, ufunc: np.ufunc = np.add) -> None:
     """`add_rows` by ``add.at`` on the elements, two at a time if the rows have an even length.
 
     NumPy adds a complex number in the time of a real one. Another ufunc takes one at a time.
@@ -138,7 +139,7 @@ def add_flat(y: Any, indices: Any, values: Any, ufunc: Any = np.add) -> None:
     _combine(ufunc, flattened, places.reshape(-1), added)
 
 
-def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any:
+def add_at_places_into(a: Array, values: Array, places: Array, out: Array | None = None) -> Array:
     """`add_at_places` into a buffer, which may be `a` itself."""
     if out is None:
         out = np.array(a, order="C")

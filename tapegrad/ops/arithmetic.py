@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import operator
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.casting import apply_into, safe_divide
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["abs", "add", "cbrt", "conj", "conjugate", "divide", "fabs", "heaviside", "imag"]
 __all__ += ["multiply", "negative", "positive", "power", "real", "reciprocal", "sign", "sqrt"]
@@ -28,7 +28,7 @@ __all__ += ["square", "subtract"]
     whole=operator.add,
     complex=True,
 )
-def add(x1: Any, x2: Any) -> Any:
+def add(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The sum ``x1 + x2``, with broadcasting.
 
     Examples
@@ -39,7 +39,7 @@ def add(x1: Any, x2: Any) -> Any:
     """
 
 
-def _subtrahend_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _subtrahend_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """-g."""
     # a tangent is of the shape of x2
     if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
@@ -55,7 +55,7 @@ def _subtrahend_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     whole=operator.sub,
     complex=True,
 )
-def subtract(x1: Any, x2: Any) -> Any:
+def subtract(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The difference ``x1 - x2``, with broadcasting.
 
     Examples
@@ -75,7 +75,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     flat="{other} is 0{where}, and {x} gets the cotangent times {other}",
     complex=True,
 )
-def multiply(x1: Any, x2: Any) -> Any:
+def multiply(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The product ``x1 * x2``, element by element, with broadcasting.
 
     Examples
@@ -86,7 +86,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     """
 
 
-def _divisor_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _divisor_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """-g * y / x2."""
     # a tangent is of the shape of x2
     if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
@@ -103,7 +103,7 @@ def _divisor_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     cause="a denominator is 0",
     complex=True,
 )
-def divide(x1: Any, x2: Any) -> Any:
+def divide(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The quotient ``x1 / x2``, with broadcasting.
 
     Examples
@@ -115,7 +115,7 @@ def divide(x1: Any, x2: Any) -> Any:
 
 
 @op(lambda g, y, x: -g, ufunc=np.negative, keeps_weak=True, whole=operator.neg, complex=True)
-def negative(x: Any) -> Any:
+def negative(x: ArrayLike) -> Array:
     """The negative ``-x``.
 
     Examples
@@ -127,7 +127,7 @@ def negative(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g, ufunc=np.positive, keeps_weak=True, whole=operator.pos, complex=True)
-def positive(x: Any) -> Any:
+def positive(x: ArrayLike) -> Array:
     """``+x``, the same values.
 
     Examples
@@ -138,7 +138,7 @@ def positive(x: Any) -> Any:
     """
 
 
-def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _power_base(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * x2 * x1 ** (x2 - 1)."""
     # x**0 is constant; its rule must not meet 0 * 0**-1
     if isinstance(x2, int | float | complex):
@@ -156,14 +156,14 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
 
 
-def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _power_exponent(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * y * log(x1)."""
     # 0**p is 0 for all p > 0, where y * log(0) would be nan
     zero = np.equal(x1, 0)
     return g * np.where(zero & np.greater(x2, 0), 0, y * np.log(np.where(zero, 1, x1)))
 
 
-def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _complex_power_exponent(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * y * log(x1)."""
     zero = np.equal(x1, 0)
     # a negative real base has a complex logarithm
@@ -184,7 +184,7 @@ def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     "infinite for powers below 1",
     complex=(_power_base, _complex_power_exponent),
 )
-def power(x1: Any, x2: Any) -> Any:
+def power(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``x1`` to the power of ``x2``, with broadcasting.
 
     The base's gradient is 0 where the exponent is 0. The exponent's gradient is 0 where the base
@@ -203,7 +203,7 @@ def power(x1: Any, x2: Any) -> Any:
     return np.power(x1, x2)
 
 
-def _square_vjp(g: Any, y: Any, x: Any) -> Any:
+def _square_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     """(g + g) * x."""
     if type(g) is np.ndarray is type(x) and x.ndim:
         # so a broadcast cotangent is not written out, and no third array is needed
@@ -213,7 +213,7 @@ def _square_vjp(g: Any, y: Any, x: Any) -> Any:
 
 
 @op(_square_vjp, ufunc=np.square, keeps_weak=True, whole=lambda x: x * x, complex=True)
-def square(x: Any) -> Any:
+def square(x: ArrayLike) -> Array:
     """``x**2``.
 
     Examples
@@ -225,7 +225,7 @@ def square(x: Any) -> Any:
 
 
 @op(lambda g, y, x: -g * y * y, ufunc=np.reciprocal, cause="a denominator is 0", complex=True)
-def reciprocal(x: Any) -> Any:
+def reciprocal(x: ArrayLike) -> Array:
     """``1 / x``; for integers an integer, as in NumPy.
 
     Examples
@@ -243,7 +243,7 @@ def reciprocal(x: Any) -> Any:
     cause="sqrt is not defined below 0, and has an infinite slope at 0",
     complex=True,
 )
-def sqrt(x: Any) -> Any:
+def sqrt(x: ArrayLike) -> Array:
     """The square root. Its slope at 0 is infinite, as is the gradient.
 
     Examples
@@ -260,7 +260,7 @@ def sqrt(x: Any) -> Any:
     kink="inf at 0",
     cause="cbrt has an infinite slope at 0",
 )
-def cbrt(x: Any) -> Any:
+def cbrt(x: ArrayLike) -> Array:
     """The cube root. Its slope at 0 is infinite, as is the gradient.
 
     Examples
@@ -279,7 +279,7 @@ def cbrt(x: Any) -> Any:
     kink="0 at 0",
     complex=(lambda g, y, x: g * np.conj(np.sign(x)),),
 )
-def abs(x: Any) -> Any:
+def abs(x: ArrayLike) -> Array:
     """The absolute value. Its slope at 0 is 0.
 
     Examples
@@ -291,7 +291,7 @@ def abs(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * np.sign(x), ufunc=np.fabs, kink="0 at 0")
-def fabs(x: Any) -> Any:
+def fabs(x: ArrayLike) -> Array:
     """The absolute value, floating even for integers. Its slope at 0 is 0.
 
     Examples
@@ -310,7 +310,7 @@ def fabs(x: Any) -> Any:
     batch=pointwise,
     complex=(lambda g, y, x: np.conj(y) * (1j * safe_divide(np.imag(g * y), np.abs(x))),),
 )
-def sign(x: Any) -> Any:
+def sign(x: ArrayLike) -> Array:
     """-1, 0 or 1 where x is negative, zero or positive. It passes no gradient.
 
     For complex numbers it is ``x / abs(x)``, and 0 at 0, where its gradient is 0 too.
@@ -324,7 +324,7 @@ def sign(x: Any) -> Any:
 
 
 @op(None, lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0), ufunc=np.heaviside, kink="0 at 0")
-def heaviside(x1: Any, x2: Any) -> Any:
+def heaviside(x1: ArrayLike, x2: ArrayLike) -> Array:
     """0 where x1 is negative, 1 where it is positive, x2 where it is 0.
 
     No gradient passes to x1.
@@ -338,7 +338,7 @@ def heaviside(x1: Any, x2: Any) -> Any:
 
 
 @op(lambda g, y, x: g, ufunc=np.conjugate, keeps_weak=True, complex=(lambda g, y, x: np.conj(g),))
-def conj(x: Any) -> Any:
+def conj(x: ArrayLike) -> Array:
     """The complex conjugate; for real numbers, x itself. `conjugate` is another name for it.
 
     Examples
@@ -361,7 +361,7 @@ conjugate = conj
     jvp=elementwise_jvp,
     complex=(lambda g, y, val: g,),
 )
-def real(val: Any) -> Any:
+def real(val: ArrayLike) -> Array:
     """The real part; for real numbers, x itself.
 
     Examples
@@ -381,7 +381,7 @@ def real(val: Any) -> Any:
     jvp=elementwise_jvp,
     complex=(lambda g, y, val: g * -1j,),
 )
-def imag(val: Any) -> Any:
+def imag(val: ArrayLike) -> Array:
     """The imaginary part; for real numbers, zeros, which pass no gradient.
 
     Examples

@@ -6,35 +6,37 @@ import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.types import Array, Axis
+
 Rule = Callable[..., Any]
 
 
-def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
+def _order(ndim: int, axis: Axis) -> tuple[tuple[int, ...], int]:
     """All axes, the axes of `axis` first, and the number of these."""
     axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
     return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
 
 
-def move_axes_to_front(x: Any, axis: Any) -> Any:
+def move_axes_to_front(x: Array, axis: Axis) -> Array:
     """The array with an axis, several, or all merged into one, in front of the others."""
     order, n = _order(x.ndim, axis)
     moved = np.transpose(x, order)
     return np.reshape(moved, (math.prod(moved.shape[:n]), *moved.shape[n:]))
 
 
-def restore_axes(rows: Any, shape: tuple[int, ...], axis: Any) -> Any:
+def restore_axes(rows: Array, shape: tuple[int, ...], axis: Axis) -> Array:
     """An array of this shape, given its `move_axes_to_front`."""
     order, _ = _order(len(shape), axis)
     moved = np.reshape(rows, tuple(shape[i] for i in order))
     return np.transpose(moved, tuple(np.argsort(order).tolist()))
 
 
-def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+def reduced_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The shape with the axes reduced to length 1."""
     sides = list(shape)
     axes = (axis,) if type(axis) is int else range(len(sides)) if axis is None else axis
@@ -43,22 +45,22 @@ def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(sides)
 
 
-def as_integer(what: str, x: Any) -> int:
+def as_integer(what: str, x: SupportsIndex) -> int:
     """Return an integer of at most 64 bits; raise for a truth value, as functions in C do."""
     if isinstance(x, bool | np.bool):
         raise TypeError(f"{what} must be an integer, not {x}")
     return int(np.intp(operator.index(x)))
 
 
-def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+def normalize_axes(name: str, axes: Axis, ndim: int) -> tuple[int, ...]:
     """An axis or several, counted from 0; truth values are refused, though they are ints."""
-    several = axes if np.iterable(axes) else (axes,)
+    several: Any = axes if np.iterable(axes) else (axes,)
     if any(isinstance(axis, bool | np.bool) for axis in several):
         raise TypeError(f"{name}: an axis must be an integer; got {axes!r}")
     return normalize_axis_tuple(tuple(several), ndim)
 
 
-def check_matrices(name: str, x: Any, square: bool = False) -> None:
+def check_matrices(name: str, x: Array, square: bool = False) -> None:
     """Raise NumPy's error unless an array has the two axes of a matrix, or of a square one."""
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         kind = "square matrices" if square else "matrices"
@@ -67,7 +69,7 @@ def check_matrices(name: str, x: Any, square: bool = False) -> None:
         )
 
 
-def move_axis_to_front(x: Any, axis: int | None) -> Any:
+def move_axis_to_front(x: Array, axis: int | None) -> Array:
     """The array with the axis first, or flat for None."""
     return np.swapaxes(x, 0, axis) if axis is not None and x.ndim else np.reshape(x, -1)
 
@@ -79,7 +81,7 @@ def on_first_axis(rule: Rule, default: int | None) -> Rule:
     """
 
     @functools.wraps(rule)
-    def along(*arrays: Any, axis: int | None = default, **options: Any) -> Any:
+    def along(*arrays: Array, axis: int | None = default, **options: Any) -> Array:
         shape = np.shape(arrays[-1])
         if axis is not None and shape and axis % len(shape) == 0:
             return rule(*arrays, **options)
@@ -89,7 +91,7 @@ def on_first_axis(rule: Rule, default: int | None) -> Rule:
     return along
 
 
-def shift_forward(y: Any, first: float) -> Any:
+def shift_forward(y: Array, first: float) -> Array:
     """The elements shifted by one along the first axis, with a new first element."""
     head = np.full((1, *y.shape[1:]), first, y.dtype)
     return np.concatenate([head, y])[: y.shape[0]]

@@ -9,6 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.types import Array
+
 
 class ArrayPosition(enum.Enum):
     """The position of an array in an index."""
@@ -42,11 +44,11 @@ class BatchedIndex:
     ndim: int
     order: tuple[int, ...] | None
 
-    def batch_first(self, y: Any) -> Any:
+    def batch_first(self, y: Array) -> Array:
         """The elements that the index selects, with the batch axis in front."""
         return y if self.order is None else np.transpose(y, self.order)
 
-    def as_taken(self, values: Any) -> Any:
+    def as_taken(self, values: Array) -> Array:
         """The inverse: a batch of values, with the axes in the order of the selection."""
         if self.order is None:
             return values

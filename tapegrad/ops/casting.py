@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from tapegrad.declare.batching import pointwise
 from tapegrad.tree.lists import stack_nested
 from tapegrad.tree.numbers import as_constant, require_real
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.types import Array, ArrayLike, DType, DTypeLike, PyTree, Scalar
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
+T = TypeVar("T")
+
 
 @op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise_jvp, view=True, complex=True)
-def asarray(a: Any) -> Any:
+def asarray(a: ArrayLike) -> Array:
     """A Python number as an array, for ops that need one.
 
     Examples
@@ -44,7 +47,7 @@ declare(ASARRAY, view=True)
     view=True,
     complex=True,
 )
-def ascontiguousarray(a: Any) -> Any:
+def ascontiguousarray(a: ArrayLike) -> Array:
     """The same values, in C order in memory; a scalar becomes an array of one element.
 
     Examples
@@ -57,7 +60,7 @@ def ascontiguousarray(a: Any) -> Any:
 
 
 @op(lambda g, y, a: g, numpy=np.copy, jvp=elementwise_jvp, complex=True)
-def copy(a: Any) -> Any:
+def copy(a: ArrayLike) -> Array:
     """The same values in a new array.
 
     Examples
@@ -70,7 +73,7 @@ def copy(a: Any) -> Any:
 
 
 @op(lambda g, y, a, dtype: g, numpy=getattr(np, "astype", ()), jvp=elementwise_jvp, complex=True)
-def astype(a: Any, dtype: Any) -> Any:
+def astype(a: ArrayLike, dtype: DTypeLike) -> Array:
     """The array in another dtype. A gradient comes back in the old one.
 
     Raises
@@ -94,7 +97,7 @@ def astype(a: Any, dtype: Any) -> Any:
     return a.astype(dtype)
 
 
-def to_array(x: Any) -> Any:
+def to_array(x: ArrayLike) -> Array:
     """x itself if it is an array, recorded or not; otherwise an array of it.
 
     NumPy's functions begin with this conversion, unless Python numbers are weak in them.
@@ -103,24 +106,24 @@ def to_array(x: Any) -> Any:
         return x if type(x._primal) is np.ndarray else asarray(x)
     if isinstance(x, np.ndarray):
         return x
-    x = stack_nested(x)
-    if type(x) is Tensor:
-        return x
-    array = np.asarray(x)
+    stacked = stack_nested(x)
+    if type(stacked) is Tensor:
+        return stacked  # type: ignore[return-value]  # a record stands for its array
+    array = np.asarray(stacked)
     if array.dtype.kind == "O":
         # beside floats, NumPy takes an int of more than 64 bits for a float
-        array = np.asarray(float(as_constant(x, "a function of arrays")))
+        array = np.asarray(float(as_constant(stacked, "a function of arrays")))
     return array
 
 
-def as_real(x: Any, what: str = "an operand", complex: bool = False) -> Any:
+def as_real(x: ArrayLike, what: str = "an operand", complex: bool = False) -> Array:
     """x as an array of real numbers; a TypeError, in which `what` names x, for other numbers."""
     x = to_array(x)
     require_real(x.dtype, what, complex)
     return x
 
 
-def as_floating(x: Any, complex: bool = False) -> Any:
+def as_floating(x: ArrayLike, complex: bool = False) -> Array:
     """x as an array, in float64 unless it is floating, or complex if that is allowed."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
@@ -128,7 +131,7 @@ def as_floating(x: Any, complex: bool = False) -> Any:
     return x if x.dtype.kind in "fc" else x.astype(float)
 
 
-def squared_modulus(x: Any) -> Any:
+def squared_modulus(x: Array | complex) -> Array | complex:
     """The square of each absolute value, which is real for complex numbers too."""
     dtype = getattr(x, "dtype", None)
     if type(x) is complex if dtype is None else dtype.kind == "c":
@@ -137,53 +140,53 @@ def squared_modulus(x: Any) -> Any:
     return x * x
 
 
-def as_double(x: Any, complex: bool = False) -> Any:
+def as_double(x: ArrayLike, complex: bool = False) -> Array:
     """x as an array in float64 or a wider dtype, or in complex128 if that is allowed."""
     x = as_real(x, complex=complex)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 
 
-def is_weak(x: Any) -> bool:
+def is_weak(x: ArrayLike) -> bool:
     """Whether x is a Python number, recorded or not, and so takes the dtype of other operands."""
     return type(x._primal if isinstance(x, Tensor) else x) in (int, float, complex)
 
 
-def as_common_dtype(*xs: Any, beside: Any = ()) -> list[Any]:
+def as_common_dtype(*xs: ArrayLike, beside: Sequence[Scalar | DType] = ()) -> list[Array]:
     """Arrays of one dtype that can hold all numbers, `beside` included; Python numbers are weak."""
     xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(to_array, xs)]
 
 
-def conjugate_of(x: Any) -> Any:
+def conjugate_of(x: Array) -> Array:
     """The conjugate of an array; an array of real numbers itself, without a record."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
-def real_of(x: Any) -> Any:
+def real_of(x: Array) -> Array:
     """The real part of an array; an array of real numbers itself, without a record."""
     return np.real(x) if x.dtype.kind == "c" else x
 
 
-def squared_modulus_by_ops(x: Any) -> Any:
+def squared_modulus_by_ops(x: Array) -> Array:
     """The squares of absolute values, which are real."""
     return np.real(x * np.conj(x)) if x.dtype.kind == "c" else np.square(x)
 
 
-def as_scalar(x: Any) -> Any:
+def as_scalar(x: Array) -> Array:
     """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
     return x if x.ndim else x[()]
 
 
-def sqrt_with_zero_slope(x: Any) -> Any:
+def sqrt_with_zero_slope(x: Array) -> Array:
     """The square root, with a slope of 0 at 0, in the dtype of x."""
     zero = np.equal(x, 0)
     y = as_scalar(np.where(zero, 0, np.sqrt(np.where(zero, 1, x))))
     return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
-def apply_into(own: Any, ufunc: Any, *operands: Any) -> Any:
+def apply_into(own: Array, ufunc: np.ufunc, *operands: Array) -> Array:
     """``ufunc(*operands)``, written into `own`, an operand that nobody else refers to.
 
     It has the shape and the dtype of the result. For numbers and Tensors the result is new.
@@ -194,7 +197,7 @@ def apply_into(own: Any, ufunc: Any, *operands: Any) -> Any:
     return ufunc(*operands, own)
 
 
-def deviations(a: Any, average: Any, mean: Callable[[Any], Any]) -> Any:
+def deviations(a: Array, average: Array | Tensor, mean: Callable[[Array], Any]) -> Array:
     """The array less its average, and less the mean of the rest.
 
     That is the rounding error of the average, which far from 0 is not small beside the deviations.
@@ -204,30 +207,30 @@ def deviations(a: Any, average: Any, mean: Callable[[Any], Any]) -> Any:
     return apply_into(apart, np.subtract, apart, mean(apart))
 
 
-def safe_divide(x1: Any, x2: Any) -> Any:
+def safe_divide(x1: Array, x2: Array) -> Array:
     """``x1 / x2``; where x2 is 0, it is 0, and so are all its derivatives."""
     zero = np.equal(x2, 0)
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
 
 
-def concrete_operand(x: Any) -> Any:
+def concrete_operand(x: Array) -> Array:
     """x, or the value of a Tensor without a gradient, which determines a result's shape."""
     return np.asarray(x) if isinstance(x, Tensor) else x
 
 
-def read_values(x: Any, purpose: str) -> Any:
+def read_values(x: Array, purpose: str) -> Array:
     """The values of x, which determine a shape; unknown inside `compile`, whose error names it."""
     return x._read(purpose) if isinstance(x, Tensor) else x
 
 
-def values_if_known(x: Any) -> Any:
+def values_if_known(x: Array) -> Array | None:
     """The values of x, for checks; None while a function is compiled and they are unknown."""
     if isinstance(x, Tensor):
         return None if x.origin.compiling else x.value
     return np.asarray(x)
 
 
-def cast_for_assignment(values: Any, dtype: Any) -> Any:
+def cast_for_assignment(values: ArrayLike, dtype: DTypeLike) -> Array:
     """Values in the dtype of the array that will hold them."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind not in "fc":
         raise TypeError(
@@ -241,7 +244,7 @@ def cast_for_assignment(values: Any, dtype: Any) -> Any:
     return values.astype(dtype)
 
 
-def require_dtype_holds(dtype: np.dtype[Any], other: np.dtype[Any], done: str) -> None:
+def require_dtype_holds(dtype: DType, other: DType, done: str) -> None:
     """Raise if an array of a dtype cannot hold values of another; `done` is "set in", for one."""
     kind = other.kind
     if (kind == "c" and dtype.kind != "c") or (kind == "f" and dtype.kind not in "fc"):
@@ -251,7 +254,7 @@ def require_dtype_holds(dtype: np.dtype[Any], other: np.dtype[Any], done: str) -
         )
 
 
-def stop_gradient(tree_: Any) -> Any:
+def stop_gradient(tree_: T) -> T:
     """The same values, through which no gradient passes.
 
     Parameters
@@ -277,18 +280,18 @@ def stop_gradient(tree_: Any) -> Any:
     return tree.map(_stopped, tree_)
 
 
-def _stopped(leaf: Any) -> Any:
+def _stopped(leaf: PyTree) -> PyTree:
     refuse_hidden(leaf, "what stop_gradient is given")
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 @op(None, name="stop_gradient", keeps_weak=True, batch=pointwise, view=True, complex=True)
-def stopped(x: Any) -> Any:
+def stopped(x: Array | Tensor) -> Array | Tensor:
     """One leaf of `stop_gradient`."""
     return x
 
 
-def _result_type(*args: Any) -> np.dtype[Any]:
+def _result_type(*args: Any) -> DType:
     known = [x._primal if isinstance(x, Tensor) else x for x in args]
     return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
 

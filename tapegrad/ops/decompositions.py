@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,8 +18,12 @@ from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, values_if_known
 from tapegrad.ops.inverses import diagonal_mask, op_of_stacks, pinv, solve, zeros_like_factors
 from tapegrad.ops.product import adjoint, turned
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["cholesky", "eig", "eigh", "eigvals", "eigvalsh", "svdvals"]
+
+
+Triangle: TypeAlias = Literal["L", "U", "l", "u"]
 
 
 class EighResult(NamedTuple):
@@ -33,8 +37,8 @@ class EighResult(NamedTuple):
         The eigenvectors, as columns, of shape (..., n, n).
     """
 
-    eigenvalues: Any
-    eigenvectors: Any
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class SVDResult(NamedTuple):
@@ -50,9 +54,9 @@ class SVDResult(NamedTuple):
         The right vectors, as rows: (..., n, n) or (..., k, n).
     """
 
-    U: Any
-    S: Any
-    Vh: Any
+    U: Array
+    S: Array
+    Vh: Array
 
 
 class QRResult(NamedTuple):
@@ -67,38 +71,38 @@ class QRResult(NamedTuple):
         Upper triangular: (..., k, n).
     """
 
-    Q: Any
-    R: Any
+    Q: Array
+    R: Array
 
 
 # --- helpers of the rules -------------------------------------------------------------------
 
 
-def _below(x: Any, k: int = 0) -> Any:
+def _below(x: Array, k: int = 0) -> Array:
     """The elements of a matrix on the k-th diagonal or below."""
     n: int = x.shape[-1]
     return np.tri(n, k=k, dtype=bool)
 
 
-def _gaps(w: Any) -> Any:
+def _gaps(w: Array) -> Array:
     """The differences of a matrix's values, for each pair of columns; 1 on the diagonal."""
     return np.expand_dims(w, -2) - np.expand_dims(w, -1) + np.eye(w.shape[-1], dtype=w.dtype)
 
 
-def halve_diagonal(x: Any) -> Any:
+def halve_diagonal(x: Array) -> Array:
     """The lower triangle with half of the real diagonal, as in the slope of a Cholesky factor."""
     halved = np.where(diagonal_mask(x), real_of(x) / 2, 0)
     return np.where(_below(x, -1), x, halved)
 
 
-def cotangent_of_triangle(x: Any, upper: bool) -> Any:
+def cotangent_of_triangle(x: Array, upper: bool) -> Array:
     """The cotangent of a triangle that stands for a symmetric matrix, from the whole matrix's."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + adjoint(x), 0)
     return np.where(diagonal_mask(x), real_of(x), both)
 
 
-def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
+def check_phases(name: str, *pairs: tuple[Array, Cotangent]) -> None:
     """Warn if cotangents depend on the phases of complex vectors, which LAPACK chooses.
 
     Each pair holds vectors, as columns, and their cotangents; all vectors have the same phases.
@@ -125,12 +129,12 @@ def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
 # --- decompositions ------------------------------------------------------------------------
 
 
-def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
+def _cholesky_vjp(g: Cotangent, y: Array, a: Array, upper: bool = False) -> Cotangent:
     return lazy_import("tapegrad.ops.triangular", "cotangent_from_factor")(y, g, upper)
 
 
 @op_of_stacks(_cholesky_vjp, numpy=np.linalg.cholesky)
-def cholesky(a: Any, *, upper: bool = False) -> Any:
+def cholesky(a: ArrayLike, *, upper: bool = False) -> Array:
     """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
 
     Parameters
@@ -159,10 +163,10 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     array([[0.25, 0.  ],
            [0.5 , 0.25]])
     """
-    return np.linalg.cholesky(a, upper=upper)
+    return np.linalg.cholesky(np.asarray(a), upper=upper)
 
 
-def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+def _eigvalsh_vjp(g: Cotangent, y: Array, a: Array, UPLO: Triangle = "L") -> Cotangent:  # noqa: N803
     v = np.linalg.eigh(a, UPLO).eigenvectors
     return cotangent_of_triangle(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
 
@@ -172,7 +176,7 @@ def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     numpy=np.linalg.eigvalsh,
     kink="equal ones: by the vectors that LAPACK takes",
 )
-def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+def eigvalsh(a: ArrayLike, UPLO: Triangle = "L") -> Array:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order.
 
     Parameters
@@ -195,10 +199,10 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     array([[0., 0.],
            [0., 1.]])
     """
-    return np.linalg.eigvalsh(a, UPLO)
+    return np.linalg.eigvalsh(np.asarray(a), UPLO)
 
 
-def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+def _eigh_vjp(g: Parts, y: Parts, a: Array, UPLO: Triangle = "L") -> Cotangent:  # noqa: N803
     (w, v), (gw, gv) = parts_of(y), g.values
     diagonal = 0 if gw is None else np.expand_dims(gw, -2)
     if gv is None:
@@ -217,7 +221,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     numpy=np.linalg.eigh,
     kink="vectors of equal eigenvalues: nan",
 )
-def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+def eigh(a: ArrayLike, UPLO: Triangle = "L") -> Parts:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
 
     Arguments as for `eigvalsh`.
@@ -239,16 +243,17 @@ def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     array([[0., 0.],
            [0., 1.]])
     """
-    check_matrices("eigh", np.asarray(a), square=True)
+    a = np.asarray(a)
+    check_matrices("eigh", a, square=True)
     return Parts(tuple(np.linalg.eigh(a, UPLO)))
 
 
-def _of_values(g: Any, u: Any, s: Any, vh: Any) -> Any:
+def _of_values(g: Cotangent, u: Array, s: Array, vh: Array) -> Cotangent:
     """The cotangent of a matrix, from the cotangent of its singular values alone."""
     return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
 
 
-def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
+def _svdvals_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     return _of_values(g, *thin_svd(x))
 
 
@@ -258,7 +263,7 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
     iterates=True,
 )
-def svdvals(x: Any) -> Any:
+def svdvals(x: ArrayLike) -> Array:
     """The singular values, in descending order.
 
     Notes
@@ -274,10 +279,10 @@ def svdvals(x: Any) -> Any:
     array([[ 0.,  0.],
            [ 0., -1.]])
     """
-    return np.linalg.svdvals(x)
+    return np.linalg.svdvals(np.asarray(x))
 
 
-def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
+def _svd_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     (u, s, vh), (gu, gs, gvh), (n, m) = parts_of(y), g.values, a.shape[-2:]
     if gu is None and gvh is None:
         return _of_values(gs, u, s, vh)
@@ -316,14 +321,14 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     kink="vectors of equal singular values: nan",
     iterates=True,
 )
-def thin_svd(a: Any) -> Any:
+def thin_svd(a: Array) -> Parts:
     """The singular values, and as many vectors on each side."""
     return Parts(tuple(np.linalg.svd(a, full_matrices=False)))
 
 
-def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
+def _qr_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     (q, r), (gq, gr) = parts_of(y), g.values
-    inner = 0 if gr is None else r @ adjoint(gr)
+    inner: Any = 0 if gr is None else r @ adjoint(gr)
     inner = inner if gq is None else inner - adjoint(gq) @ q
     mirrored = np.where(_below(r), inner, adjoint(inner))
     if r.dtype.kind == "c":
@@ -338,18 +343,18 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     results=QRResult,
     like=zeros_like_factors("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
 )
-def thin_qr(a: Any) -> Any:
+def thin_qr(a: Array) -> Parts:
     """The two factors of a matrix with no more columns than rows."""
     return Parts(tuple(np.linalg.qr(a)))
 
 
-def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
+def _complement_vjp(g: Cotangent, y: Array, a: Array, of: str = "u") -> Cotangent:
     # these columns change only as much as the matrix's columns require
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
 @op_of_stacks(_complement_vjp, iterates=True)
-def complement(a: Any, of: str = "u") -> Any:
+def complement(a: Array, of: str = "u") -> Array:
     """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 
     Parameters
@@ -379,11 +384,11 @@ class EigResult(NamedTuple):
         The eigenvectors, as columns of length 1, of shape (..., n, n).
     """
 
-    eigenvalues: Any
-    eigenvectors: Any
+    eigenvalues: Array
+    eigenvectors: Array
 
 
-def _real(x: Any, of: Any, real: bool = False) -> Any:
+def _real(x: Array, of: Any, real: bool = False) -> Array:
     """LAPACK's result, made real if its imaginary parts are 0 and the matrix is real.
 
     Raises
@@ -405,17 +410,17 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
     return x
 
 
-def _in_one_dtype(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _in_one_dtype(a: Array | Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A call's operand, and the option for results whose dtype must not depend on values."""
     return (a,), {"real": True} if type(a) is Tensor and a.origin.compiling else {}
 
 
-def _of_eigenbasis(v: Any, inner: Any) -> Any:
+def _of_eigenbasis(v: Array, inner: Array) -> Array:
     """The cotangent of a matrix, from its form in the basis of eigenvectors."""
     return solve(turned(v), inner @ turned(v))
 
 
-def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
+def _eigvals_vjp(g: Cotangent, y: Array, a: Array, real: bool = False) -> Cotangent:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
     eigen: Any = eig(a)
     v = eigen.eigenvectors
@@ -430,7 +435,7 @@ def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     batch=stacked,
     complex=True,
 )
-def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
+def eigvals(a: ArrayLike, **strict: bool) -> Array:  # noqa: D417
     """The eigenvalues of a square matrix, in LAPACK's order.
 
     Parameters
@@ -457,10 +462,11 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
     >>> tg.eigvals(np.array([[0.0, 1.0], [-1.0, 0.0]]))
     array([0.+1.j, 0.-1.j])
     """
-    return _real(np.linalg.eigvals(a), np.asarray(a), **strict)
+    a = np.asarray(a)
+    return _real(np.linalg.eigvals(a), a, **strict)
 
 
-def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
+def _eig_vjp(g: Parts, y: Parts, a: Array, real: bool = False) -> Cotangent:
     (w, v), (gw, gv) = parts_of(y), g.values
     inner: Any = 0
     if gv is not None:
@@ -482,7 +488,7 @@ def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     batch=stacked,
     complex=True,
 )
-def eig(a: Any, **strict: bool) -> Any:  # noqa: D417
+def eig(a: ArrayLike, **strict: bool) -> Parts:  # noqa: D417
     """The eigenvalues of a square matrix, and its eigenvectors.
 
     Parameters

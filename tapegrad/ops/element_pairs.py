@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tapegrad.ops.indexing import insert_arrays
+from tapegrad.types import Array, Shape
+
+Pairs: TypeAlias = tuple[Array, Array] | None
 
 # the most products to write down; beyond it everything is paired
 _MOST = 1 << 24
 
 
 def pairs(
-    terms: Sequence[str], output: str, k: int, shapes: Sequence[Any], operands: Sequence[Any]
-) -> Any:
+    terms: Sequence[str], output: str, k: int, shapes: Sequence[Shape], operands: Sequence[Array]
+) -> Pairs:
     """The pairs of a contraction; None if there are too many. An axis of length 1 is broadcast."""
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
@@ -32,7 +35,7 @@ def pairs(
         return None
     grid = dict(zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True))
 
-    def numbers(term: str, shape: Sequence[int]) -> Any:
+    def numbers(term: str, shape: Sequence[int]) -> Array:
         at: Any = np.zeros((1,) * len(sizes), int)
         for letter, size in zip(term, shape, strict=True):
             at = at * size + (grid[letter] if size > 1 else 0)
@@ -47,10 +50,10 @@ def pairs(
     return ys[present], xs[present]
 
 
-def product_pairs(*axes: str) -> Callable[..., Any]:
+def product_pairs(*axes: str) -> Callable[..., Pairs]:
     """The pairs of a product of stacks whose operands have these axes, of which k is summed."""
 
-    def of(k: int, *operands: Any, axis: int = -1) -> Any:
+    def of(k: int, *operands: Array, axis: int = -1) -> Pairs:
         shapes = [np.shape(x) for x in operands]
         # a vector has no other axis than the one that is summed
         own = [x if len(s) >= len(x) else "k" for x, s in zip(axes, shapes, strict=True)]
@@ -67,18 +70,20 @@ def product_pairs(*axes: str) -> Callable[..., Any]:
     return of
 
 
-def inner_product_pairs(k: int, a: Any, b: Any) -> Any:
+def inner_product_pairs(k: int, a: Array, b: Array) -> Pairs:
     """The pairs of a sum of the products of all elements."""
     return pairs(["k", "k"], "", k, [(math.prod(np.shape(x)),) for x in (a, b)], (a, b))
 
 
-def einsum_pairs(k: int, *operands: Any, subscripts: str, optimize: Any = False) -> Any:
+def einsum_pairs(
+    k: int, *operands: Array, subscripts: str, optimize: bool | str | Sequence[Any] = False
+) -> Pairs:
     """The pairs of an einsum."""
     inputs, output = subscripts.split("->")
     return pairs(inputs.split(","), output, k, [np.shape(x) for x in operands], operands)
 
 
-def selection_pairs(k: int, condition: Any, *sides: Any) -> Any:
+def selection_pairs(k: int, condition: Array, *sides: Array) -> Pairs:
     """The pairs of a choice between sides; a constant condition says which."""
     if not isinstance(condition, np.ndarray):
         return None
@@ -88,7 +93,7 @@ def selection_pairs(k: int, condition: Any, *sides: Any) -> Any:
     return ys, np.broadcast_to(np.arange(math.prod(x)).reshape(x), shape).reshape(-1)[ys]
 
 
-def update_pairs(k: int, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def update_pairs(k: int, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]) -> Pairs:
     """The pairs of elements combined with values at an index, which must be a constant."""
     if k == 0:
         each = np.arange(math.prod(np.shape(a)))
@@ -96,13 +101,18 @@ def update_pairs(k: int, a: Any, values: Any, *arrays: Any, index: tuple[Any, ..
     return _placed(np.shape(a), np.shape(values), insert_arrays(index, arrays), arrays)
 
 
-def segment_pairs(k: int, values: Any, indices: Any, n: int) -> Any:
+def segment_pairs(k: int, values: Array, indices: Array, n: int) -> Pairs:
     """The pairs of rows combined by indices, which must be constants."""
     shape = (n, *np.shape(values)[np.ndim(indices) :])
     return _placed(shape, np.shape(values), indices, [indices])
 
 
-def _placed(shape: Sequence[int], values: Sequence[int], index: Any, arrays: Any) -> Any:
+def _placed(
+    shape: Sequence[int],
+    values: Sequence[int],
+    index: Array | tuple[Any, ...],
+    arrays: Sequence[Array],
+) -> Pairs:
     if not all(isinstance(x, np.ndarray) for x in arrays):
         return None
     ys = np.arange(math.prod(shape)).reshape(shape)[index]

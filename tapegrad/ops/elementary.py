@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tapegrad.declare import op
 from tapegrad.ops.activation import ONE, sigmoid
 from tapegrad.ops.casting import safe_divide
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cos", "cosh"]
 __all__ += ["deg2rad", "degrees", "exp", "exp2", "expm1", "hypot", "log", "log1p", "log2", "log10"]
@@ -29,7 +29,7 @@ _EDGE = "the argument is at the edge of the function's domain, or outside"
 
 
 @op(lambda g, y, x: g * y, ufunc=np.exp, cause=_OVERFLOW, complex=True)
-def exp(x: Any) -> Any:
+def exp(x: ArrayLike) -> Array:
     """The exponential.
 
     Examples
@@ -41,7 +41,7 @@ def exp(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2, cause=_OVERFLOW, complex=True)
-def exp2(x: Any) -> Any:
+def exp2(x: ArrayLike) -> Array:
     """2 to the power of x.
 
     Examples
@@ -53,7 +53,7 @@ def exp2(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1, cause=_OVERFLOW, complex=True)
-def expm1(x: Any) -> Any:
+def expm1(x: ArrayLike) -> Array:
     """``exp(x) - 1``, exact for small x.
 
     Examples
@@ -67,7 +67,7 @@ def expm1(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g / x, ufunc=np.log, cause=_NOT_POSITIVE, complex=True)
-def log(x: Any) -> Any:
+def log(x: ArrayLike) -> Array:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
     Examples
@@ -84,7 +84,7 @@ def log(x: Any) -> Any:
     cause="the argument of log1p is not above -1",
     complex=True,
 )
-def log1p(x: Any) -> Any:
+def log1p(x: ArrayLike) -> Array:
     """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
 
     Examples
@@ -96,7 +96,7 @@ def log1p(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, cause=_NOT_POSITIVE, complex=True)
-def log2(x: Any) -> Any:
+def log2(x: ArrayLike) -> Array:
     """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
 
     Examples
@@ -108,7 +108,7 @@ def log2(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, cause=_NOT_POSITIVE, complex=True)
-def log10(x: Any) -> Any:
+def log10(x: ArrayLike) -> Array:
     """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
 
     Examples
@@ -119,7 +119,7 @@ def log10(x: Any) -> Any:
     """
 
 
-def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
+def _share(x1: Array, x2: Array, unit: float = 1.0) -> Array:
     """The share of the first exponential in a sum of two, to the base ``exp(unit)``."""
     # half for equal infinities, whose difference would be nan
     tie = np.equal(x1, x2) & np.isinf(x1)
@@ -132,7 +132,7 @@ def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
     ufunc=np.logaddexp,
     kink="equal infinities share equally",
 )
-def logaddexp(x1: Any, x2: Any) -> Any:
+def logaddexp(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``log(exp(x1) + exp(x2))`` without overflow. Equal infinities share the gradient equally.
 
     Examples
@@ -151,7 +151,7 @@ def logaddexp(x1: Any, x2: Any) -> Any:
     ufunc=np.logaddexp2,
     kink="equal infinities share equally",
 )
-def logaddexp2(x1: Any, x2: Any) -> Any:
+def logaddexp2(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``log2(2**x1 + 2**x2)`` without overflow. Equal infinities share the gradient equally.
 
     Examples
@@ -165,7 +165,7 @@ def logaddexp2(x1: Any, x2: Any) -> Any:
 
 
 @op(lambda g, y, x: g * np.cos(x), ufunc=np.sin, complex=True)
-def sin(x: Any) -> Any:
+def sin(x: ArrayLike) -> Array:
     """The sine.
 
     Examples
@@ -177,7 +177,7 @@ def sin(x: Any) -> Any:
 
 
 @op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos, complex=True)
-def cos(x: Any) -> Any:
+def cos(x: ArrayLike) -> Array:
     """The cosine.
 
     Examples
@@ -189,7 +189,7 @@ def cos(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, complex=True)
-def tan(x: Any) -> Any:
+def tan(x: ArrayLike) -> Array:
     """The tangent.
 
     Examples
@@ -200,7 +200,7 @@ def tan(x: Any) -> Any:
     """
 
 
-def _cathetus(x: Any) -> Any:
+def _cathetus(x: Array) -> Array:
     """``sqrt(1 - x**2)``, exact near -1 and 1 too."""
     return np.sqrt((1 - x) * (1 + x))
 
@@ -212,7 +212,7 @@ def _cathetus(x: Any) -> Any:
     kink="inf at 1 and -1",
     cause=_EDGE,
 )
-def arcsin(x: Any) -> Any:
+def arcsin(x: ArrayLike) -> Array:
     """The angle in [-pi/2, pi/2] whose sine is x; nan outside [-1, 1].
 
     Its slope at -1 and 1 is infinite, as is the gradient.
@@ -232,7 +232,7 @@ def arcsin(x: Any) -> Any:
     cause=_EDGE,
     complex=(lambda g, y, x: -g / np.sin(y),),
 )
-def arccos(x: Any) -> Any:
+def arccos(x: ArrayLike) -> Array:
     """The angle in [0, pi] whose cosine is x; nan outside [-1, 1].
 
     Its slope at -1 and 1 is infinite, as is the gradient.
@@ -245,7 +245,7 @@ def arccos(x: Any) -> Any:
     """
 
 
-def _arctan_slope(x: Any) -> Any:
+def _arctan_slope(x: Array) -> Array:
     # 1 / (1 + x * x), where the square could overflow
     y = 1 / np.hypot(1, x)
     return y * y
@@ -257,7 +257,7 @@ def _arctan_slope(x: Any) -> Any:
     complex=(lambda g, y, x: g / (1 + x * x),),
     flat="{x} is so far from 0{where} that {op} has the slope 0 there",
 )
-def arctan(x: Any) -> Any:
+def arctan(x: ArrayLike) -> Array:
     """The angle in [-pi/2, pi/2] whose tangent is x.
 
     Examples
@@ -268,7 +268,7 @@ def arctan(x: Any) -> Any:
     """
 
 
-def _by_square(x: Any, x1: Any, x2: Any) -> Any:
+def _by_square(x: Array, x1: Array, x2: Array) -> Array:
     """``x / (x1**2 + x2**2)``, where the squares could overflow; 0 at the origin."""
     r = np.hypot(x1, x2)
     return safe_divide(safe_divide(x, r), r)
@@ -280,7 +280,7 @@ def _by_square(x: Any, x1: Any, x2: Any) -> Any:
     ufunc=np.arctan2,
     kink="0 at the origin",
 )
-def arctan2(x1: Any, x2: Any) -> Any:
+def arctan2(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The angle in [-pi, pi] of the point (x2, x1), seen from the origin.
 
     Both gradients are 0 at the origin itself.
@@ -299,7 +299,7 @@ def arctan2(x1: Any, x2: Any) -> Any:
     ufunc=np.hypot,
     kink="0 at the origin",
 )
-def hypot(x1: Any, x2: Any) -> Any:
+def hypot(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``sqrt(x1**2 + x2**2)`` without overflow. Where x1 and x2 are 0, so are both gradients.
 
     Examples
@@ -313,7 +313,7 @@ def hypot(x1: Any, x2: Any) -> Any:
 
 
 @op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh, cause=_OVERFLOW, complex=True)
-def sinh(x: Any) -> Any:
+def sinh(x: ArrayLike) -> Array:
     """The hyperbolic sine.
 
     Examples
@@ -325,7 +325,7 @@ def sinh(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh, cause=_OVERFLOW, complex=True)
-def cosh(x: Any) -> Any:
+def cosh(x: ArrayLike) -> Array:
     """The hyperbolic cosine.
 
     Examples
@@ -336,7 +336,7 @@ def cosh(x: Any) -> Any:
     """
 
 
-def _tanh_vjp(g: Any, y: Any, x: Any) -> Any:
+def _tanh_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     """g * (1 - y * y)."""
     slope = y * y
     if type(slope) is not np.ndarray or type(g) is not np.ndarray:
@@ -351,7 +351,7 @@ def _tanh_vjp(g: Any, y: Any, x: Any) -> Any:
     flat="{x} is so far from 0{where} that {op} has the slope 0 there",
     complex=True,
 )
-def tanh(x: Any) -> Any:
+def tanh(x: ArrayLike) -> Array:
     """The hyperbolic tangent.
 
     Examples
@@ -363,7 +363,7 @@ def tanh(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g / np.hypot(1, x), ufunc=np.arcsinh, complex=(lambda g, y, x: g / np.cosh(y),))
-def arcsinh(x: Any) -> Any:
+def arcsinh(x: ArrayLike) -> Array:
     """The inverse of `sinh`.
 
     Examples
@@ -381,7 +381,7 @@ def arcsinh(x: Any) -> Any:
     kink="inf at 1",
     cause=_EDGE,
 )
-def arccosh(x: Any) -> Any:
+def arccosh(x: ArrayLike) -> Array:
     """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
 
     Examples
@@ -393,7 +393,7 @@ def arccosh(x: Any) -> Any:
 
 
 @op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, cause=_EDGE, complex=True)
-def arctanh(x: Any) -> Any:
+def arctanh(x: ArrayLike) -> Array:
     """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
 
     Examples
@@ -405,7 +405,7 @@ def arctanh(x: Any) -> Any:
 
 
 @op(lambda g, y, x: np.deg2rad(g), ufunc=np.deg2rad, numpy=np.radians)
-def deg2rad(x: Any) -> Any:
+def deg2rad(x: ArrayLike) -> Array:
     """Degrees as radians. `radians` is another name for it.
 
     Examples
@@ -417,7 +417,7 @@ def deg2rad(x: Any) -> Any:
 
 
 @op(lambda g, y, x: np.rad2deg(g), ufunc=np.rad2deg, numpy=np.degrees)
-def rad2deg(x: Any) -> Any:
+def rad2deg(x: ArrayLike) -> Array:
     """Radians as degrees. `degrees` is another name for it.
 
     Examples

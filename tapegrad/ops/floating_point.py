@@ -9,13 +9,14 @@ import numpy as np
 
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["around", "ceil", "copysign", "fix", "floor", "floor_divide", "fmod", "ldexp", "mod"]
 __all__ += ["nan_to_num", "nextafter", "remainder", "rint", "round", "signbit", "spacing", "trunc"]
 
 
 @op(None, ufunc=np.floor)
-def floor(x: Any) -> Any:
+def floor(x: ArrayLike) -> Array:
     """The largest integer that is not above x. It passes no gradient.
 
     Examples
@@ -27,7 +28,7 @@ def floor(x: Any) -> Any:
 
 
 @op(None, ufunc=np.ceil)
-def ceil(x: Any) -> Any:
+def ceil(x: ArrayLike) -> Array:
     """The smallest integer that is not below x. It passes no gradient.
 
     Examples
@@ -39,7 +40,7 @@ def ceil(x: Any) -> Any:
 
 
 @op(None, ufunc=np.trunc)
-def trunc(x: Any) -> Any:
+def trunc(x: ArrayLike) -> Array:
     """The nearest integer towards 0. It passes no gradient.
 
     Examples
@@ -51,7 +52,7 @@ def trunc(x: Any) -> Any:
 
 
 @op(None, ufunc=np.rint, complex=True)
-def rint(x: Any) -> Any:
+def rint(x: ArrayLike) -> Array:
     """The nearest integer; of two, the even one. It passes no gradient.
 
     Examples
@@ -63,7 +64,7 @@ def rint(x: Any) -> Any:
 
 
 @op(None, numpy=np.fix, batch=pointwise)
-def fix(x: Any) -> Any:
+def fix(x: ArrayLike) -> Array:
     """The nearest integer towards 0, as `trunc`. It passes no gradient.
 
     Examples
@@ -76,7 +77,7 @@ def fix(x: Any) -> Any:
 
 
 @op(None, numpy=(np.round, np.around), batch=pointwise, complex=True)
-def round(a: Any, decimals: int = 0) -> Any:
+def round(a: ArrayLike, decimals: int = 0) -> Array:
     """The nearest number with this many decimals; of two, the one with an even last digit.
 
     `around` is another name for it. It passes no gradient.
@@ -87,14 +88,14 @@ def round(a: Any, decimals: int = 0) -> Any:
     >>> tg.round(np.array([1.25, 1.75]), 1)
     array([1.2, 1.8])
     """
-    return np.round(a, decimals)
+    return np.round(np.asarray(a), decimals)
 
 
 around = round
 
 
 @op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv)
-def floor_divide(x1: Any, x2: Any) -> Any:
+def floor_divide(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The quotient ``x1 // x2``, rounded down to an integer. It passes no gradient.
 
     Examples
@@ -105,7 +106,7 @@ def floor_divide(x1: Any, x2: Any) -> Any:
     """
 
 
-def _times(y: Any, x1: Any, x2: Any) -> Any:
+def _times(y: Array, x1: Array, x2: Array) -> Array:
     """The number of times that x2 was subtracted from x1 to leave y."""
     # Python's own quotient of floats raises at 0
     return np.rint(np.divide(x1 - y, x2))
@@ -116,7 +117,7 @@ _STEPS = "the slope beside a step"
 
 
 @op(*_RULES, ufunc=np.remainder, keeps_weak=True, whole=operator.mod, kink=_STEPS)
-def remainder(x1: Any, x2: Any) -> Any:
+def remainder(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The remainder ``x1 % x2``, with the sign of x2. `mod` is another name for it.
 
     At a step it has the same gradient as between the steps.
@@ -133,7 +134,7 @@ mod = remainder
 
 
 @op(*_RULES, ufunc=np.fmod, kink=_STEPS)
-def fmod(x1: Any, x2: Any) -> Any:
+def fmod(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The remainder of the quotient rounded towards 0, with the sign of x1.
 
     At a step it has the same gradient as between the steps.
@@ -154,7 +155,7 @@ def fmod(x1: Any, x2: Any) -> Any:
     ufunc=np.copysign,
     kink="0 at 0",
 )
-def copysign(x1: Any, x2: Any) -> Any:
+def copysign(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The magnitude of x1 with the sign of x2.
 
     Its slope in x1 at 0 is 0, as for `abs`; no gradient passes to x2.
@@ -168,7 +169,7 @@ def copysign(x1: Any, x2: Any) -> Any:
 
 
 @op(None, ufunc=np.signbit)
-def signbit(x: Any) -> Any:
+def signbit(x: ArrayLike) -> Array:
     """Where x is negative, -0.0 included. It passes no gradient.
 
     Examples
@@ -180,7 +181,7 @@ def signbit(x: Any) -> Any:
 
 
 @op(lambda g, y, x1, x2: np.ldexp(g, x2), None, ufunc=np.ldexp)
-def ldexp(x1: Any, x2: Any) -> Any:
+def ldexp(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``x1 * 2**x2`` for integers x2.
 
     Examples
@@ -192,13 +193,13 @@ def ldexp(x1: Any, x2: Any) -> Any:
 
 
 @op(None, batch=pointwise)
-def exponent(x: Any) -> Any:
+def exponent(x: Array) -> Array:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
 
 
 @op(lambda g, y, x1, x2: g, None, ufunc=np.nextafter)
-def nextafter(x1: Any, x2: Any) -> Any:
+def nextafter(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The next floating number from x1 towards x2. The gradient passes to x1 unchanged.
 
     Examples
@@ -210,7 +211,7 @@ def nextafter(x1: Any, x2: Any) -> Any:
 
 
 @op(None, ufunc=np.spacing)
-def spacing(x: Any) -> Any:
+def spacing(x: ArrayLike) -> Array:
     """The distance to the next floating number away from 0. It passes no gradient.
 
     Examples
@@ -221,7 +222,7 @@ def spacing(x: Any) -> Any:
     """
 
 
-def _complex_nan_to_num_vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
+def _complex_nan_to_num_vjp(g: Cotangent, y: Array, x: Array, **options: Any) -> Cotangent:
     real = np.where(np.isfinite(np.real(x)), np.real(g), 0)
     return real + 1j * np.where(np.isfinite(np.imag(x)), np.imag(g), 0)
 
@@ -234,8 +235,8 @@ def _complex_nan_to_num_vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
     complex=(_complex_nan_to_num_vjp,),
 )
 def nan_to_num(
-    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
-) -> Any:
+    x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Array:
     """Numbers in place of nan and infinities. Where one is replaced, the gradient is 0.
 
     Parameters

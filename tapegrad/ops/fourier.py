@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.core.forward import apply
+from tapegrad.core.op import Op
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, linear_op
-from tapegrad.declare.batching import along_axis
+from tapegrad.declare.batching import Batched, along_axis
 from tapegrad.ops.indexing import scatter
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["fft", "ifft", "irfft", "rfft"]
 
-_SWAPPED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
+Norm: TypeAlias = Literal["backward", "ortho", "forward"] | None
+
+_SWAPPED: dict[Norm, Norm] = {
+    None: "forward",
+    "backward": "forward",
+    "ortho": "ortho",
+    "forward": "backward",
+}
 
 
-def swap_norm(norm: Any) -> Any:
+def swap_norm(norm: Norm) -> Norm:
     """The norm whose forward factor is the backward factor of another, and the reverse."""
     if norm not in _SWAPPED:
         raise ValueError(f"norm must be None, 'backward', 'ortho' or 'forward', not {norm!r}")
     return _SWAPPED[norm]
 
 
-def crop_or_pad(c: Any, shape: tuple[int, ...]) -> Any:
+def crop_or_pad(c: Array, shape: tuple[int, ...]) -> Array:
     """An array cropped to a shape, or padded with zeros to it, at the end of each axis."""
     if c.shape == shape:
         return c
@@ -34,7 +45,7 @@ def crop_or_pad(c: Any, shape: tuple[int, ...]) -> Any:
     return c if c.shape == shape else scatter(c, shape=shape, index=index)
 
 
-def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
+def _back(name: str, g: Cotangent, a: Array, **options: Any) -> Cotangent:
     """The cotangent of an array, by an op on the cotangent of its transform."""
     explicit = {option: x for option, x in options.items() if not (x is None or x is False)}
     return crop_or_pad(apply(OPS[name], (g,), explicit), a.shape)
@@ -46,7 +57,7 @@ def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
     batch=along_axis,
     adds=True,
 )
-def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The discrete Fourier transform along an axis.
 
     Parameters
@@ -84,7 +95,7 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     batch=along_axis,
     adds=True,
 )
-def ifft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def ifft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The inverse of `fft`, which has its parameters.
 
     Examples
@@ -96,13 +107,20 @@ def ifft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.ifft(a, n, axis, norm)
 
 
-def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+def _rfft_vjp(
+    g: Cotangent,
+    y: Array,
+    a: Array,
+    n: int | None = None,
+    axis: int = -1,
+    norm: Norm = None,
+) -> Cotangent:
     s, axes = (a.shape[axis] if n is None else n,), (normalize_axis_index(axis, a.ndim),)
     return _back("irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=along_axis, adds=True, complex=False)
-def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The first half of the `fft` of real numbers, ``n // 2 + 1`` bins, which determines the rest.
 
     Examples
@@ -116,13 +134,20 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.rfft(a, n, axis, norm)
 
 
-def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+def _irfft_vjp(
+    g: Cotangent,
+    y: Array,
+    a: Array,
+    n: int | None = None,
+    axis: int = -1,
+    norm: Norm = None,
+) -> Cotangent:
     s, axes = (y.shape[axis],), (normalize_axis_index(axis, a.ndim),)
     return _back("rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=along_axis, adds=True)
-def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def irfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The inverse of `rfft`: real numbers, from the first half of their transform.
 
     Parameters
@@ -156,7 +181,14 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
 # --- along several axes ---------------------------------------------------------------------
 
 
-def _step(transform: Any, a: Any, n: int, axis: int, norm: Any, overwrite: bool = False) -> Any:
+def _step(
+    transform: Op[Any],
+    a: Array,
+    n: int,
+    axis: int,
+    norm: Norm,
+    overwrite: bool = False,
+) -> Array:
     """A transform along an axis, written over its operand if that may be and fits."""
     if type(a) is not np.ndarray:
         return transform(a, n=n, axis=axis, norm=norm)
@@ -165,14 +197,21 @@ def _step(transform: Any, a: Any, n: int, axis: int, norm: Any, overwrite: bool 
     return transform.forward(a, n, axis, norm)
 
 
-def _steps(transform: Any, a: Any, s: Any, axes: Any, norm: Any, overwrite: bool = False) -> Any:
+def _steps(
+    transform: Op[Any],
+    a: Array,
+    s: Sequence[int],
+    axes: Sequence[int],
+    norm: Norm,
+    overwrite: bool = False,
+) -> Array:
     """A transform along axes, one after the other."""
     for n, axis in zip(s, axes, strict=True):
         a, overwrite = _step(transform, a, n, axis, norm, overwrite), True
     return a
 
 
-def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
+def _weighed(c: Array, n: int, axis: int, factor: float, overwrite: bool) -> Array:
     """Conjugate bins; a bin that stands for two of all n is multiplied by a factor."""
     factors = np.full(c.shape[axis], factor, c.dtype.char.lower())
     factors[0] = 1
@@ -185,7 +224,7 @@ def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
     return np.conj(c) * factors
 
 
-def transform_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+def transform_axes(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
 
@@ -197,7 +236,7 @@ _OVER_AXES: dict[str, Any] = {"batch": transform_axes, "adds": True, "composite"
     name="fftn",
     **_OVER_AXES,
 )
-def fft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
+def fft_axes(a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None) -> Array:
     """The `fft` along several axes, each with its length, the last one first."""
     return _steps(fft, a, s[::-1], axes[::-1], norm)
 
@@ -207,7 +246,7 @@ def fft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
     name="ifftn",
     **_OVER_AXES,
 )
-def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
+def ifft_axes(a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None) -> Array:
     """The `ifft` along several axes, each with its length, the last one first."""
     return _steps(ifft, a, s[::-1], axes[::-1], norm)
 
@@ -220,7 +259,9 @@ def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
     complex=False,
     **_OVER_AXES,
 )
-def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
+def rfft_axes(
+    a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None, transposed: bool = False
+) -> Array:
     """The `rfft` along the last of several axes, then the `fft` along the others.
 
     If `transposed`, the adjoint of `irfft_axes` with the other norm: the conjugate, in which bins
@@ -238,7 +279,9 @@ def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = Fa
     name="irfftn",
     **_OVER_AXES,
 )
-def irfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
+def irfft_axes(
+    a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None, transposed: bool = False
+) -> Array:
     """The `ifft` along all but the last of several axes, then the `irfft` along that one.
 
     If `transposed`, the adjoint of `rfft_axes` with the other norm: the same of the conjugates, in

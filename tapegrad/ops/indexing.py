@@ -7,12 +7,12 @@ where each array goes.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.primitive import EachOperand
+from tapegrad.core.primitive import EachOperand, Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
@@ -21,6 +21,7 @@ from tapegrad.ops.batched_index import HOLE as HOLE
 from tapegrad.ops.batched_index import ArrayPosition as ArrayPosition  # for pickles
 from tapegrad.ops.batched_index import batched_index
 from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.types import Array, ArrayLike, Cotangent, DType, Index
 
 __all__ = ["getitem"]
 
@@ -29,9 +30,9 @@ _ENDS = {int, type(None)}
 _ARRAY_LIKES = (Tensor, np.ndarray, np.generic, bool, list, tuple, range)
 
 
-def extract_arrays(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def extract_arrays(index: Index) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
-    parts = index if isinstance(index, tuple) else (index,)
+    parts: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
     arrays = []
     template: list[Any] = []
     for part in parts:
@@ -62,7 +63,7 @@ def extract_arrays(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(arrays), tuple(template)
 
 
-def _no_index(kind: Any) -> IndexError:
+def _no_index(kind: DType | str) -> IndexError:
     return IndexError(f"an index must be integers or booleans, slices, None or ...; got {kind}")
 
 
@@ -70,7 +71,7 @@ def _ends(part: slice) -> tuple[Any, Any, Any]:
     return part.start, part.stop, part.step
 
 
-def _end(end: Any) -> int:
+def _end(end: SupportsIndex) -> int:
     refuse_unreal("an index", (end,))
     return operator.index(end)
 
@@ -88,18 +89,24 @@ def may_repeat(arrays: tuple[Any, ...]) -> bool:
     return bool(arrays) and any(x.dtype.kind != "b" and x.size > 1 for x in arrays)
 
 
-def bind_index(index: Any, *operands: Any, **options: Any) -> tuple[tuple[Any, ...], Any]:
+def bind_index(
+    index: Index, *operands: ArrayLike, **options: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The operands and options of an op at an index, whose arrays are further operands."""
     arrays, template = extract_arrays(index)
     return (*operands, *arrays), {**options, "index": template}
 
 
-def _getitem_vjp(i: int, g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def _getitem_vjp(
+    i: int, g: Cotangent, y: Array, a: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Cotangent:
     """g at the elements that were selected, 0 elsewhere."""
     return apply(scatter, (g, *arrays), {"shape": a.shape, "index": index})
 
 
-def add_at_index(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
+def add_at_index(
+    known: Array, g: Cotangent, a: Array, *arrays: Array, index: tuple[Any, ...]
+) -> None:
     """``known[index] += g``, adding all where an element was taken more than once."""
     if not may_repeat(arrays):
         known[insert_arrays(index, arrays)] += g
@@ -109,7 +116,9 @@ def add_at_index(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...
         add_at(known, insert_arrays(index, arrays), g)
 
 
-def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def _getitem_batch(
+    op: Primitive, batched: Batched, a: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Array:
     n = batch_size(batched, (a, *arrays))
     of_all = batched_index(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
     if of_all is None:
@@ -126,7 +135,7 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     view=True,
     flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
-def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def getitem(a: Array, *arrays: Array, index: tuple[Any, ...]) -> Array:
     """``a[index]``, for every kind of index in NumPy.
 
     Called as ``getitem(a, index)``, or written ``t[index]``. An element that is taken more than
@@ -143,13 +152,13 @@ def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _scatter_batch(
-    op: Any,
+    op: Primitive,
     batched: Batched,
-    values: Any,
-    *arrays: Any,
+    values: Array,
+    *arrays: Array,
     shape: tuple[int, ...],
     index: tuple[Any, ...],
-) -> Any:
+) -> Array:
     n = batch_size(batched, (values, *arrays))
     of_all = batched_index(index, arrays, batched[1:], len(shape), n, own=True)
     if of_all is None:
@@ -166,7 +175,7 @@ def _scatter_batch(
     batch=_scatter_batch,
     adds=True,
 )
-def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+def scatter(values: Array, *arrays: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
 
     Called as ``scatter(values, shape, index)``.

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.primitive import EachOperand, Parts, Rule
+from tapegrad.core.primitive import EachOperand, Parts, Primitive, Rule
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, filled, stacked
 from tapegrad.declare.parts import parts_of
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, to_array
 from tapegrad.ops.product import LETTERS, adjoint, turned
+from tapegrad.types import Array, ArrayLike, Cotangent, Shape
 
 __all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
 
 P = ParamSpec("P")
 
 
-def rule_from_adjoint(rule: Any) -> tuple[Any]:
+def rule_from_adjoint(rule: Rule) -> tuple[Rule]:
     """The rule for a complex operand, from a rule for cotangents as users see them.
 
     It is for formulas that conjugate operands, as textbooks write them.
     """
 
-    def inside(g: Any, *args: Any, **options: Any) -> Any:
-        if type(g) is Parts:
+    def inside(g: Cotangent | Parts, *args: Any, **options: Any) -> Cotangent | None:
+        if isinstance(g, Parts):
             g = Parts(tuple([x if x is None else conjugate_of(x) for x in g.values]))
             c = rule(g, *args, **options)
         else:
@@ -45,13 +46,15 @@ def op_of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]
     return op(rule, batch=stacked, complex=rule_from_adjoint(rule), **facts)
 
 
-def zeros_like_factors(name: str, sides: Any, real: int = -1) -> Any:
+def zeros_like_factors(
+    name: str, sides: Callable[[int, int], Sequence[Shape]], real: int = -1
+) -> Callable[..., Parts]:
     """A `like` for a decomposition of n by m matrices: stacks of zeros of these shapes.
 
     The result at `real` has real numbers.
     """
 
-    def like(a: Any, **options: Any) -> Parts:
+    def like(a: Array, **options: Any) -> Parts:
         check_matrices(name, a, square=name not in ("qr", "svd"))
         of = np.zeros((), a.dtype if a.dtype.kind in "fc" else float)
         shapes = [(*a.shape[:-2], *side) for side in sides(*a.shape[-2:])]
@@ -61,7 +64,7 @@ def zeros_like_factors(name: str, sides: Any, real: int = -1) -> Any:
     return like
 
 
-def diagonal_mask(x: Any) -> Any:
+def diagonal_mask(x: Array) -> Array:
     """A mask of the diagonal of a square matrix."""
     return np.eye(x.shape[-1], dtype=bool)
 
@@ -70,7 +73,7 @@ def diagonal_mask(x: Any) -> Any:
 
 
 @op(lambda g, y, a: -(turned(y) @ g @ turned(y)), numpy=np.linalg.inv, batch=stacked, complex=True)
-def inv(a: Any) -> Any:
+def inv(a: ArrayLike) -> Array:
     """The inverse.
 
     Raises
@@ -84,20 +87,24 @@ def inv(a: Any) -> Any:
     >>> tg.grad(lambda a: tg.sum(tg.inv(a)))(2 * np.eye(1))
     array([[-0.25]])
     """
-    return np.linalg.inv(a)
+    return np.linalg.inv(np.asarray(a))
 
 
-def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
+def _pinv_vjp(g: Cotangent, y: Array, a: Array, **options: Any) -> Cotangent:
     yt, gt = adjoint(y), adjoint(g)
     return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
 
 
 def _of_triangle(
-    a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
-) -> Any:
+    a: ArrayLike,
+    rcond: Any = None,
+    hermitian: bool = False,
+    *,
+    rtol: Any = np._NoValue,
+) -> Array:
     """`pinv` of a symmetric matrix, by its lower triangle."""
+    a = to_array(a)
     if hermitian:
-        a = to_array(a)
         check_matrices("pinv", a, square=True)
         below = np.tril(a, -1)
         a = np.where(diagonal_mask(a), real_of(a), below + adjoint(below))
@@ -113,7 +120,7 @@ def _of_triangle(
     complex=rule_from_adjoint(_pinv_vjp),
     iterates=True,
 )
-def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
+def pinv(a: ArrayLike, rcond: Any = None, *, rtol: Any = np._NoValue) -> Array:
     """The Moore-Penrose pseudo-inverse.
 
     Parameters
@@ -139,26 +146,26 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     >>> tg.pinv(np.array([[2.0], [0.0]]))
     array([[0.5, 0. ]])
     """
-    return np.linalg.pinv(a, rcond, rtol=rtol)
+    return np.linalg.pinv(np.asarray(a), rcond, rtol=rtol)
 
 
-def as_columns(x: Any, b: Any) -> Any:
+def as_columns(x: Array, b: Array) -> Array:
     """The right side, or an array of its shape, as columns."""
     return np.expand_dims(x, -1) if b.ndim == 1 else x
 
 
-def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
+def _solve_adjoint(g: Cotangent, a: Array, b: Array) -> Cotangent:
     """The cotangent of the columns of the right side."""
     return solve(turned(a), as_columns(g, b))
 
 
-def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _solve_right(g: Cotangent, y: Array, a: Array, b: Array) -> Cotangent:
     """The solution z of a.T @ z = g."""
     c = _solve_adjoint(g, a, b)
     return np.squeeze(c, -1) if b.ndim == 1 else c
 
 
-def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+def _solve_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
     vector = np.ndim(b) - batched[1] == 1
     if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
         # all right sides as columns of one matrix, so that `a` is factorized once
@@ -177,7 +184,7 @@ def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     batch=_solve_batch,
     complex=True,
 )
-def solve(a: Any, b: Any) -> Any:
+def solve(a: ArrayLike, b: ArrayLike) -> Array:
     """The solution x of ``a @ x = b``.
 
     Parameters
@@ -198,13 +205,13 @@ def solve(a: Any, b: Any) -> Any:
     >>> tg.grad(lambda b: tg.sum(tg.solve(np.diag([2.0, 4.0]), b)))(np.ones(2))
     array([0.5 , 0.25])
     """
-    return np.linalg.solve(a, b)
+    return np.linalg.solve(np.asarray(a), np.asarray(b))
 
 
 # --- determinants --------------------------------------------------------------------------
 
 
-def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
+def _cofactor_vjp(i: int, g: Cotangent, y: Array, a: Array, *directions: Array) -> Cotangent:
     # symmetric in the directions, so g can stand for one of them
     rest = directions if i == 0 else (*directions[: i - 1], *directions[i:])
     return cofactor([a, *rest, g])
@@ -217,7 +224,7 @@ def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
     complex=True,
     iterates=True,
 )
-def cofactor(a: Any, *directions: Any) -> Any:
+def cofactor(a: ArrayLike, *directions: ArrayLike) -> Array:
     """The gradient of the determinant, and its directional derivatives.
 
     ``cofactor([a])`` is the matrix of cofactors, and ``cofactor([a, d, ...])`` its derivative
@@ -233,7 +240,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
     return cofactor_by(np, a, *directions)
 
 
-def cofactor_by(numpy: Any, a: Any, *directions: Any) -> Any:
+def cofactor_by(numpy: Any, a: ArrayLike, *directions: ArrayLike) -> Array:
     """`cofactor`, by NumPy or by another library with its functions."""
     u, s, vh = numpy.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
@@ -266,7 +273,7 @@ def cofactor_by(numpy: Any, a: Any, *directions: Any) -> Any:
     batch=stacked,
     complex=True,
 )
-def det(a: Any) -> Any:
+def det(a: ArrayLike) -> Array:
     """The determinant; its derivatives are right for singular matrices too.
 
     The derivatives need a singular value decomposition, and memory for n**k numbers for order k;
@@ -279,7 +286,7 @@ def det(a: Any) -> Any:
     array([[ 4., -2.],
            [-2.,  1.]])
     """
-    return np.linalg.det(a)
+    return np.linalg.det(np.asarray(a))
 
 
 class SlogdetResult(NamedTuple):
@@ -293,16 +300,16 @@ class SlogdetResult(NamedTuple):
         The logarithm of the absolute determinant, of shape (...).
     """
 
-    sign: Any
-    logabsdet: Any
+    sign: Array
+    logabsdet: Array
 
 
-def _slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+def _slogdet_vjp(g: Parts, y: Parts, a: Array) -> Cotangent | None:
     _, slope = g.values
     return None if slope is None else slope[..., None, None] * turned(inv(a))
 
 
-def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+def _complex_slogdet_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     turning, slope = g.values
     total = 0 if slope is None else slope
     if turning is not None:
@@ -318,7 +325,7 @@ def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
     batch=stacked,
     complex=rule_from_adjoint(_complex_slogdet_vjp),
 )
-def slogdet(a: Any) -> Any:
+def slogdet(a: ArrayLike) -> Parts:
     """The sign of the determinant, and the logarithm of its absolute value.
 
     The sign of a real determinant passes no gradient; for a complex one it is the phase, which
@@ -331,14 +338,20 @@ def slogdet(a: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    return Parts(tuple(map(np.asarray, np.linalg.slogdet(a))))
+    return Parts(tuple(map(np.asarray, np.linalg.slogdet(np.asarray(a)))))
 
 
 # --- ranks ----------------------------------------------------------------------------------
 
 
 @op(None, numpy=np.linalg.matrix_rank, batch=stacked, complex=True, iterates=True)
-def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
+def matrix_rank(
+    A: ArrayLike,  # noqa: N803
+    tol: ArrayLike | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: ArrayLike | None = None,
+) -> Array:
     """The number of singular values above a tolerance. It passes no gradient.
 
     Examples
@@ -350,4 +363,5 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     if tol is None and 0 in np.shape(A)[-2:]:
         # NumPy before 2.4 raises if there are no singular values
         tol, rtol = 0.0 if rtol is None else 0.0 * np.asarray(rtol), None
-    return np.asarray(np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol))
+    tolerances: dict[str, Any] = {"tol": tol, "rtol": rtol}
+    return np.asarray(np.linalg.matrix_rank(np.asarray(A), hermitian=hermitian, **tolerances))

@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import apply
-from tapegrad.core.primitive import Joint
+from tapegrad.core.forward import Tangents, apply
+from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["concatenate", "stack"]
 
 
-def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _parts(arrays: Sequence[ArrayLike], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
     # NumPy refuses 0.0
     return tuple(arrays), {} if type(axis) is int and axis == 0 else {"axis": axis}
 
 
-def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
+def _joined(op: Primitive, tangents: Tangents, y: Array, *arrays: Array, **options: Any) -> Array:
     """The tangents, joined as the arrays are, with zeros for missing ones."""
     parts = [
         tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
@@ -30,7 +31,9 @@ def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any
     return apply(op, tuple(parts), options)
 
 
-def _concatenate_vjp(g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
+def _concatenate_vjp(
+    g: Cotangent, y: Array, *arrays: Array, axis: int | None = 0
+) -> list[Cotangent]:
     """The operands' parts of g."""
     lengths = [np.size(x) if axis is None else np.shape(x)[axis] for x in arrays]
     before = () if axis is None else (slice(None),) * (axis % np.ndim(g))
@@ -40,7 +43,9 @@ def _concatenate_vjp(g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> list
     return parts
 
 
-def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None = 0) -> Any:
+def _concatenate_batch(
+    op: Primitive, batched: Batched, *arrays: Array, axis: int | None = 0
+) -> Array:
     arrays = all_with_batch(batched, arrays)
     if axis is None:
         return apply(op, tuple([flattened(x) for x in arrays]), {"axis": 1})
@@ -56,7 +61,7 @@ def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None
     jvp=_joined,
     complex=True,
 )
-def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
+def concatenate(*arrays: ArrayLike, axis: int | None = 0) -> Array:
     """A sequence of arrays joined along an existing axis, or flattened if it is None.
 
     Called as ``concatenate([a, b], axis=0)``.
@@ -70,13 +75,13 @@ def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     return np.concatenate(arrays, axis=axis)
 
 
-def _stack_vjp(g: Any, y: Any, *arrays: Any, axis: int = 0) -> list[Any]:
+def _stack_vjp(g: Cotangent, y: Array, *arrays: Array, axis: int = 0) -> list[Cotangent]:
     """The operands' parts of g."""
-    before = (slice(None),) * (axis % np.ndim(g))
-    return [g[(*before, i)] for i in range(len(arrays))]
+    before: tuple[Any, ...] = (slice(None),) * (axis % np.ndim(g))
+    return [g[*before, i] for i in range(len(arrays))]
 
 
-def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
+def _stack_batch(op: Primitive, batched: Batched, *arrays: Array, axis: int = 0) -> Array:
     arrays = all_with_batch(batched, arrays)
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim)})
 
@@ -89,7 +94,7 @@ def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
     jvp=_joined,
     complex=True,
 )
-def stack(*arrays: Any, axis: int = 0) -> Any:
+def stack(*arrays: ArrayLike, axis: int = 0) -> Array:
     """A sequence of arrays of one shape joined along a new axis.
 
     Called as ``stack([a, b], axis=0)``.

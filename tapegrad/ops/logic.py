@@ -7,7 +7,7 @@ but they pass no gradient.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.element_pairs import selection_pairs
+from tapegrad.types import Array, ArrayLike, Shape
 
 __all__ = ["bitwise_and", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal"]
 __all__ += ["invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "left_shift"]
@@ -24,7 +25,7 @@ __all__ += ["not_equal", "right_shift", "where"]
 
 
 @op(None, None, ufunc=np.equal, complex=True)
-def equal(x1: Any, x2: Any) -> Any:
+def equal(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 == x2``, element by element. It passes no gradient.
 
     Examples
@@ -36,7 +37,7 @@ def equal(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.not_equal, complex=True)
-def not_equal(x1: Any, x2: Any) -> Any:
+def not_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 != x2``, element by element. It passes no gradient.
 
     Examples
@@ -48,7 +49,7 @@ def not_equal(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.less, complex=True)
-def less(x1: Any, x2: Any) -> Any:
+def less(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 < x2``, element by element. It passes no gradient.
 
     Examples
@@ -60,7 +61,7 @@ def less(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.less_equal, complex=True)
-def less_equal(x1: Any, x2: Any) -> Any:
+def less_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 <= x2``, element by element. It passes no gradient.
 
     Examples
@@ -72,7 +73,7 @@ def less_equal(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.greater, complex=True)
-def greater(x1: Any, x2: Any) -> Any:
+def greater(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 > x2``, element by element. It passes no gradient.
 
     Examples
@@ -84,7 +85,7 @@ def greater(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.greater_equal, complex=True)
-def greater_equal(x1: Any, x2: Any) -> Any:
+def greater_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where ``x1 >= x2``, element by element. It passes no gradient.
 
     Examples
@@ -96,7 +97,7 @@ def greater_equal(x1: Any, x2: Any) -> Any:
 
 
 @op(None, ufunc=np.isfinite, complex=True)
-def isfinite(x: Any) -> Any:
+def isfinite(x: ArrayLike) -> Array:
     """Where x is a number, neither infinite nor nan. It passes no gradient.
 
     Examples
@@ -108,7 +109,7 @@ def isfinite(x: Any) -> Any:
 
 
 @op(None, ufunc=np.isinf, complex=True)
-def isinf(x: Any) -> Any:
+def isinf(x: ArrayLike) -> Array:
     """Where x is infinite. It passes no gradient.
 
     Examples
@@ -120,7 +121,7 @@ def isinf(x: Any) -> Any:
 
 
 @op(None, ufunc=np.isnan, complex=True)
-def isnan(x: Any) -> Any:
+def isnan(x: ArrayLike) -> Array:
     """Where x is nan. It passes no gradient.
 
     Examples
@@ -132,7 +133,7 @@ def isnan(x: Any) -> Any:
 
 
 @op(None, numpy=np.isposinf, batch=pointwise)
-def isposinf(x: Any) -> Any:
+def isposinf(x: ArrayLike) -> Array:
     """Where x is plus infinity. It passes no gradient.
 
     Examples
@@ -141,11 +142,11 @@ def isposinf(x: Any) -> Any:
     >>> tg.isposinf(np.array([1.0, np.inf, -np.inf, np.nan]))
     array([False,  True, False, False])
     """
-    return np.isposinf(x)
+    return np.isposinf(np.asarray(x))
 
 
 @op(None, numpy=np.isneginf, batch=pointwise)
-def isneginf(x: Any) -> Any:
+def isneginf(x: ArrayLike) -> Array:
     """Where x is minus infinity. It passes no gradient.
 
     Examples
@@ -154,18 +155,28 @@ def isneginf(x: Any) -> Any:
     >>> tg.isneginf(np.array([1.0, np.inf, -np.inf, np.nan]))
     array([False, False,  True, False])
     """
-    return np.isneginf(x)
+    return np.isneginf(np.asarray(x))
 
 
 def _read_isclose(
-    a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False
+    a: ArrayLike,
+    b: ArrayLike,
+    rtol: ArrayLike = 1e-5,
+    atol: ArrayLike = 1e-8,
+    equal_nan: bool = False,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     # the tolerances may be arrays, or depend on a Tensor
     return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
 
 
 @op(None, None, None, None, numpy=np.isclose, read=_read_isclose, batch=pointwise, complex=True)
-def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+def isclose(
+    a: ArrayLike,
+    b: ArrayLike,
+    rtol: ArrayLike = 1e-5,
+    atol: ArrayLike = 1e-8,
+    equal_nan: bool = False,
+) -> Array:
     """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
 
     Examples
@@ -178,7 +189,7 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
 
 
 @op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_)
-def bitwise_and(x1: Any, x2: Any) -> Any:
+def bitwise_and(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The bits that both have; for booleans, whether both are true. It passes no gradient.
 
     Examples
@@ -190,7 +201,7 @@ def bitwise_and(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_)
-def bitwise_or(x1: Any, x2: Any) -> Any:
+def bitwise_or(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The bits that either has; for booleans, whether either is true. It passes no gradient.
 
     Examples
@@ -202,7 +213,7 @@ def bitwise_or(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor)
-def bitwise_xor(x1: Any, x2: Any) -> Any:
+def bitwise_xor(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The bits that just one has; for booleans, whether just one is true. It passes no gradient.
 
     Examples
@@ -214,7 +225,7 @@ def bitwise_xor(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift)
-def left_shift(x1: Any, x2: Any) -> Any:
+def left_shift(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The bits of integers x1, shifted x2 places up. It passes no gradient.
 
     Examples
@@ -226,7 +237,7 @@ def left_shift(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift)
-def right_shift(x1: Any, x2: Any) -> Any:
+def right_shift(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The bits of integers x1, shifted x2 places down. It passes no gradient.
 
     Examples
@@ -238,7 +249,7 @@ def right_shift(x1: Any, x2: Any) -> Any:
 
 
 @op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert)
-def invert(x: Any) -> Any:
+def invert(x: ArrayLike) -> Array:
     """The inverted bits of x; for booleans, whether x is false. It passes no gradient.
 
     Examples
@@ -250,7 +261,7 @@ def invert(x: Any) -> Any:
 
 
 @op(None, None, ufunc=np.logical_and, complex=True)
-def logical_and(x1: Any, x2: Any) -> Any:
+def logical_and(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where both are true (not zero). It passes no gradient.
 
     Examples
@@ -262,7 +273,7 @@ def logical_and(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.logical_or, complex=True)
-def logical_or(x1: Any, x2: Any) -> Any:
+def logical_or(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where either is true (not zero). It passes no gradient.
 
     Examples
@@ -274,7 +285,7 @@ def logical_or(x1: Any, x2: Any) -> Any:
 
 
 @op(None, None, ufunc=np.logical_xor, complex=True)
-def logical_xor(x1: Any, x2: Any) -> Any:
+def logical_xor(x1: ArrayLike, x2: ArrayLike) -> Array:
     """Where just one is true (not zero). It passes no gradient.
 
     Examples
@@ -286,7 +297,7 @@ def logical_xor(x1: Any, x2: Any) -> Any:
 
 
 @op(None, ufunc=np.logical_not, complex=True)
-def logical_not(x: Any) -> Any:
+def logical_not(x: ArrayLike) -> Array:
     """Where x is false (zero). It passes no gradient.
 
     Examples
@@ -312,7 +323,7 @@ def logical_not(x: Any) -> Any:
     ),
     complex=True,
 )
-def where(condition: Any, x: Any, y: Any) -> Any:
+def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
     """x where the condition holds, y elsewhere, with broadcasting.
 
     It selects and never multiplies: the side that is not taken gets a cotangent of
@@ -328,7 +339,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return select(condition, x, y)
 
 
-def _where(condition: Any, *sides: Any) -> Any:
+def _where(condition: Array, *sides: Array) -> Array:
     """`where`; with only a condition, `nonzero`."""
     return where(condition, *sides) if sides else ANSWERS[np.nonzero](condition)
 
@@ -344,7 +355,7 @@ answers([np.where], _where)
     flat=("", "{0} is False{where}, so {op} passes nothing on to {1}"),
     complex=True,
 )
-def keep(condition: Any, x: Any) -> Any:
+def keep(condition: ArrayLike, x: ArrayLike) -> Array:
     """x where the condition holds, 0 elsewhere, in the shape of the condition.
 
     Examples
@@ -360,7 +371,7 @@ def keep(condition: Any, x: Any) -> Any:
 _WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
-def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
+def keep_into(condition: Array, x: Array, out: Array | None = None) -> Array:
     """`keep` for floating arrays, by products of integers: a tenth of the time of a selection.
 
     `out` may be x.
@@ -379,7 +390,7 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
 _MANY = 1 << 11
 
 
-def select(condition: Any, x: Any, y: Any) -> Any:
+def select(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
     """``np.where``; by `keep_into`, if one side of a large selection is 0.
 
     NumPy branches for each element, which takes ten times as long if branches are mispredicted.
@@ -391,7 +402,7 @@ def select(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
-def _fits(x: Any, shape: tuple[int, ...]) -> bool:
+def _fits(x: ArrayLike, shape: Shape) -> TypeGuard[Array]:
     """Whether x is a floating array that `keep_into` takes, and broadcasts to the shape."""
     if type(x) is not np.ndarray or x.dtype.char not in "efdF" or x.ndim > len(shape):
         return False
@@ -399,12 +410,12 @@ def _fits(x: Any, shape: tuple[int, ...]) -> bool:
     return all(m in (1, n) for m, n in sides) and x.dtype.isnative
 
 
-def _is_zero(x: Any) -> bool:
+def _is_zero(x: ArrayLike) -> bool:
     """Whether x is Python's 0, or 0.0 without a sign."""
     return type(x) in (int, float) and str(x) in ("0", "0.0")
 
 
-def is_extremum(a: Any, y: Any) -> Any:
+def is_extremum(a: Array, y: Array) -> Array:
     """Where an array equals its extremum; a nan is one, as in NumPy."""
     ties = np.equal(a, y)
     is_known = isinstance(ties, np.ndarray | np.generic)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.primitive import Primitive
+from tapegrad.core.primitive import Primitive, Rule
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_size, pointwise, with_batch
@@ -18,17 +19,20 @@ from tapegrad.ops.casting import to_array, values_if_known
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
 from tapegrad.ops.rows import index_select, sum_segments
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
 __all__ += ["searchsorted", "sort"]
 
 
+SortKind: TypeAlias = Literal["quicksort", "mergesort", "heapsort", "stable"]
+Side: TypeAlias = Literal["left", "right"]
+
 # in smaller arrays, looking for ties takes the time that it saves
 _MANY = 1 << 11
 
 
-def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
+def _shared_by_both(g: Cotangent, winner: Array, loser: Array, larger: Array) -> Cotangent:
     """The cotangent where one side wins, half of it at a tie, 0 elsewhere."""
     tie = np.equal(winner, loser)
     if type(tie) is np.ndarray and tie.size >= _MANY and not tie.any():
@@ -36,10 +40,10 @@ def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     return np.where(tie, g * 0.5, select(larger, g, 0))
 
 
-def _shares(compare: Any, passes_nan: bool = False) -> tuple[Any, Any]:
+def _shares(compare: np.ufunc, passes_nan: bool = False) -> tuple[Rule, Rule]:
     """The rules of an extremum of two; `passes_nan` if a number wins over nan."""
 
-    def share(g: Any, own: Any, other: Any) -> Any:
+    def share(g: Cotangent, own: Array, other: Array) -> Cotangent:
         wins = compare(own, other)
         return _shared_by_both(g, own, other, wins | np.isnan(other) if passes_nan else wins)
 
@@ -58,7 +62,7 @@ _OUTSIDE = (
 
 
 @op(*_shares(np.greater), ufunc=np.maximum, keeps_weak=True, whole=builtins.max, **_LARGER)
-def maximum(x1: Any, x2: Any) -> Any:
+def maximum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The larger of two, element by element.
 
     At a tie both sides get half the gradient, so ``maximum(x, 0)`` has the slope 0.5
@@ -73,7 +77,7 @@ def maximum(x1: Any, x2: Any) -> Any:
 
 
 @op(*_shares(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, **_SMALLER)
-def minimum(x1: Any, x2: Any) -> Any:
+def minimum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The smaller of two, element by element. At a tie both get half the gradient.
 
     Examples
@@ -85,7 +89,7 @@ def minimum(x1: Any, x2: Any) -> Any:
 
 
 @op(*_shares(np.greater, True), ufunc=np.fmax, keeps_weak=True, **_LARGER)
-def fmax(x1: Any, x2: Any) -> Any:
+def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
 
     Examples
@@ -97,7 +101,7 @@ def fmax(x1: Any, x2: Any) -> Any:
 
 
 @op(*_shares(np.less, True), ufunc=np.fmin, keeps_weak=True, **_SMALLER)
-def fmin(x1: Any, x2: Any) -> Any:
+def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
 
     Examples
@@ -108,7 +112,7 @@ def fmin(x1: Any, x2: Any) -> Any:
     """
 
 
-def _clip_share(i: int, g: Any, y: Any, a: Any, low: Any, high: Any) -> Any:
+def _clip_share(i: int, g: Cotangent, y: Array, a: Array, low: Array, high: Array) -> Cotangent:
     """The cotangent of one of the three operands where it is the result; half where two tie."""
     wins = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
@@ -123,12 +127,12 @@ _SHARES = [partial(_clip_share, i) for i in range(3)]
 
 
 @op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OUTSIDE)
-def clip_both(a: Any, low: Any, high: Any) -> Any:
+def clip_both(a: Array, low: Array, high: Array) -> Array:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
 
 
-def _taken(x: Any, order: Any) -> Any:
+def _taken(x: Array, order: Array) -> Array:
     """The lines along the first axis, each in its own order."""
     sides = x.shape[1:]
     others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
@@ -136,7 +140,7 @@ def _taken(x: Any, order: Any) -> Any:
     return getitem(x, index=(order, *others))
 
 
-def _shared(g: Any, y: Any) -> Any:
+def _shared(g: Cotangent, y: Array) -> Cotangent:
     """The cotangent of an array sorted along the first axis, averaged where elements tie."""
     if y.size == 0:
         return g
@@ -152,12 +156,12 @@ def _shared(g: Any, y: Any) -> Any:
     return np.reshape(index_select(total / np.maximum(count, 1), runs), begins.shape).T
 
 
-def _sort_vjp(g: Any, y: Any, a: Any) -> Any:
+def _sort_vjp(g: Cotangent, y: Array, a: Array) -> Cotangent:
     places = np.argsort(np.argsort(a, axis=0), axis=0)
     return _taken(_shared(g, y), places)
 
 
-def _partition_vjp(g: Any, y: Any, a: Any) -> Any:
+def _partition_vjp(g: Cotangent, y: Array, a: Array) -> Cotangent:
     order = np.argsort(y, axis=0)
     return _sort_vjp(_taken(g, order), _taken(y, order), a)
 
@@ -168,7 +172,9 @@ def _partition_vjp(g: Any, y: Any, a: Any) -> Any:
     kink=TIES,
     batch=along_axis,
 )
-def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
+def sort(
+    a: ArrayLike, axis: int | None = -1, kind: SortKind | None = None, *, stable: bool | None = None
+) -> Array:
     """The elements in ascending order, along an axis or of the flattened array.
 
     Elements that tie share the gradient of their positions equally.
@@ -192,7 +198,9 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None
 
 
 @op(None, numpy=np.argsort, batch=along_axis)
-def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
+def argsort(
+    a: ArrayLike, axis: int | None = -1, kind: SortKind | None = None, *, stable: bool | None = None
+) -> Array:
     """The indices that sort; arguments as for `sort`. It passes no gradient.
 
     Examples
@@ -210,7 +218,12 @@ def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | N
     kink=TIES,
     batch=along_axis,
 )
-def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
+def partition(
+    a: ArrayLike,
+    kth: int | Sequence[int],
+    axis: int | None = -1,
+    kind: Literal["introselect"] = "introselect",
+) -> Array:
     """The elements partitioned: the k-th as if sorted, with smaller ones before it.
 
     Elements that tie share the gradient of their places equally.
@@ -236,7 +249,12 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
 
 
 @op(None, numpy=np.argpartition, batch=along_axis)
-def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
+def argpartition(
+    a: ArrayLike,
+    kth: int | Sequence[int],
+    axis: int | None = -1,
+    kind: Literal["introselect"] = "introselect",
+) -> Array:
     """The indices that partition; arguments as for `partition`. It passes no gradient.
 
     Examples
@@ -266,12 +284,14 @@ def count_before(batched: Batched, a: Array, v: Array, side: str) -> Array:
 
 
 def _searchsorted_batch(
-    op: Primitive, batched: Batched, a: Array, v: Array, side: str = "left"
-) -> Any:
+    op: Primitive, batched: Batched, a: Array, v: Array, side: Side = "left"
+) -> Array:
     return count_before(batched, a, v, side) if batched[0] else apply(op, (a, v), {"side": side})
 
 
-def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
+def _searched_in_order(
+    a: Array, v: Array, side: Side = "left", sorter: Array | None = None
+) -> Array:
     """`searchsorted` in an array that `sorter` puts in order."""
     if np.ndim(a) != 1:
         raise ValueError(f"searchsorted takes an array with one axis, not {np.ndim(a)}")
@@ -290,7 +310,7 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
 
 
 @wider_op(_searched_in_order, None, None, numpy=np.searchsorted, batch=_searchsorted_batch)
-def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
+def searchsorted(a: ArrayLike, v: ArrayLike, side: Side = "left") -> Array:
     """The positions at which elements belong in a sorted array. It passes no gradient.
 
     Parameters
@@ -313,14 +333,14 @@ def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     return np.searchsorted(a, v, side)
 
 
-def _known(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _known(a: Array) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(a, Tensor):
         a._read("finding elements that are not zero")
     return (a,), {}
 
 
 @op(None, read=_known, numpy=np.argwhere, complex=True)
-def argwhere(a: Any) -> Any:
+def argwhere(a: ArrayLike) -> Array:
     """The indices of the elements that are not zero, one row for each. It passes no gradient.
 
     Raises
@@ -338,7 +358,7 @@ def argwhere(a: Any) -> Any:
     return np.argwhere(a)
 
 
-def _piece_batch(op: Primitive, batched: Batched, x: Array, xp: Array) -> Any:
+def _piece_batch(op: Primitive, batched: Batched, x: Array, xp: Array) -> Array:
     if not batched[1]:
         return apply(op, (x, xp), {})
     position = count_before(batched[::-1], xp, x, "right") - 1
@@ -346,6 +366,6 @@ def _piece_batch(op: Primitive, batched: Batched, x: Array, xp: Array) -> Any:
 
 
 @op(None, None, batch=_piece_batch)
-def piece(x: Any, xp: Any) -> Any:
+def piece(x: Array, xp: Array) -> Array:
     """The index of the interval between increasing points that contains x or is nearest to it."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))

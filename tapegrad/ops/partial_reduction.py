@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.ops.casting import astype, cast_for_assignment, to_array
+from tapegrad.types import Array, ArrayLike, Axis, DType, DTypeLike
 
 
-def count(x: Any, axis: Any) -> int:
+def count(x: Array, axis: Axis) -> int:
     """The number of elements in each reduction; a bad axis raises an AxisError."""
     shape: tuple[int, ...] = np.shape(x)
     if type(axis) is int and -len(shape) <= axis < len(shape):
@@ -21,7 +23,7 @@ def count(x: Any, axis: Any) -> int:
     return math.prod(shape[i] for i in normalize_axis_tuple(axis, len(shape)))
 
 
-def fill_excluded(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
+def fill_excluded(a: Array, where: ArrayLike, instead: float, axis: Axis = None) -> Array:
     """The array with a number in place of the elements that are left out of a reduction.
 
     A bad axis raises an AxisError in any case.
@@ -43,7 +45,7 @@ def fill_excluded(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     return np.where(where, a, instead)
 
 
-def count_included(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
+def count_included(a: Array, axis: Axis, keepdims: bool, where: ArrayLike) -> int | Array:
     """The number of elements that are not left out."""
     if where is True:
         return count(a, axis)
@@ -52,12 +54,15 @@ def count_included(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
 
 
 # the dtype in which a mean is summed, as in NumPy; none for the array's own
-_SUMMED_IN = {"e": np.dtype(np.float32), **dict.fromkeys("?bBhHiIlLqQ", np.dtype(float))}
+_SUMMED_IN: dict[str, DType] = {
+    "e": np.dtype(np.float32),
+    **dict.fromkeys("?bBhHiIlLqQ", np.dtype(float)),
+}
 # typed as Any, since NumPy's stubs require a literal for keepdims
 reduce_add: Any = np.add.reduce
 
 
-def sum_in_mean_dtype(a: Any, axis: Any, keepdims: bool) -> Any:
+def sum_in_mean_dtype(a: Array, axis: Axis, keepdims: bool) -> Array:
     """The sums of an array, in the dtype in which a mean is summed."""
     wide = _SUMMED_IN.get(a.dtype.char)
     if type(a) is np.ndarray:
@@ -65,20 +70,20 @@ def sum_in_mean_dtype(a: Any, axis: Any, keepdims: bool) -> Any:
     return np.sum(cast_if_given(a, wide), axis=axis, keepdims=keepdims)
 
 
-def weighted_average(a: Any, n: Any, axis: Any, keepdims: bool) -> Any:
+def weighted_average(a: Array, n: float | Array, axis: Axis, keepdims: bool) -> Array:
     """The sums of an array, each divided by a number of elements or by a sum of weights."""
     total = sum_in_mean_dtype(a, axis, keepdims)
     y = total / (n if isinstance(n, int | float) else to_array(n).astype(total.dtype))
     return y.astype(a.dtype) if a.dtype.char == "e" else y
 
 
-def cast_if_given(a: Any, dtype: Any) -> Any:
+def cast_if_given(a: ArrayLike, dtype: DTypeLike | None) -> Array:
     """The array in the requested dtype."""
     a = to_array(a)
     return a if dtype is None else astype(a, dtype)
 
 
-def _from(y: Any, initial: Any, join: Any) -> Any:
+def _from(y: Array, initial: ArrayLike | None, join: np.ufunc) -> Array:
     """The result combined with an initial value, if there is one."""
     if initial is None:
         return y
@@ -88,28 +93,28 @@ def _from(y: Any, initial: Any, join: Any) -> Any:
 
 
 def sum(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """The sum of part of an array and of an initial value."""
     y = np.sum(fill_excluded(cast_if_given(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
     return _from(y if dtype is None else y.astype(dtype), initial, np.add)
 
 
 def prod(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """The product of part of an array and of an initial value."""
     y = np.prod(
         fill_excluded(cast_if_given(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims
@@ -118,8 +123,13 @@ def prod(
 
 
 def mean(
-    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    *,
+    keepdims: bool = False,
+    where: ArrayLike = True,
+) -> Array:
     """The mean of part of an array."""
     a = cast_if_given(a, dtype)
     n = count_included(a, axis, keepdims, where)
@@ -127,26 +137,26 @@ def mean(
     return y if dtype is None else y.astype(dtype)
 
 
-def lowest(dtype: Any) -> Any:
+def lowest(dtype: DType) -> float:
     """The smallest value of a dtype: the maximum of no elements."""
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
-def highest(dtype: Any) -> Any:
+def highest(dtype: DType) -> float:
     """The largest value of a dtype: the minimum of no elements."""
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
 def _extremum(
-    extremum: Any,
-    join: Any,
-    worst: Any,
-    a: Any,
-    axis: Any,
+    extremum: Callable[..., Array],
+    join: np.ufunc,
+    worst: Callable[[DType], float],
+    a: ArrayLike,
+    axis: Axis,
     keepdims: bool,
-    initial: Any,
-    where: Any,
-) -> Any:
+    initial: ArrayLike | None,
+    where: ArrayLike,
+) -> Array:
     """An extremum of part of an array, which needs an initial value."""
     a = to_array(a)
     if initial is None:
@@ -162,34 +172,48 @@ def _extremum(
 
 
 def max(
-    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """The largest of part of an array and an initial value; ties share the gradient."""
     return _extremum(np.max, np.maximum, lowest, a, axis, keepdims, initial, where)
 
 
 def min(
-    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """The smallest of part of an array and an initial value; ties share the gradient."""
     return _extremum(np.min, np.minimum, highest, a, axis, keepdims, initial, where)
 
 
-def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+def any(
+    a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike = True
+) -> Array:
     """Whether any element of a part is true."""
     return np.any(fill_excluded(to_array(a), where, False, axis), axis=axis, keepdims=keepdims)
 
 
-def all(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+def all(
+    a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, where: ArrayLike = True
+) -> Array:
     """Whether all elements of a part are true."""
     return np.all(fill_excluded(to_array(a), where, True, axis), axis=axis, keepdims=keepdims)
 
 
-def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """The cumulative sums, in a dtype."""
     return np.cumsum(cast_if_given(a, dtype), axis=axis)
 
 
-def cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+def cumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """The cumulative products, in a dtype."""
     return np.cumprod(cast_if_given(a, dtype), axis=axis)

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
-from tapegrad.core.primitive import EachOperand
+from tapegrad.core.primitive import EachOperand, Primitive
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import (
     Batched,
@@ -24,21 +24,22 @@ from tapegrad.declare.batching import (
 )
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.element_pairs import einsum_pairs, inner_product_pairs, product_pairs
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
 
 
-def turned(a: Any) -> Any:
+def turned(a: Array) -> Array:
     """The matrices of a stack transposed."""
     return a.T if a.ndim == 2 else a.swapaxes(-1, -2)
 
 
-def adjoint(a: Any) -> Any:
+def adjoint(a: Array) -> Array:
     """The matrices of a stack transposed and conjugated."""
     return turned(conjugate_of(a))
 
 
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Array, b: Array) -> Array:
     """The product of two matrices.
 
     For small matrices the method takes three quarters of the time, since it does not dispatch. It
@@ -47,12 +48,12 @@ def _dot(a: Any, b: Any) -> Any:
     return a.dot(b) if a.size > 1 < b.size else a @ b
 
 
-def _solid(g: Any) -> Any:
+def _solid(g: Cotangent) -> Cotangent:
     """A cotangent that repeats one number, written out, as BLAS needs it; any other itself."""
     return g.copy() if type(g) is np.ndarray and g.ndim and not g.strides[-1] else g
 
 
-def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _matmul_left(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g @ x2.T, for each matrix of a stack."""
     g = _solid(g)
     left, right = x1.ndim, x2.ndim
@@ -70,7 +71,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return g @ turned(x2)
 
 
-def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+def _matmul_right(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """x1.T @ g, for each matrix of a stack."""
     g = _solid(g)
     left, right = x1.ndim, x2.ndim
@@ -89,7 +90,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return turned(x1) @ g
 
 
-def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
+def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Array:
     """One product if a factor is the same for all examples, otherwise a stack of products."""
     left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
     if batched == (True, False):
@@ -122,7 +123,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     pairs=product_pairs("ik", "kj"),
     adds=True,
 )
-def matmul(x1: Any, x2: Any) -> Any:
+def matmul(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
     Stacks broadcast. A vector is a row on the left and a column on the right, and leaves no axis
@@ -138,7 +139,7 @@ def matmul(x1: Any, x2: Any) -> Any:
     """
 
 
-def moved(a: Any, source: int, target: int) -> Any:
+def moved(a: Array, source: int, target: int) -> Array:
     """An array with one axis moved to another position."""
     source, target = (normalize_axis_index(axis, a.ndim) for axis in (source, target))
     if source == target:
@@ -152,12 +153,12 @@ def moved(a: Any, source: int, target: int) -> Any:
 _vecdot: Any = np.vecdot
 
 
-def _vecdot_vjp(g: Any, own: Any, other: Any, axis: int) -> Any:
+def _vecdot_vjp(g: Cotangent, own: Array, other: Array, axis: int) -> Cotangent:
     c = np.expand_dims(g, -1) * moved(other, axis, -1)
     return moved(c, -1, axis if axis < 0 else axis - own.ndim)
 
 
-def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -> Any:
+def _vecdot_batch(op: Primitive, batched: Batched, x1: Array, x2: Array, axis: int = -1) -> Array:
     last = [
         moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), batched, strict=True)
     ]
@@ -172,7 +173,7 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     pairs=product_pairs("k", "k"),
     adds=True,
 )
-def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
+def vecdot(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Array:
     """The dot products of vectors along an axis; the other axes broadcast.
 
     The first vector is conjugated if it is complex.
@@ -202,7 +203,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     pairs=product_pairs("ik", "k"),
     adds=True,
 )
-def matvec(x1: Any, x2: Any) -> Any:
+def matvec(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
 
     Examples
@@ -222,7 +223,7 @@ def matvec(x1: Any, x2: Any) -> Any:
     pairs=product_pairs("k", "kj"),
     adds=True,
 )
-def vecmat(x1: Any, x2: Any) -> Any:
+def vecmat(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.
 
     Complex vectors are conjugated.
@@ -240,7 +241,7 @@ def vecmat(x1: Any, x2: Any) -> Any:
 _PART = 1 << 14
 
 
-def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+def _inner_product_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
     first, second = map(flattened, all_with_batch(batched, (a, b)))
     return apply(vecdot, (conjugate_of(first), second), {})
 
@@ -252,7 +253,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     pairs=inner_product_pairs,
     adds=True,
 )
-def inner_product(a: Any, b: Any) -> Any:
+def inner_product(a: Array, b: Array) -> Array:
     """The sum of the products of two arrays of one shape and dtype, without an array of products.
 
     Examples
@@ -273,8 +274,13 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _einsum_rule(
-    i: int, g: Any, y: Any, *operands: Any, subscripts: str, optimize: Any = False
-) -> Any:
+    i: int,
+    g: Cotangent,
+    y: Array,
+    *operands: Array,
+    subscripts: str,
+    optimize: bool | str | Sequence[Any] = False,
+) -> Cotangent:
     """The cotangent of an operand: a product again, of g and the other operands."""
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
@@ -302,15 +308,15 @@ def _einsum_rule(
 
 
 def _contract_arguments(
-    operands: Sequence[Any], subscripts: str, optimize: Any = False
+    operands: Sequence[Any], subscripts: str, optimize: bool | str | Sequence[Any] = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     options = {"subscripts": subscripts}
     return tuple(operands), options if optimize is False else {**options, "optimize": optimize}
 
 
 def _contract_batch(
-    op: Any, batched: Batched, *operands: Any, subscripts: str, **options: Any
-) -> Any:
+    op: Primitive, batched: Batched, *operands: Array, subscripts: str, **options: Any
+) -> Array:
     new = next((letter for letter in LETTERS if letter not in subscripts), None)
     if new is None:
         return NotImplemented
@@ -327,7 +333,9 @@ def _contract_batch(
     pairs=einsum_pairs,
     adds=True,
 )
-def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
+def contract(
+    *operands: Any, subscripts: str, optimize: bool | str | Sequence[Any] = False
+) -> Array:
     """The op that `einsum` records, with a letter for each axis.
 
     Called as ``contract(operands, "ij,jk->ik")``.
@@ -343,7 +351,7 @@ def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     return np.array(y) if len(operands) == 1 else y
 
 
-def einsum(*operands: Any, optimize: Any = False) -> Any:
+def einsum(*operands: Any, optimize: bool | str | Sequence[Any] = False) -> Array:
     """The sum of products that subscripts describe, as NumPy's ``einsum``.
 
     Parameters
@@ -375,9 +383,9 @@ def einsum(*operands: Any, optimize: Any = False) -> Any:
     if not operands:
         raise ValueError("einsum takes subscripts and arrays; none were given")
     if isinstance(operands[0], str):
-        subscripts, *arrays = operands
+        subscripts, arrays = operands[0], operands[1:]
     else:
-        subscripts, arrays = _lettered(operands), list(operands[: len(operands) // 2 * 2 : 2])
+        subscripts, arrays = _lettered(operands), operands[: len(operands) // 2 * 2 : 2]
     explicit = _explicit(subscripts, [np.ndim(x) for x in arrays])
     return contract(arrays, subscripts=explicit, optimize=optimize)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply, linear_jvp
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.ops import partial_reduction as in_part
@@ -15,6 +16,7 @@ from tapegrad.ops.casting import to_array
 from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.partial_reduction import count, reduce_add
 from tapegrad.ops.shape import broadcast_to
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "sum"]
 
@@ -26,7 +28,7 @@ _argmax: Any = np.argmax
 _argmin: Any = np.argmin
 
 
-def restore_reduced_axes(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def restore_reduced_axes(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
     """A reduction's output or cotangent, with the reduced axes restored with length 1."""
     return g if keepdims or not x.ndim else g.reshape(reduced_shape(x.shape, axis))
 
@@ -34,7 +36,7 @@ def restore_reduced_axes(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 _MANY = 1 << 13
 
 
-def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def _spread(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
     """A reduction's cotangent, the same for all elements that were reduced."""
     # the cotangent of a scalar may be a number
     if getattr(g, "ndim", 0):
@@ -48,8 +50,13 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def reduce_each_example(
-    op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
-) -> Any:
+    op: Primitive,
+    batched: Batched,
+    a: Array,
+    axis: Axis = None,
+    keepdims: bool = False,
+    **options: Any,
+) -> Array:
     """The reduction of each example of a batch."""
     if keepdims:
         options["keepdims"] = True
@@ -67,7 +74,7 @@ def reduce_each_example(
     adds=True,
     complex=True,
 )
-def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def sum(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The sum over an axis, several, or all.
 
     Parameters
@@ -93,7 +100,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
-def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+def _shared(g: Cotangent, a: Array, axis: Axis, keepdims: bool) -> Cotangent:
     """``g / n``, for each of the n elements that were averaged."""
     n = count(a, axis)
     # in float16 n may be infinite
@@ -111,7 +118,7 @@ def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     adds=True,
     complex=True,
 )
-def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def mean(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The mean over an axis, several, or all; arguments as for `sum`.
 
     Examples
@@ -124,7 +131,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return in_part.weighted_average(a, count(a, axis), axis, keepdims)
 
 
-def _products_of_others(a: Any, axis: Any) -> Any:
+def _products_of_others(a: Array, axis: Axis) -> Array:
     """For each element, the product of the other factors of its `prod`."""
     axis = axis if a.ndim else None
     rows = move_axes_to_front(a, axis)
@@ -143,7 +150,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     batch=reduce_each_example,
     complex=True,
 )
-def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def prod(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The product over an axis, several, or all; arguments as for `sum`.
 
     The gradient is right with any number of zeros.
@@ -157,7 +164,9 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_multiply(np.asarray(a), axis, None, None, keepdims)
 
 
-def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _extremum(
+    g: Cotangent, y: Array, a: Array, axis: Axis = None, keepdims: bool = False
+) -> Cotangent:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = is_extremum(a, restore_reduced_axes(y, a, axis, keepdims))
     n = np.sum(ties, axis=axis, keepdims=True)
@@ -173,7 +182,7 @@ _SELECTED: dict[str, Any] = {
 
 
 @wider_op(in_part.max, _extremum, numpy=(np.max, np.amax), **_SELECTED)
-def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def max(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest element over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally. As in NumPy, nan counts as the largest.
@@ -188,7 +197,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @wider_op(in_part.min, _extremum, numpy=(np.min, np.amin), **_SELECTED)
-def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def min(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The smallest element over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally. As in NumPy, nan counts as the smallest.
@@ -202,19 +211,19 @@ def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_minimum(np.asarray(a), axis, None, None, keepdims)
 
 
-def is_nan(a: Any) -> Any:
+def is_nan(a: Array) -> Array:
     """A mask of the elements that are nan."""
     return np.not_equal(a, a)
 
 
-def replace_nan(a: Any, instead: float) -> Any:
+def replace_nan(a: ArrayLike, instead: float) -> Array:
     """The array with a number in place of nan."""
     a = to_array(a)
     return np.where(is_nan(a), instead, a) if a.dtype.kind in "fc" else a
 
 
 @wider_op(in_part.any, None, numpy=np.any, batch=reduce_each_example, complex=True)
-def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def any(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
     Examples
@@ -227,7 +236,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @wider_op(in_part.all, None, numpy=np.all, batch=reduce_each_example, complex=True)
-def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def all(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
     Examples
@@ -240,7 +249,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @op(None, numpy=np.count_nonzero, batch=reduce_each_example, complex=True)
-def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array | np.intp:
     """The number of elements that are not zero; arguments as for `sum`. It passes no gradient.
 
     Examples
@@ -255,8 +264,8 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _place_along(
-    op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False
-) -> Any:
+    op: Primitive, batched: Batched, a: Array, axis: Axis = None, keepdims: bool = False
+) -> Array:
     if axis is not None:
         return along_axis(op, batched, a, axis=axis, keepdims=keepdims)
     y = apply(op, (flattened(a),), {"axis": 1})
@@ -264,7 +273,7 @@ def _place_along(
 
 
 @op(None, numpy=np.argmax, batch=_place_along)
-def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def argmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The index of the first largest element along an axis, or of the flattened array.
 
     It passes no gradient. NaN counts as the largest.
@@ -279,7 +288,7 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @op(None, numpy=np.argmin, batch=_place_along)
-def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def argmin(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The index of the first smallest element along an axis, or of the flattened array.
 
     It passes no gradient. NaN counts as the smallest.

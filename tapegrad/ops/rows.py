@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tapegrad.core.forward import apply
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import (
     Batched,
@@ -24,16 +24,19 @@ from tapegrad.ops.indexing import HOLE, add_at_index, getitem, scatter
 from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.partial_reduction import lowest
 from tapegrad.ops.product import moved
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["index_select"]
 
 
-def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+def _segment_sum_vjp(g: Cotangent, y: Array, values: Array, indices: Array, n: int) -> Cotangent:
     """g at the operand's segments."""
     return index_select(g, indices)
 
 
-def _segments_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
+def _segments_batch(
+    op: Primitive, batched: Batched, values: Array, indices: Array, n: int
+) -> Array:
     size = batch_size(batched, (values, indices))
     values = with_batch(values, batched[0], size)
     if batched[1]:
@@ -55,7 +58,7 @@ def _segments_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int
     batch=_segments_batch,
     adds=True,
 )
-def sum_segments(values: Any, indices: Any, n: int) -> Any:
+def sum_segments(values: Array, indices: Array, n: int) -> Array:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
 
     Parameters
@@ -77,7 +80,7 @@ def sum_segments(values: Any, indices: Any, n: int) -> Any:
     return sum_equal_rows(values, np.asarray(indices), n)
 
 
-def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+def _max_segments_vjp(g: Cotangent, y: Array, values: Array, indices: Array, n: int) -> Cotangent:
     """g where a segment's maximum is, shared where several tie, and 0 elsewhere."""
     ties = is_extremum(values, index_select(y, indices))
     count = sum_segments(ties.astype(np.intp), indices, n=n)
@@ -95,7 +98,7 @@ def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     pairs=segment_pairs,
     flat="{op} takes no element of {x}{where}",
 )
-def max_segments(values: Any, indices: Any, n: int) -> Any:
+def max_segments(values: Array, indices: Array, n: int) -> Array:
     """The largest of the rows with equal indices, element by element.
 
     Parameters
@@ -118,7 +121,7 @@ def max_segments(values: Any, indices: Any, n: int) -> Any:
     return y
 
 
-def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
+def _index_select_batch(op: Primitive, batched: Batched, x: Array, indices: Array) -> Array:
     if not batched[0]:
         return apply(op, (x, indices), {})
     if not batched[1]:
@@ -134,7 +137,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     add_into=lambda known, g, x, indices: add_at_index(known, g, x, indices, index=(HOLE,)),
     flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
-def index_select(x: Any, indices: Any) -> Any:
+def index_select(x: ArrayLike, indices: ArrayLike) -> Array:
     """The rows of x at integer indices of any shape: ``x[indices]``.
 
     A row that is selected more than once gets the sum of the gradients.
@@ -160,7 +163,7 @@ def index_select(x: Any, indices: Any) -> Any:
 
 
 @op(None, name="check_indices", batch=pointwise, view=True)
-def from_zero(indices: Any) -> Any:
+def from_zero(indices: Array) -> Array:
     """The indices themselves, after a check that none is negative.
 
     Raises
@@ -186,7 +189,7 @@ def from_zero(indices: Any) -> Any:
     return indices
 
 
-def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
+def _pick_vjp(g: Cotangent, y: Array, a: Array, indices: Array) -> Cotangent:
     """g at the elements that were picked, 0 elsewhere."""
     return apply(unpick, (g, indices), {"n": a.shape[-1]})
 
@@ -198,7 +201,7 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     batch=filled,
     flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
-def pick(a: Any, indices: Any) -> Any:
+def pick(a: Array, indices: Array) -> Array:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
     Parameters
@@ -230,7 +233,7 @@ def pick(a: Any, indices: Any) -> Any:
     name="put_along_axis",
     batch=filled,
 )
-def unpick(values: Any, indices: Any, n: int) -> Any:
+def unpick(values: Array, indices: Array, n: int) -> Array:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 
     Examples
@@ -246,7 +249,7 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
     return y
 
 
-def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
+def _row_places_batch(op: Primitive, batched: Batched, indices: Array, n: int) -> Array:
     each = flattened(indices)
     size = each.shape[1] * n
     first = np.arange(len(each)).reshape(-1, 1) * size
@@ -254,7 +257,7 @@ def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
 
 
 @op(None, name="flat_indices", batch=_row_places_batch)
-def row_places(indices: Any, n: int) -> Any:
+def row_places(indices: Array, n: int) -> Array:
     """The positions, in the flat array of rows of n, of the elements that `pick` selects.
 
     Raises
@@ -271,7 +274,9 @@ def row_places(indices: Any, n: int) -> Any:
     return np.arange(0, columns.size * n, n or 1) + columns
 
 
-def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
+def _add_at_places_batch(
+    op: Primitive, batched: Batched, a: Array, values: Array, places: Array
+) -> Array:
     a, values, places = all_with_batch(batched, (a, values, places))
     first = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
     return apply(op, (a, values, np.reshape(flattened(places) + first, -1)), {})
@@ -286,7 +291,7 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     adds=True,
     complex=True,
 )
-def add_at_places(a: Any, values: Any, places: Any) -> Any:
+def add_at_places(a: Array, values: Array, places: Array) -> Array:
     """A copy of `a` with values added at distinct positions of the flattened array.
 
     Examples

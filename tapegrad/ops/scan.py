@@ -25,7 +25,7 @@ from tapegrad.ops.axes import move_axis_to_front, on_first_axis, shift_forward
 from tapegrad.ops.casting import as_floating, conjugate_of, is_weak, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.window import sliding_window_view
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 
 __all__ = ["convolve", "cumprod", "cumsum"]
 
@@ -35,18 +35,18 @@ ZEROS = "right with any number of zeros"
 _convolve: Any = np.convolve
 
 
-def _carried_back(g: Any, a: Any) -> Any:
+def _carried_back(g: Cotangent, a: Array) -> Cotangent:
     """The cotangent of each step, including the contributions of later steps by their factors."""
     return linear_recurrence(shift_forward(a[::-1], 0), g[::-1])[::-1]
 
 
-def _times_before(back: Any, before: Any) -> Any:
+def _times_before(back: Cotangent, before: Array) -> Cotangent:
     """A cotangent times the step before; 0 where it is 0, even if the step overflowed."""
     lost = np.equal(back, 0) & ~np.less(np.abs(before), np.inf)
     return back * np.where(lost, 0, before)
 
 
-def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) -> Any:
+def _recurrence_batch(op: Primitive, batched: Batched, a: Array, b: Array, axis: int = 0) -> Array:
     a, b = all_with_batch(batched, (a, b))
     return apply(op, (a, b), {"axis": batch_axis(axis, a.ndim - 1)})
 
@@ -57,7 +57,7 @@ def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) 
     batch=_recurrence_batch,
     complex=True,
 )
-def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
+def linear_recurrence(a: Array, b: Array, axis: int = 0) -> Array:
     """``y[k] = a[k] * y[k - 1] + b[k]`` along an axis, from ``y[0] = b[0]``.
 
     Parameters
@@ -102,7 +102,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     adds=True,
     complex=True,
 )
-def cumsum(a: Any, axis: int | None = None) -> Any:
+def cumsum(a: ArrayLike, axis: int | None = None) -> Array:
     """The cumulative sums, along an axis or of the flattened array.
 
     Examples
@@ -124,7 +124,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     batch=along_axis,
     complex=True,
 )
-def cumprod(a: Any, axis: int | None = None) -> Any:
+def cumprod(a: ArrayLike, axis: int | None = None) -> Array:
     """The cumulative products, along an axis or of the flattened array.
 
     The gradient is right with any number of zeros.
@@ -137,26 +137,26 @@ def cumprod(a: Any, axis: int | None = None) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.cumprod(x)))(np.array([2.0, 0.0, 3.0]))
     array([1., 8., 0.])
     """
-    return np.cumprod(a, axis)
+    return np.cumprod(np.asarray(a), axis)
 
 
-def slice_along_axis(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+def slice_along_axis(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
     """A slice along an axis."""
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
 
 
-def diff_along_axis(x: Any, axis: int = 0) -> Any:
+def diff_along_axis(x: Array, axis: int = 0) -> Array:
     """Differences of neighbours along an axis; for booleans, whether they differ."""
     after, before = slice_along_axis(x, axis, 1, None), slice_along_axis(x, axis, None, -1)
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
-def lay_along_axis(x: Any, y: Any, axis: int) -> Any:
+def lay_along_axis(x: Array, y: Array, axis: int) -> Array:
     """A one-dimensional array, shaped to lie along an axis of another."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
 
 
-def _edge(f: Any, h: Any, edge_order: int) -> Any:
+def _edge(f: Array, h: Array | tuple[Array, Array], edge_order: int) -> Array:
     """The slope at the first point, from the first two or three points."""
     if edge_order == 1:
         return (f[1] - f[0]) / h[0]
@@ -164,7 +164,7 @@ def _edge(f: Any, h: Any, edge_order: int) -> Any:
     return ((f[1] - f[0]) * (far / near) - (f[2] - f[0]) * (near / far)) / h[1]
 
 
-def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
+def _slopes(f: Array, h: Array, axis: int, edge_order: int) -> Array:
     """The slopes along one axis, for points at these distances."""
     turned = move_axis_to_front(f, axis)
     if len(turned) <= edge_order:
@@ -177,10 +177,10 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
         left, right = h[:-1], h[1:]
         back, ahead = (turned[1:-1] - turned[:-2]) / left, (turned[2:] - turned[1:-1]) / right
         inner = (back * right + ahead * left) / (left + right)
-        edges = h[:2], h[::-1]
+        edges: list[Array | tuple[Array, Array]] = [h[:2], h[::-1]]
     else:
         inner = (turned[2:] - turned[:-2]) / (2.0 * h)
-        edges = (h, h), (h, h)
+        edges = [(h, h), (h, h)]
     first = _edge(turned, edges[0], edge_order)
     last = -_edge(turned[::-1], edges[1], edge_order)
     y = np.concatenate([np.expand_dims(first, 0), inner, np.expand_dims(last, 0)])
@@ -188,7 +188,9 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
 
 
 # not a public name, since it would be mistaken for `grad`
-def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+def gradient(
+    f: ArrayLike, *varargs: ArrayLike, axis: Axis = None, edge_order: int = 1
+) -> Array | tuple[Array, ...]:
     """``np.gradient`` on a Tensor: slopes by differences between neighbouring points.
 
     Parameters
@@ -236,7 +238,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 answers([np.gradient], gradient)
 
 
-def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
+def _convolve_vjp(g: Cotangent, x: Array, other: Array, mode: str) -> Cotangent:
     """The cotangent of x, from the cotangents of all positions where the two overlap."""
     # either may be a Python number
     n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
@@ -247,7 +249,9 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     )
 
 
-def _convolve_batch(op: Primitive, batched: Batched, a: Array, v: Array, mode: str = "full") -> Any:
+def _convolve_batch(
+    op: Primitive, batched: Batched, a: Array, v: Array, mode: str = "full"
+) -> Array:
     """Products of the longer sequence's windows with the other, which is reversed."""
     n = batch_size(batched, (a, v))
     a, v = (
@@ -275,7 +279,7 @@ def _convolve_batch(op: Primitive, batched: Batched, a: Array, v: Array, mode: s
     numpy=np.convolve,
     adds=True,
 )
-def convolve(a: Any, v: Any, mode: str = "full") -> Any:
+def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Array:
     """The convolution of two sequences: ``y[k]`` is the sum of ``a[i] * v[k - i]`` over i.
 
     Parameters

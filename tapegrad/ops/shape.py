@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.forward import apply, linear_jvp
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, wider_op
 from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
+from tapegrad.types import Array, ArrayLike, Axis, Shape, ShapeLike
 
 __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
 __all__ += ["swapaxes", "transpose"]
 
 
-def _inverse(axes: Any) -> Any:
+def _inverse(axes: Sequence[int] | None) -> Shape | None:
     return None if axes is None else tuple(np.argsort([axis % len(axes) for axis in axes]).tolist())
 
 
-def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any:
+def _transpose_batch(
+    op: Primitive, batched: Batched, a: Array, axes: Sequence[int] | None = None
+) -> Array:
     n = a.ndim - 1
     order = range(n)[::-1] if axes is None else [axis % n for axis in axes]
     return apply(op, (a,), {"axes": (0, *[axis + 1 for axis in order])})
@@ -31,7 +36,7 @@ def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any
     batch=_transpose_batch,
     view=True,
 )
-def transpose(a: Any, axes: Any = None) -> Any:
+def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     """The array with its axes in another order, reversed by default.
 
     Examples
@@ -44,12 +49,12 @@ def transpose(a: Any, axes: Any = None) -> Any:
     return np.transpose(a, axes)
 
 
-def stand_in(a: Any) -> Any:
+def stand_in(a: ArrayLike) -> Array:
     """An array of the shape of `a` without its elements, to compute the shape of results."""
     return np.broadcast_to(False, np.shape(a))
 
 
-def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -> Any:
+def _swapaxes_batch(op: Primitive, batched: Batched, a: Array, axis1: int, axis2: int) -> Array:
     n = a.ndim - 1
     return apply(op, (a,), {"axis1": batch_axis(axis1, n), "axis2": batch_axis(axis2, n)})
 
@@ -60,7 +65,7 @@ def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -
     batch=_swapaxes_batch,
     view=True,
 )
-def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Array:
     """The array with two axes exchanged.
 
     Examples
@@ -92,15 +97,15 @@ def checked_order(order: str) -> str:
     return order
 
 
-def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+def _in_order(a: Array, shape: Shape, order: str = "C", *, copy: bool | None = None) -> Array:
     """`reshape`, with the elements read and placed in an order; `copy` has no effect."""
     if checked_order(order) == "C":
         return np.reshape(a, shape)
-    sides = tuple(shape) if np.ndim(shape) else (shape,)
+    sides: Any = tuple(shape) if np.ndim(shape) else (shape,)
     return np.transpose(np.reshape(np.transpose(a), sides[::-1]))
 
 
-def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
+def _reshape_batch(op: Primitive, batched: Batched, a: Array, shape: Shape) -> Array:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
         # a batch of no examples does not determine this length
@@ -118,7 +123,7 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     view=True,
     complex=True,
 )
-def reshape(a: Any, shape: Any) -> Any:
+def reshape(a: ArrayLike, shape: ShapeLike) -> Array:
     """The same elements, in C order, in another shape; one of its lengths may be -1.
 
     With ``order="F"`` the first index changes fastest, before and after.
@@ -133,7 +138,9 @@ def reshape(a: Any, shape: Any) -> Any:
     return np.reshape(a, shape)
 
 
-def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
+def _expand_dims_batch(
+    op: Primitive, batched: Batched, a: Array, axis: int | tuple[int, ...]
+) -> Array:
     n = a.ndim - 1 + (len(axis) if isinstance(axis, tuple) else 1)
     return apply(op, (a,), {"axis": batch_axis(axis, n)})
 
@@ -144,7 +151,7 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     batch=_expand_dims_batch,
     view=True,
 )
-def expand_dims(a: Any, axis: Any) -> Any:
+def expand_dims(a: ArrayLike, axis: int | tuple[int, ...]) -> Array:
     """The array with new axes of length 1 at these positions in the result.
 
     Examples
@@ -153,10 +160,10 @@ def expand_dims(a: Any, axis: Any) -> Any:
     >>> tg.expand_dims(np.ones(3), (0, 2)).shape
     (1, 3, 1)
     """
-    return np.expand_dims(a, axis)
+    return np.expand_dims(np.asarray(a), axis)
 
 
-def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
+def _squeeze_batch(op: Primitive, batched: Batched, a: Array, axis: Axis = None) -> Array:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
     # NumPy accepts axis 0 of a number too
@@ -169,7 +176,7 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     batch=_squeeze_batch,
     view=True,
 )
-def squeeze(a: Any, axis: Any = None) -> Any:
+def squeeze(a: ArrayLike, axis: Axis = None) -> Array:
     """The array without these axes of length 1, or without all of them.
 
     Examples
@@ -184,7 +191,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
 # the sweep undoes all broadcasting, this op's too
 
 
-def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> Any:
+def _broadcast_to_batch(op: Primitive, batched: Batched, array: Array, shape: Shape) -> Array:
     sides = shape if isinstance(shape, tuple) else (shape,)
     return apply(op, (with_ndim(array, len(sides)),), {"shape": (array.shape[0], *sides)})
 
@@ -195,7 +202,7 @@ def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> An
     batch=_broadcast_to_batch,
     view=True,
 )
-def broadcast_to(array: Any, shape: Any) -> Any:
+def broadcast_to(array: ArrayLike, shape: ShapeLike) -> Array:
     """The array repeated to fill a shape, without a copy if the result is large.
 
     Examples
@@ -213,7 +220,7 @@ def broadcast_to(array: Any, shape: Any) -> Any:
         op, (x,), {"axis": batch_axis(axis, x.ndim), "copies": copies}
     ),
 )
-def expand(x: Any, axis: int, copies: int) -> Any:
+def expand(x: ArrayLike, axis: int, copies: int) -> Array:
     """The array with a new axis, along which it is repeated.
 
     Parameters
@@ -240,7 +247,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": batch_axis(axis, m.ndim - 1)}),
     view=True,
 )
-def flip(m: Any, axis: Any = None) -> Any:
+def flip(m: ArrayLike, axis: Axis = None) -> Array:
     """The array with its elements in reverse order along an axis, several, or all.
 
     Examples
@@ -253,7 +260,9 @@ def flip(m: Any, axis: Any = None) -> Any:
     return np.flip(m, axis)
 
 
-def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None) -> Any:
+def _roll_batch(
+    op: Primitive, batched: Batched, a: Array, shift: ShapeLike, axis: Axis = None
+) -> Array:
     if axis is None:
         y = apply(op, (flattened(a),), {"shift": shift, "axis": 1})
         return np.reshape(y, a.shape)
@@ -263,17 +272,17 @@ def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None)
     return apply(op, (a,), {"shift": shift, "axis": places})
 
 
-def _opposite(shift: Any) -> Any:
+def _opposite(shift: ShapeLike) -> ShapeLike:
     # in a signed dtype: booleans have no negative, and unsigned integers wrap around
     return -shift if type(shift) is int else (-np.asarray(shift, np.intp)).tolist()
 
 
-def _rolled(a: Any, shift: Any, axis: Any) -> Any:
+def _rolled(a: Array, shift: ShapeLike, axis: Axis) -> Array:
     """``np.roll``, in a tenth of the time for a small array and one axis."""
     n_axes = a.ndim
     i = 0 if axis is None and n_axes == 1 else axis
-    is_plain = type(a) is np.ndarray and type(shift) is type(i) is int
-    if not is_plain or not -n_axes <= i < n_axes:
+    is_plain = type(a) is np.ndarray and type(shift) is int
+    if not is_plain or type(i) is not int or not -n_axes <= i < n_axes:
         return np.roll(a, shift, axis)
     i %= n_axes
     n = a.shape[i]
@@ -290,7 +299,7 @@ def _rolled(a: Any, shift: Any, axis: Any) -> Any:
     numpy=np.roll,
     batch=_roll_batch,
 )
-def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+def roll(a: ArrayLike, shift: ShapeLike, axis: Axis = None) -> Array:
     """The elements shifted along axes; those that leave at the end enter at the beginning.
 
     Parameters

@@ -8,6 +8,7 @@ either fails, the op itself is called, and says what is wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from tapegrad.ops import (
     shape,
 )
 from tapegrad.ops.indexing import insert_arrays
+from tapegrad.types import Axis
 
 
 def _check(fits: bool) -> None:
@@ -46,7 +48,7 @@ def _check(fits: bool) -> None:
         raise ValueError("the op is called, and says what does not fit")
 
 
-def _reduced(a: Shape, axis: Any = None, keepdims: bool = False, **options: Any) -> Shape:
+def _reduced(a: Shape, axis: Axis = None, keepdims: bool = False, **options: Any) -> Shape:
     axes = range(len(a)) if axis is None else normalize_axis_tuple(axis, len(a))
     if keepdims:
         return tuple([1 if i in axes else n for i, n in enumerate(a)])
@@ -88,7 +90,9 @@ def _vecmat(a: Shape, b: Shape) -> Shape:
     return (*shape[:-2], shape[-1])
 
 
-def _contract(*shapes: Shape, subscripts: str, optimize: Any = False) -> Shape:
+def _contract(
+    *shapes: Shape, subscripts: str, optimize: bool | str | Sequence[Any] = False
+) -> Shape:
     inputs, output = subscripts.split("->")
     sides: dict[str, int] = {}
     for letters, sizes in zip(inputs.split(","), shapes, strict=True):
@@ -144,7 +148,7 @@ def _inv(a: Shape) -> Shape:
     return a
 
 
-def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: Any) -> Shape:
+def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: tuple[Any, ...]) -> Shape:
     # of elements and indices that take no memory
     places = insert_arrays(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
     selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape

@@ -11,6 +11,7 @@ from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.casting import as_floating
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["erf", "i0", "sinc"]
 
@@ -72,7 +73,7 @@ _SINGLE = (
 # fmt: on
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     """A polynomial of an array, the highest power first."""
     first, *others, last = coefficients
     y = x * first
@@ -83,7 +84,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
     return y
 
 
-def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
+def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Array) -> Array:
     """The ratio of two polynomials."""
     above, below = (_polynomial(p, x) for p in polynomials)
     return above / below
@@ -94,7 +95,7 @@ def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
     jvp=elementwise_jvp,
     flat="{x} is so far from 0{where} that {op} has the slope 0 there",
 )
-def erf(x: Any) -> Any:
+def erf(x: ArrayLike) -> Array:
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.
 
     Examples
@@ -120,12 +121,12 @@ def erf(x: Any) -> Any:
     return np.copysign(np.where(size < 1, near * _ratio(_NEAR, np.square(near)), far), x)
 
 
-def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
+def _sinc_rule(g: Cotangent, y: Array, x: Array, order: int = 0) -> Cotangent:
     return g * sinc_derivative(x, order=order + 1)
 
 
 @op(_sinc_rule, batch=pointwise, complex=True)
-def sinc_derivative(x: Any, order: int) -> Any:
+def sinc_derivative(x: Array, order: int) -> Array:
     """The derivative of `sinc` of any order from 1.
 
     With ``z = pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``: the integral,
@@ -135,7 +136,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
     return sinc_by(np, x.astype(np.result_type(x, float)), order).astype(x.dtype)
 
 
-def sinc_by(numpy: Any, x: Any, n: int) -> Any:
+def sinc_by(numpy: Any, x: Array, n: int) -> Array:
     """The n-th derivative of `sinc`, by NumPy or by another library with its functions."""
     z = np.pi * x
     # near 0, where quotients would cancel, the power series of the integral
@@ -158,7 +159,7 @@ def sinc_by(numpy: Any, x: Any, n: int) -> Any:
 
 
 @op(_sinc_rule, numpy=np.sinc, batch=pointwise, complex=True)
-def sinc(x: Any) -> Any:
+def sinc(x: ArrayLike) -> Array:
     """``sin(pi * x) / (pi * x)``, and 1 at 0; its derivatives are exact near 0 too.
 
     Examples
@@ -179,12 +180,12 @@ def sinc(x: Any) -> Any:
     return np.sin(z) / z
 
 
-def _i0_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
+def _i0_rule(g: Cotangent, y: Array, x: Array, order: int = 0) -> Cotangent:
     return g * i0_derivative(x, order=order + 1)
 
 
 @op(_i0_rule, batch=pointwise)
-def i0_derivative(x: Any, order: int) -> Any:
+def i0_derivative(x: Array, order: int) -> Array:
     """The derivative of `i0` of any order from 1.
 
     It is the mean over all angles of ``cos(angle)**n * exp(x * cos(angle))``; angles that add up
@@ -200,7 +201,7 @@ def i0_derivative(x: Any, order: int) -> Any:
 
 
 @op(_i0_rule, numpy=np.i0, batch=pointwise)
-def i0(x: Any) -> Any:
+def i0(x: ArrayLike) -> Array:
     """The modified Bessel function of the first kind, of order 0.
 
     Examples

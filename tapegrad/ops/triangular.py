@@ -21,6 +21,7 @@ from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import cotangent_of_triangle, halve_diagonal
 from tapegrad.ops.inverses import inv
 from tapegrad.ops.product import adjoint, turned
+from tapegrad.types import Array, Cotangent
 
 # from this size on, SciPy saves more time than its import takes
 LARGE = 400
@@ -30,7 +31,7 @@ SMALL = 16
 BLOCK = 64
 
 
-def apply_to_stack(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
+def apply_to_stack(fn: Callable[..., Any], *xs: Array, **options: Any) -> Array:
     """A function of matrices, called for each of a stack; results are like the last operand."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     if not stack:
@@ -42,7 +43,7 @@ def apply_to_stack(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
     )
 
 
-def zeros_like_last(*xs: Any, **options: Any) -> Any:
+def zeros_like_last(*xs: Array, **options: Any) -> Array:
     """Zeros like the result, whose matrices have the shape of the last operand's."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
@@ -57,7 +58,7 @@ STACKED: dict[str, Any] = {
 }
 
 
-def _scipys(a: Any) -> Any:
+def _scipys(a: Array) -> Any:
     """SciPy's linear algebra, if it has been imported or matrices are large enough to import it."""
     if a.shape[-1] >= LARGE:
         try:
@@ -74,8 +75,8 @@ def _scipys(a: Any) -> Any:
 
 
 def _triangular_vjp(
-    g: Any, y: Any, a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool
-) -> list[Any]:
+    g: Cotangent, y: Array, a: Array, b: Array, trans: bool, lower: bool, unit: bool, finite: bool
+) -> list[Cotangent]:
     c = triangular(a, g, not trans, lower, unit, finite)
     products = y @ turned(c) if trans else c @ turned(y)
     read = np.tri(a.shape[-1], k=-1 if unit else 0, dtype=bool)
@@ -83,7 +84,7 @@ def _triangular_vjp(
 
 
 @op(each_operand=Joint(_triangular_vjp, 2), name="solve_triangular", **STACKED)
-def triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool) -> Any:
+def triangular(a: Array, b: Array, trans: bool, lower: bool, unit: bool, finite: bool) -> Array:
     """The solution for stacks of matrices."""
     if (scipy := _scipys(a)) is not None:
         options = {"trans": int(trans), "lower": lower, "unit_diagonal": unit}
@@ -96,7 +97,7 @@ def triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: boo
     return np.linalg.solve(a.mT if trans else a, b)
 
 
-def _pulled_by_ops(y: Any, g: Any) -> Any:
+def _pulled_by_ops(y: Array, g: Cotangent) -> Cotangent:
     inner = halve_diagonal(adjoint(y) @ g)
     turned_y = conjugate_of(y)
     once = triangular(turned_y, inner, True, True, False, False)
@@ -108,7 +109,7 @@ def _blocks(n: int) -> list[slice]:
     return [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
 
 
-def _inner(factor: Any, g: Any) -> Any:
+def _inner(factor: Array, g: Cotangent) -> Cotangent:
     """`halve_diagonal` of ``adjoint(factor) @ g``, without products with the factor's zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
@@ -118,7 +119,7 @@ def _inner(factor: Any, g: Any) -> Any:
     return x
 
 
-def _folded(x: Any) -> Any:
+def _folded(x: Array) -> Array:
     """`cotangent_of_triangle` for the lower triangle, written over its argument."""
     for s in _blocks(x.shape[-1]):
         x[..., s, : s.start] += adjoint(x[..., : s.start, s])
@@ -127,7 +128,7 @@ def _folded(x: Any) -> Any:
     return x
 
 
-def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
+def _pulled_vjp(c: Cotangent, y: Array, factor: Array, g: Cotangent) -> list[Cotangent]:
     # imported by name, since transforms stands above ops
     vjp = lazy_import("tapegrad.transforms.products", "vjp")
     pull = vjp(_pulled_by_ops, factor, g)[1]
@@ -135,7 +136,7 @@ def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
 
 
 @op(each_operand=Joint(_pulled_vjp, 2), name="cholesky_pulled", **STACKED)
-def pulled(factor: Any, g: Any) -> Any:
+def pulled(factor: Array, g: Cotangent) -> Cotangent:
     """`_pulled_by_ops`, in one piece of memory and with half of the operations."""
     x = _inner(factor, g)
     # block by block: subtract the solved part, then multiply by the inverse of the block
@@ -148,6 +149,6 @@ def pulled(factor: Any, g: Any) -> Any:
     return _folded(x)
 
 
-def cotangent_from_factor(factor: Any, g: Any, upper: bool) -> Any:
+def cotangent_from_factor(factor: Array, g: Cotangent, upper: bool) -> Cotangent:
     """The cotangent of a matrix, in one triangle, from its factor and the factor's cotangent."""
     return adjoint(pulled(adjoint(factor), adjoint(g))) if upper else pulled(factor, g)

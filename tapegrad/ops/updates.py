@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.primitive import EachOperand, Primitive
+from tapegrad.core.primitive import EachOperand, Primitive, Rule
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import (
@@ -33,7 +33,7 @@ from tapegrad.ops.indexing import bind_index, getitem, insert_arrays, may_repeat
 from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.shape import broadcast_to
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Cotangent, Index
 
 __all__ = ["at"]
 
@@ -41,8 +41,8 @@ P = ParamSpec("P")
 
 
 def _index_set_vjp(
-    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
-) -> Any:
+    i: int, g: Cotangent, y: Array, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Cotangent:
     """g at the elements that hold the operand's values, 0 elsewhere."""
     if i == 0:
         return index_set(g, 0.0, index=insert_arrays(index, arrays))
@@ -56,8 +56,8 @@ def _index_set_vjp(
 
 
 def _update_batch(
-    op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
-) -> Any:
+    op: Primitive, batched: Batched, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Array:
     n = batch_size(batched, (a, values, *arrays))
     of_all = batched_index(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
     if of_all is None:
@@ -72,7 +72,7 @@ def _update_batch(
     )
 
 
-def _update_op(rule: Any, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
+def _update_op(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
     """`op` for an update, with a rule for the array and the values."""
     return op(
         each_operand=EachOperand(rule, last=1),
@@ -83,7 +83,7 @@ def _update_op(rule: Any, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
 
 
 @_update_op(_index_set_vjp, kink="of values set in one place, the one that stays", complex=True)
-def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def index_set(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any, ...]) -> Array:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
     Called as ``index_set(a, values, index)``. Where an index occurs more than once, the last value
@@ -103,8 +103,8 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _last_writes_batch(
-    op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
-) -> Any:
+    op: Primitive, batched: Batched, *arrays: Array, shape: tuple[int, ...], index: tuple[Any, ...]
+) -> Array:
     n = batch_size(batched, arrays)
     of_all = batched_index(index, arrays, batched, len(shape), n, own=True)
     if of_all is None:
@@ -118,7 +118,7 @@ def _last_writes_batch(
     read=lambda shape, index: bind_index(index, shape=shape),
     batch=_last_writes_batch,
 )
-def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+def last_writes(*arrays: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
     """A mask of the values written at an index that stay; `index_set`'s rule needs it."""
     places, owner = insert_arrays(index, arrays), np.zeros(shape, np.intp)
     numbers = np.arange(owner[places].size).reshape(owner[places].shape)
@@ -131,7 +131,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
     adds=True,
     complex=True,
 )
-def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def index_add(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any, ...]) -> Array:
     """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.
 
     Called as ``index_add(a, values, index)``. Where an index occurs more than once,
@@ -147,17 +147,17 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     # in C order: the rows are added in a flat view
     y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
-    like = isinstance(values, np.ndarray) and values.dtype == y.dtype
-    if rows and like and values.shape == arrays[0].shape + y.shape[1:]:
-        add_rows(y, arrays[0], values)
+    is_alike = isinstance(values, np.ndarray) and values.dtype == y.dtype
+    if rows and is_alike and np.shape(values) == arrays[0].shape + y.shape[1:]:
+        add_rows(y, arrays[0], np.asarray(values))
     else:
         add_at(y, insert_arrays(index, arrays), values)
     return y
 
 
 def _index_extremum_vjp(
-    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
-) -> Any:
+    i: int, g: Cotangent, y: Array, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Cotangent:
     """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
     index = insert_arrays(index, arrays)
     # values of another dtype are compared as they were rounded into the array
@@ -167,7 +167,7 @@ def _index_extremum_vjp(
     return select(own, share, 0) if i == 0 else select(ties, getitem(share, index=index), 0)
 
 
-def _combined(ufunc: Any, a: Any, values: Any, index: tuple[Any, ...]) -> Any:
+def _combined(ufunc: np.ufunc, a: ArrayLike, values: ArrayLike, index: tuple[Any, ...]) -> Array:
     """A copy of `a` whose elements at an index are combined with values."""
     y = np.array(a)
     add_at(y, index, values, ufunc)
@@ -182,7 +182,7 @@ _EXTREMUM: dict[str, Any] = {
 
 
 @_update_op(_index_extremum_vjp, **_EXTREMUM)
-def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def index_max(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any, ...]) -> Array:
     """A copy of `a` with the larger of its elements and the values; ``t.at[index].max(values)``.
 
     Called as ``index_max(a, values, index)``. Where an index occurs more than once, the largest of
@@ -199,7 +199,7 @@ def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
 
 @_update_op(_index_extremum_vjp, **_EXTREMUM)
-def index_min(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def index_min(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any, ...]) -> Array:
     """A copy of `a` with the smaller of its elements and the values, as `index_max`.
 
     Examples
@@ -212,7 +212,7 @@ def index_min(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return _combined(np.minimum, a, values, insert_arrays(index, arrays))
 
 
-def _products_of_others(values: Any, places: Any) -> Any:
+def _products_of_others(values: Array, places: Array) -> Array:
     """For each value, the product of the others in its place; right with any number of zeros."""
     order = np.argsort(places, kind="stable")
     x, at = index_select(values, order), index_select(places, order)
@@ -220,7 +220,7 @@ def _products_of_others(values: Any, places: Any) -> Any:
     return index_select(products, np.argsort(order))
 
 
-def _products_before(x: Any, at: Any) -> Any:
+def _products_before(x: Array, at: Array) -> Array:
     """For each element, the product of those before it in its run of equal places."""
     x = np.concatenate([np.ones_like(x[:1]), np.where(np.equal(at[1:], at[:-1]), x[:-1], 1)])
     step = 1
@@ -232,8 +232,8 @@ def _products_before(x: Any, at: Any) -> Any:
 
 
 def _index_multiply_vjp(
-    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
-) -> Any:
+    i: int, g: Cotangent, y: Array, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]
+) -> Cotangent:
     """g times the other factors of each product."""
     index = insert_arrays(index, arrays)
     if i == 0:
@@ -254,7 +254,9 @@ def _index_multiply_vjp(
     pairs=update_pairs,
     complex=True,
 )
-def index_multiply(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def index_multiply(
+    a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any, ...]
+) -> Array:
     """A copy of `a` times the values at an index; ``t.at[index].multiply(values)``.
 
     Called as ``index_multiply(a, values, index)``. Where an index occurs more than once, all its
@@ -278,7 +280,7 @@ def _add_scaled_rows_batch(
     indices: Array,
     factor: Array,
     subtract: bool = False,
-) -> Any:
+) -> Array:
     n, n_rows = batch_size(batched, (table, values, indices, factor)), table.shape[batched[0]]
     table, values, indices = [
         with_batch(x, b, n) for x, b in zip((table, values, indices), batched, strict=False)
@@ -295,8 +297,8 @@ def _add_scaled_rows_batch(
 
 @op(None, None, None, None, batch=_add_scaled_rows_batch)
 def add_scaled_rows(
-    table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
-) -> Any:
+    table: Array, values: Array, indices: Array, factor: Array, subtract: bool = False
+) -> Array:
     """``table + factor * segment_sum(values, indices, len(table))``, computed in few rows.
 
     The values of one row are summed before they are added to the table, and a factor that is
@@ -324,9 +326,9 @@ def add_scaled_rows(
 class At:
     """Functional updates of a Tensor, as ``t.at[index]``."""
 
-    tensor: Any
+    tensor: ArrayLike
 
-    def __getitem__(self, index: Any) -> IndexedUpdate:
+    def __getitem__(self, index: Index) -> IndexedUpdate:
         return IndexedUpdate(self.tensor, index)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -339,7 +341,7 @@ class At:
 class IndexedUpdate:
     """An update of the elements at an index: ``t.at[index]``."""
 
-    tensor: Any
+    tensor: ArrayLike
     index: Any
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -348,7 +350,7 @@ class IndexedUpdate:
             "other function write tg.at(t)[index].set(f(t[index]))"
         )
 
-    def set(self, values: Any) -> Any:
+    def set(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with `values` set at the index.
 
         Where an index occurs more than once, the last value stays, and only that one has a
@@ -362,7 +364,7 @@ class IndexedUpdate:
         """
         return index_set(self.tensor, values, index=self.index)
 
-    def add(self, values: Any) -> Any:
+    def add(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with `values` added at the index.
 
         Where an index occurs more than once, all its values are added.
@@ -376,7 +378,7 @@ class IndexedUpdate:
         """
         return index_add(self.tensor, values, index=self.index)
 
-    def multiply(self, values: Any) -> Any:
+    def multiply(self, values: ArrayLike) -> Array:
         """A copy of the Tensor multiplied by `values` at the index.
 
         Where an index occurs more than once, all its values are factors.
@@ -389,7 +391,7 @@ class IndexedUpdate:
         """
         return index_multiply(self.tensor, values, index=self.index)
 
-    def max(self, values: Any) -> Any:
+    def max(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with the larger of its elements and `values` at the index.
 
         Where an index occurs more than once, the largest of all its values counts. The element and
@@ -403,7 +405,7 @@ class IndexedUpdate:
         """
         return index_max(self.tensor, values, index=self.index)
 
-    def min(self, values: Any) -> Any:
+    def min(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with the smaller of its elements and `values` at the index.
 
         Ties and repeated indices are treated as by `max`.
@@ -417,7 +419,7 @@ class IndexedUpdate:
         return index_min(self.tensor, values, index=self.index)
 
 
-def at(a: Any) -> At:
+def at(a: ArrayLike) -> At:
     """Functional updates of an array or a Tensor.
 
     Parameters

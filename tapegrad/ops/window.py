@@ -12,17 +12,21 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
 from tapegrad.core.forward import apply
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op
-from tapegrad.declare.batching import batch_axis, filled
+from tapegrad.declare.batching import Batched, batch_axis, filled
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent, Shape, ShapeLike
 
 __all__ = ["sliding_window_view"]
 
 
-def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
+def _overlapped(g: Cotangent, shape: Shape, axis: Axis) -> Cotangent:
     return overlap_add(g, shape, axis)
 
 
-def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+def _windows_batch(
+    op: Primitive, batched: Batched, x: Array, window_shape: ShapeLike, axis: Axis = None
+) -> Array:
     axes = range(x.ndim - 1) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     places = tuple([batch_axis(i, x.ndim - 1) for i in axes])
     lengths = window_shape if isinstance(window_shape, tuple) else (window_shape,)
@@ -35,7 +39,7 @@ def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any =
     batch=_windows_batch,
     view=True,
 )
-def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
+def sliding_window_view(x: ArrayLike, window_shape: ShapeLike, axis: Axis = None) -> Array:
     """All windows of a shape in an array, as a view.
 
     Parameters
@@ -64,7 +68,9 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     return _windows(x, window_shape, axis)
 
 
-def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+def _overlap_batch(
+    op: Primitive, batched: Batched, values: Array, shape: Shape, axis: Axis = None
+) -> Array:
     sides = shape if isinstance(shape, tuple) else (shape,)
     axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     places = tuple([batch_axis(i, len(sides)) for i in axes])
@@ -78,7 +84,7 @@ def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = N
     batch=_overlap_batch,
     adds=True,
 )
-def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
+def overlap_add(values: Array, shape: Shape, axis: Axis = None) -> Array:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.
 
     Parameters
@@ -137,7 +143,7 @@ def _stages(
     return [axes]
 
 
-def _cut(x: Any, n: int, axes: tuple[int, ...], size: Any, stride: Any) -> Any:
+def _cut(x: Array, n: int, axes: tuple[int, ...], size: Any, stride: Shape) -> Array:
     """Patches cut along some of the n last axes; the n axes before are for places in a patch."""
     shape, steps = list(x.shape), list(x.strides)
     for i in axes:
@@ -149,8 +155,8 @@ def _cut(x: Any, n: int, axes: tuple[int, ...], size: Any, stride: Any) -> Any:
 
 
 def _add_cut(
-    values: Any, n: int, axes: tuple[int, ...], sides: Any, stride: Any, first: int
-) -> Any:
+    values: Array, n: int, axes: tuple[int, ...], sides: Shape, stride: Shape, first: int
+) -> Array:
     """The adjoint of `_cut`, where the axes for places are those from `first` on."""
     shape, spans = list(values.shape), []
     for i in axes:
@@ -174,7 +180,7 @@ def _add_cut(
     return y
 
 
-def _added(g: Any, sides: Any, stride: Any) -> Any:
+def _added(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
     return add_patches(g, sides, stride)
 
 
@@ -182,7 +188,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
     batch=filled,
 )
-def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     """All patches of a size, a stride apart, copied so that a product can use them.
 
     Parameters
@@ -230,7 +236,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     batch=filled,
     adds=True,
 )
-def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+def add_patches(values: Array, sides: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     """Patches added where they overlap; the adjoint of `patches`.
 
     Parameters

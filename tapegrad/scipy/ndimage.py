@@ -483,7 +483,7 @@ def affine_transform(
     if matrix.shape in ((x.ndim, x.ndim + 1), (x.ndim + 1, x.ndim + 1)):
         # homogeneous, which holds the offset
         matrix, offset = matrix[: x.ndim, :-1], matrix[: x.ndim, -1]
-    grid = np.indices(x.shape if output_shape is None else output_shape, sparse=True)
+    grid: Any = np.indices(x.shape if output_shape is None else output_shape, sparse=True)
     if matrix.shape != (x.ndim, len(grid)):
         raise RuntimeError(f"affine matrix has wrong number of rows or columns: {matrix.shape}")
     # in SciPy's order, so that places on an edge are the same
@@ -509,7 +509,8 @@ def shift(input: Any, shift: Any, **options: Any) -> Any:
     x = to_array(input)
     # it refuses what is wrong
     _scipy.shift(np.zeros(1), 0, None, options["order"], options["mode"])
-    grid = zip(np.indices(x.shape, sparse=True), _each(shift, x.ndim), strict=True)
+    places: Any = np.indices(x.shape, sparse=True)
+    grid = zip(places, _each(shift, x.ndim), strict=True)
     return _sampled("shift", x, [place - distance for place, distance in grid], **options)
 
 

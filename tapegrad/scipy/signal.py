@@ -507,7 +507,8 @@ def istft(Zxx: Any, nperseg: int | None, nfft: int | None, **options: Any) -> An
     """
     z = np.moveaxis(to_array(Zxx), (options["freq_axis"], options["time_axis"]), (-2, -1))
     # it refuses what is wrong
-    like, other = np.zeros(z.shape[-2:], z.dtype), {"time_axis": -1, "freq_axis": -2}
+    like: Any = np.zeros(z.shape[-2:], z.dtype)
+    other = {"time_axis": -1, "freq_axis": -2}
     t, _ = _scipy.istft(like, nperseg=nperseg, nfft=nfft, **{**options, **other})
     is_half = options["input_onesided"]
     most = 2 * (len(like) - 1) if is_half else len(like)

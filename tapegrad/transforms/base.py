@@ -155,7 +155,7 @@ def unwrap_result(x: Any) -> Any:
             return readonly_array(primal)  # as `value`, in fewer steps
         return x.value
     # a Python float is returned as an array, as it is outside a recording
-    return asarray(x) if type(x._primal) in (float, complex) else x
+    return asarray(x) if type(x._primal) in (float, complex) else x  # type: ignore[arg-type]  # a record stands for its array
 
 
 def unwrap_tree(output: Any) -> Any:

@@ -419,7 +419,8 @@ def _eigsh_like(data: Any, *, pattern: Pattern, k: int, **options: Any) -> Parts
 def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options: Any) -> Any:
     w, v = part(y, 0), part(y, 1)
     by_value, by_vector = g.values
-    n, left = pattern.shape[0], 0.0
+    n = pattern.shape[0]
+    left: Any = 0.0
     if by_value is not None:
         left = by_value * conjugate_of(v)
     if by_vector is not None:
