@@ -33,6 +33,7 @@ __all__ += ["is_elementwise", "key_of", "linear_op", "op", "wider_op"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
+R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # The declared ops and functions, by name.
@@ -262,7 +263,7 @@ def function(
     lists: tuple[str, ...] = (),
     complex: bool = False,
     options: tuple[str, ...] = (),
-) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a function composed of ops: on Tensors, these are recorded.
 
     Parameters
@@ -280,7 +281,7 @@ def function(
         The parameters that take another object than an array, such as a dict.
     """
 
-    def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
+    def declared(composed: Callable[P, R]) -> Callable[P, R]:
         signature = Signature.of(composed, composed.__name__)
 
         positions = [signature.names.index(name) for name in options]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tapegrad.core.forward import Tangents
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.casting import asarray, read_values, safe_divide, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["allclose", "angle", "array_equal", "array_equiv", "iscomplex", "isreal"]
 __all__ += ["real_if_close"]
 
 
 @function(numpy=np.allclose, complex=True)
-def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+def allclose(
+    a: ArrayLike,
+    b: ArrayLike,
+    rtol: ArrayLike = 1e-5,
+    atol: ArrayLike = 1e-8,
+    equal_nan: bool = False,
+) -> Array:
     """Whether `isclose` holds for all elements. It passes no gradient.
 
     Examples
@@ -30,7 +37,7 @@ def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool
 
 
 @function(numpy=np.array_equal, complex=True)
-def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Array | bool:
     """Whether arrays have one shape and the same elements. It passes no gradient.
 
     If the shapes differ, the answer is known without a record.
@@ -58,7 +65,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
 
 
 @function(numpy=np.array_equiv, complex=True)
-def array_equiv(a1: Any, a2: Any) -> Any:
+def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Array | bool:
     """Whether arrays that broadcast have the same elements. It passes no gradient.
 
     Examples
@@ -76,7 +83,7 @@ def array_equiv(a1: Any, a2: Any) -> Any:
 
 
 @op(None, numpy=np.isreal, batch=pointwise, complex=True)
-def isreal(x: Any) -> Any:
+def isreal(x: ArrayLike) -> Array:
     """Where the imaginary part is 0.
 
     Examples
@@ -85,11 +92,11 @@ def isreal(x: Any) -> Any:
     >>> tg.isreal(np.ones(2))
     array([ True,  True])
     """
-    return np.isreal(x)
+    return np.isreal(np.asarray(x))
 
 
 @op(None, numpy=np.iscomplex, batch=pointwise, complex=True)
-def iscomplex(x: Any) -> Any:
+def iscomplex(x: ArrayLike) -> Array:
     """Where the imaginary part is not 0.
 
     Examples
@@ -98,11 +105,11 @@ def iscomplex(x: Any) -> Any:
     >>> tg.iscomplex(np.ones(2))
     array([False, False])
     """
-    return np.iscomplex(x)
+    return np.iscomplex(np.asarray(x))
 
 
 @function(numpy=np.real_if_close, complex=True)
-def real_if_close(a: Any, tol: float = 100) -> Any:
+def real_if_close(a: ArrayLike, tol: float = 100) -> Array:
     """The real parts of complex numbers whose imaginary parts are all rounding errors.
 
     Otherwise, and for real numbers, the values are unchanged.
@@ -133,7 +140,7 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return np.real(a) if np.all(np.abs(known.imag) < limit) else a
 
 
-def _over(x: Any, z: Any, deg: bool) -> Any:
+def _over(x: Array, z: Array, deg: bool) -> Array:
     """``x / z``, which is 0 where z is 0; where it overflows, only the parts that do."""
     limits = np.finfo(z.dtype)
     # NumPy divides complex numbers by a reciprocal, which of a subnormal number is infinite
@@ -142,16 +149,18 @@ def _over(x: Any, z: Any, deg: bool) -> Any:
     return c * (180 / np.pi) if deg else c
 
 
-def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
+def _angle_slope(g: Cotangent, y: Array, z: Array, deg: bool = False) -> Cotangent:
     return _over(g * -1j, z, deg)
 
 
-def _angle_tangent(op: Any, tangents: Any, y: Any, z: Any, deg: bool = False) -> Any:
+def _angle_tangent(
+    op: Primitive, tangents: Tangents, y: Array, z: Array, deg: bool = False
+) -> Array:
     return np.imag(_over(tangents[0], z, deg))
 
 
 @op(None, numpy=np.angle, jvp=_angle_tangent, batch=pointwise, complex=(_angle_slope,))
-def angle(z: Any, deg: bool = False) -> Any:
+def angle(z: ArrayLike, deg: bool = False) -> Array:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 
     For real numbers it is pi if they are negative, otherwise 0, and it passes no gradient.
@@ -169,4 +178,4 @@ def angle(z: Any, deg: bool = False) -> Any:
     >>> tg.angle(np.array([2.0, -2.0]), deg=True)
     array([  0., 180.])
     """
-    return np.angle(z, deg)
+    return np.angle(np.asarray(z), deg)

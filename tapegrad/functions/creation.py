@@ -19,12 +19,13 @@ from tapegrad.ops.casting import (
 )
 from tapegrad.tree.lists import stack_nested
 from tapegrad.tree.numbers import refuse_objects
+from tapegrad.types import Array, ArrayLike, DTypeLike, Shape, ShapeLike
 
 __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
 
 
-def _joined(x: Any) -> Any:
+def _joined(x: ArrayLike) -> Array:
     if not isinstance(x, list | tuple):
         return to_array(x)
     parts = [_joined(part) for part in x]
@@ -32,7 +33,7 @@ def _joined(x: Any) -> Any:
 
 
 @function(lists=("object",), complex=True)
-def array(object: Any, dtype: Any = None) -> Any:
+def array(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     """An array of nested lists that may hold Tensors, which `np.array` cannot take.
 
     Parameters
@@ -65,7 +66,7 @@ def array(object: Any, dtype: Any = None) -> Any:
 def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """`zeros_like`, or a function like it, which reads no values."""
 
-    def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+    def like(a: Array, dtype: DTypeLike | None = None, *, shape: Shape | None = None) -> Array:
         a = stack_nested(a)
         if not isinstance(a, Tensor):
             refuse_objects(name, a)
@@ -104,7 +105,7 @@ answers([np.empty_like], empty_like)
 
 
 @function(complex=True)
-def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
+def full(shape: ShapeLike, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     """An array of this shape, filled with a number, or with an array that broadcasts to it.
 
     A Tensor that fills it keeps its gradient.
@@ -135,7 +136,13 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
 
 
 @function(numpy=np.full_like, complex=True)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+def full_like(
+    a: ArrayLike,
+    fill_value: ArrayLike,
+    dtype: DTypeLike | None = None,
+    *,
+    shape: ShapeLike | None = None,
+) -> Array:
     """An array of the shape and dtype of another, filled as `full` does.
 
     Parameters
@@ -166,7 +173,7 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     )
 
 
-def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+def _weights(start: Array, stop: Array, num: int, endpoint: bool) -> tuple[Array, Array]:
     """The shares of start and stop in each of num numbers, along a new first axis."""
     w = np.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(start.ndim, stop.ndim))
     dtype = np.result_type(start.dtype, stop.dtype)
@@ -175,8 +182,8 @@ def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
 
 @function(numpy=np.linspace, complex=True)
 def linspace(
-    start: Any,
-    stop: Any,
+    start: ArrayLike,
+    stop: ArrayLike,
     num: int = 50,
     endpoint: bool = True,
     retstep: bool = False,
@@ -223,7 +230,9 @@ def linspace(
 
 
 @function(numpy=np.geomspace, complex=True)
-def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
+def geomspace(
+    start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, *, axis: int = 0
+) -> Array:
     """Numbers with equal ratios from start to stop; arguments as for `linspace`.
 
     Both ends are positive, or both negative; otherwise the result is nan. Between complex ends it
@@ -256,8 +265,14 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 # the slopes fit in float16
 @function(numpy=np.logspace, complex=True)
 def logspace(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, *, axis: int = 0
-) -> Any:
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    base: ArrayLike = 10.0,
+    *,
+    axis: int = 0,
+) -> Array:
     """A base raised to the powers from `linspace`.
 
     Parameters
@@ -280,7 +295,9 @@ def logspace(
 
 
 @function(numpy=np.meshgrid, complex=True)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+def meshgrid(
+    *xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Array, ...]:
     """A tuple of the coordinates of a grid's points, from the positions along each axis.
 
     Parameters
@@ -317,34 +334,39 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 
 def _array_as_numpy(
-    object: Any,
-    dtype: Any = None,
-    order: Any = None,
+    object: ArrayLike,
+    dtype: DTypeLike | None = None,
+    order: str | None = None,
     *,
-    copy: Any = None,
+    copy: bool | None = None,
     subok: bool = False,
     ndmin: int = 0,
-    device: Any = None,
-) -> Any:
+    device: str | None = None,
+) -> Array:
     """`tg.array`, called as `np.array` and `np.asarray` are; order and copies have no effect."""
     y = array(object, dtype)
     return np.reshape(y, (1,) * (ndmin - y.ndim) + y.shape) if ndmin > y.ndim else y
 
 
-def _with_an_axis(object: Any, dtype: Any = None) -> Any:
+def _with_an_axis(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     return np.atleast_1d(_array_as_numpy(object, dtype))
 
 
 def _filled(
-    shape: Any, fill_value: Any, dtype: Any = None, order: Any = None, *, device: Any = None
-) -> Any:
+    shape: Shape,
+    fill_value: Array,
+    dtype: DTypeLike | None = None,
+    order: str | None = None,
+    *,
+    device: str | None = None,
+) -> Array:
     return full(shape, to_array(fill_value), dtype)
 
 
-def _plain(make: Any) -> Any:
+def _plain(make: Callable[..., Array]) -> Callable[..., Array]:
     """A function whose result holds no Tensor."""
 
-    def plain(*args: Any, **kwargs: Any) -> Any:
+    def plain(*args: Any, **kwargs: Any) -> Array:
         return make(*args, **kwargs)
 
     return plain

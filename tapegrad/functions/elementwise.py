@@ -16,6 +16,7 @@ from tapegrad.ops.casting import as_double, as_floating, stopped, to_array
 from tapegrad.ops.floating_point import exponent, floor_divide, remainder, rint
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.special import erf
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["clip", "divmod", "elu", "float_power", "frexp", "gelu", "leaky_relu", "modf", "silu"]
 __all__ += ["unwrap"]
@@ -27,7 +28,7 @@ __all__ += ["unwrap"]
     kink=POWERS,
     complex=True,
 )
-def float_power(x1: Any, x2: Any) -> Any:
+def float_power(x1: ArrayLike, x2: ArrayLike) -> Array:
     """`power` in at least float64, so that integers may have negative exponents.
 
     Examples
@@ -42,7 +43,14 @@ def float_power(x1: Any, x2: Any) -> Any:
 
 
 @function(numpy=np.clip, kink="two that tie share equally")
-def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+def clip(
+    a: ArrayLike,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
+    *,
+    min: ArrayLike | None = None,
+    max: ArrayLike | None = None,
+) -> Array:
     """The values limited to the range between two bounds, with broadcasting.
 
     If two of the value and the bounds tie for the result, they share the gradient equally; if all
@@ -68,18 +76,20 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     if former and (min is not None or max is not None):
         raise ValueError("clip: give the bounds as a_min and a_max, or as min and max, not as both")
     low, high = a_min if min is None else min, a_max if max is None else max
-    if low is None and high is None:
-        return positive(a)
-    a = to_array(a)
     if low is None:
-        return minimum(a, high)
-    if high is None:
-        return maximum(a, low)
-    return clip_both(a, low, high)
+        return positive(a) if high is None else minimum(to_array(a), high)
+    a = to_array(a)
+    return maximum(a, low) if high is None else clip_both(a, low, high)
 
 
 @function(numpy=np.unwrap, kink="the slope beside a step")
-def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+def unwrap(
+    p: ArrayLike,
+    discont: float | Array | None = None,
+    axis: int = -1,
+    *,
+    period: float | Array = 2 * np.pi,
+) -> Array:
     """Angles with multiples of the period added, so that no step between neighbours is long.
 
     Parameters
@@ -108,7 +118,8 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
         )
     # in this dtype, since small integers would overflow in their own
     step = stopped(np.diff(p.astype(dtype), axis=axis))
-    for name, bound in (("period", period), ("discont", discont)):
+    bounds: dict[str, Any] = {"period": period, "discont": discont}
+    for name, bound in bounds.items():
         shape = np.shape(bound)
         if np.broadcast_shapes(shape, step.shape) != step.shape:
             raise ValueError(
@@ -130,7 +141,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
 
 
 @function(numpy=np.divmod, kink="the slope beside a step")
-def divmod(x1: Any, x2: Any) -> Any:
+def divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
     """`floor_divide` and `remainder`.
 
     Examples
@@ -143,7 +154,7 @@ def divmod(x1: Any, x2: Any) -> Any:
 
 
 @function(numpy=np.modf, kink="the slope beside a step")
-def modf(x: Any) -> Any:
+def modf(x: ArrayLike) -> tuple[Array, Array]:
     """The fractional and the integer part, both with the sign of x.
 
     The first has the slope 1 and the second the slope 0, even at a step.
@@ -165,7 +176,7 @@ def modf(x: Any) -> Any:
 
 
 @function(numpy=np.frexp, kink="the slope beside a step")
-def frexp(x: Any) -> Any:
+def frexp(x: ArrayLike) -> tuple[Array, Array]:
     """The mantissa, with a magnitude from 0.5 to 1, and the exponent of 2, an integer.
 
     A gradient passes through the mantissa; at a step it has the slope of the side further from 0.
@@ -181,7 +192,7 @@ def frexp(x: Any) -> Any:
 
 
 @function()
-def silu(x: Any) -> Any:
+def silu(x: ArrayLike) -> Array:
     """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
     Examples
@@ -195,7 +206,7 @@ def silu(x: Any) -> Any:
 
 
 @function()
-def gelu(x: Any, approximate: bool = False) -> Any:
+def gelu(x: ArrayLike, approximate: bool = False) -> Array:
     """x times the probability that a standard normal variable is below x.
 
     (Hendrycks and Gimpel 2016, arXiv:1606.08415.)
@@ -223,7 +234,7 @@ def gelu(x: Any, approximate: bool = False) -> Any:
 
 
 @function(kink="`slope` at 0")
-def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
+def leaky_relu(x: ArrayLike, slope: float | Array = 0.01) -> Array:
     """x where it is positive, else ``slope * x``.
 
     Examples
@@ -237,7 +248,7 @@ def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
 
 
 @function(kink="`alpha` at 0")
-def elu(x: Any, alpha: Any = 1.0) -> Any:
+def elu(x: ArrayLike, alpha: float | Array = 1.0) -> Array:
     """x where it is positive, else ``alpha * (exp(x) - 1)``.
 
     (Clevert et al. 2015, arXiv:1511.07289.)

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from tapegrad.core.op import Op
 from tapegrad.declare import function
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import to_array
+from tapegrad.ops.fourier import Norm, fft_axes, ifft_axes, irfft_axes, rfft_axes, swap_norm
 from tapegrad.ops.fourier import fft as fft
-from tapegrad.ops.fourier import fft_axes, ifft_axes, irfft_axes, rfft_axes, swap_norm
 from tapegrad.ops.fourier import ifft as ifft
 from tapegrad.ops.fourier import irfft as irfft
 from tapegrad.ops.fourier import rfft as rfft
+from tapegrad.types import Array, ArrayLike, Axis
 
 __all__ = ["fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn"]
 __all__ += ["ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
 list_names(globals(), "fft")
 
 
-def _rolled(x: Any, axes: Any, sign: int) -> Any:
+def _rolled(x: ArrayLike, axes: Axis, sign: int) -> Array:
     x = to_array(x)
-    axes = tuple(range(x.ndim)) if axes is None else axes
-    if np.ndim(axes) == 0:
-        return np.roll(x, sign * (x.shape[axes] // 2), axes)
-    return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in axes), tuple(axes))
+    each: Any = range(x.ndim) if axes is None else axes
+    if np.ndim(each) == 0:
+        return np.roll(x, sign * (x.shape[each] // 2), each)
+    return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in each), tuple(each))
 
 
 @function(numpy=np.fft.fftshift, complex=True)
-def fftshift(x: Any, axes: Any = None) -> Any:
+def fftshift(x: ArrayLike, axes: Axis = None) -> Array:
     """The array with frequency 0 moved from the first place to the middle, along axes or all.
 
     Examples
@@ -44,7 +47,7 @@ def fftshift(x: Any, axes: Any = None) -> Any:
 
 
 @function(numpy=np.fft.ifftshift, complex=True)
-def ifftshift(x: Any, axes: Any = None) -> Any:
+def ifftshift(x: ArrayLike, axes: Axis = None) -> Array:
     """The array with frequency 0 moved back from the middle to the first place, along axes or all.
 
     Examples
@@ -59,7 +62,13 @@ def ifftshift(x: Any, axes: Any = None) -> Any:
 # --- transforms along several axes ----------------------------------------------------------
 
 
-def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
+def _along(
+    transform: Op[Any],
+    a: ArrayLike,
+    s: Sequence[int] | None,
+    axes: Sequence[int] | None,
+    norm: Norm,
+) -> Array:
     """A transform along several axes; lengths and axes are resolved as NumPy does."""
     a = to_array(a)
     if axes is None:
@@ -80,7 +89,12 @@ def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
 
 
 @function(numpy=np.fft.fftn, complex=True)
-def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+def fftn(
+    a: ArrayLike,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: Norm = None,
+) -> Array:
     """The `fft` along several axes, or all.
 
     Parameters
@@ -111,7 +125,12 @@ def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.ifftn, complex=True)
-def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+def ifftn(
+    a: ArrayLike,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: Norm = None,
+) -> Array:
     """The inverse of `fftn`, which has its parameters.
 
     Examples
@@ -125,7 +144,9 @@ def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.fft2, complex=True)
-def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+def fft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: Norm = None
+) -> Array:
     """The `fftn` along two axes, the last ones by default.
 
     Examples
@@ -139,7 +160,9 @@ def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.ifft2, complex=True)
-def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+def ifft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: Norm = None
+) -> Array:
     """The inverse of `fft2`, which has its parameters.
 
     Examples
@@ -153,7 +176,12 @@ def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.rfftn)
-def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+def rfftn(
+    a: ArrayLike,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: Norm = None,
+) -> Array:
     """The `fftn` of real numbers; its last axis keeps the first half of the bins, as in `rfft`.
 
     Examples
@@ -166,7 +194,12 @@ def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.irfftn, complex=True)
-def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+def irfftn(
+    a: ArrayLike,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: Norm = None,
+) -> Array:
     """The inverse of `rfftn`: real numbers, of an even length along the last axis by default.
 
     Examples
@@ -181,7 +214,9 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.rfft2)
-def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+def rfft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: Norm = None
+) -> Array:
     """The `rfftn` along two axes, the last ones by default.
 
     Examples
@@ -195,7 +230,9 @@ def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.irfft2, complex=True)
-def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+def irfft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: Norm = None
+) -> Array:
     """The inverse of `rfft2`, which has its parameters.
 
     Examples
@@ -212,7 +249,7 @@ def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any
 
 
 @function(numpy=np.fft.hfft, complex=True)
-def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def hfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The `fft` of a signal that is its own conjugate in reverse, from its first half: real bins.
 
     Parameters
@@ -234,7 +271,7 @@ def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 
 
 @function(numpy=np.fft.ihfft)
-def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def ihfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The inverse of `hfft`: from a signal's `fft`, in real numbers, the first half of the signal.
 
     Examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,14 @@ from tapegrad.ops.casting import to_array
 from tapegrad.ops.reduction import all, any, max, min, prod, sum
 from tapegrad.ops.scan import cumprod, cumsum
 from tapegrad.ops.updates import at
+from tapegrad.types import Array, ArrayLike, Axis, DTypeLike
 
 __all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
 
 
 def apply_along_axis(
-    func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
-) -> Any:
+    func1d: Callable[..., ArrayLike], axis: int, arr: ArrayLike, *args: Any, **kwargs: Any
+) -> Array:
     """The results of a function for each line along an axis, in place of that axis.
 
     Parameters
@@ -61,7 +62,7 @@ def apply_along_axis(
     return np.moveaxis(y, range(y.ndim - new, y.ndim), range(axis, axis + new))
 
 
-def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+def apply_over_axes(func: Callable[..., Array], a: ArrayLike, axes: ArrayLike) -> Array:
     """A function such as `sum`, applied to one axis after the other, all of which are kept.
 
     Examples
@@ -81,7 +82,13 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     return y
 
 
-def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+def piecewise(
+    x: ArrayLike,
+    condlist: ArrayLike | Sequence[ArrayLike],
+    funclist: Sequence[Any],
+    *args: ArrayLike,
+    **kw: Any,
+) -> Array:
     """One function or another, depending on which condition holds.
 
     Each function receives only its own elements, so none gets a gradient where it is not defined.
@@ -114,9 +121,10 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     """
     x = array(x)
     # as NumPy distinguishes one condition from several
-    first = condlist[0] if isinstance(condlist, list | tuple) or np.ndim(condlist) else None
+    given: Any = condlist
+    first = given[0] if isinstance(given, list | tuple) or np.ndim(given) else None
     several = first is not None and (x.ndim == 0 or isinstance(first, list) or np.ndim(first) > 0)
-    conditions = [array(c, bool) for c in (condlist if several else [condlist])]
+    conditions = [array(c, bool) for c in (given if several else [given])]
     if len(funclist) == len(conditions) + 1:
         conditions.append(~np.any(np.stack(conditions), axis=0))
     if len(funclist) != len(conditions):
@@ -136,19 +144,24 @@ answers([np.piecewise], piecewise)
 
 
 def _reduce(
-    function: Any, to_array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any
-) -> Any:
+    function: Callable[..., Array],
+    to_array: Any,
+    axis: Axis = 0,
+    dtype: DTypeLike | None = None,
+    out: Any = None,
+    **options: Any,
+) -> Array:
     """``ufunc.reduce``: unlike the function, it reduces the first axis by default."""
     return function(to_array, axis=axis, dtype=dtype, out=out, **options)
 
 
-def _outer(ufunc: Any, x1: Any, x2: Any, **options: Any) -> Any:
+def _outer(ufunc: np.ufunc, x1: Array, x2: Array, **options: Any) -> Array:
     """``ufunc.outer``: the ufunc of each element of x1 with each of x2."""
     x1, x2 = to_array(x1), to_array(x2)
     return ufunc(np.reshape(x1, x1.shape + (1,) * x2.ndim), x2, **options)
 
 
-_REDUCTIONS = {
+_REDUCTIONS: dict[np.ufunc, Callable[..., Array]] = {
     np.add: sum,
     np.multiply: prod,
     np.maximum: max,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
@@ -11,11 +9,12 @@ from tapegrad.declare import function
 from tapegrad.ops.casting import as_double, as_real, as_scalar
 from tapegrad.ops.order import piece
 from tapegrad.ops.rows import index_select
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["interp"]
 
 
-def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
+def _around(x: Array, xp: Array, fp: Array, period: Array) -> tuple[Array, Array, Array]:
     """The positions to look up, moved into one period, and the points, with one beyond each end."""
     if period.ndim:
         raise TypeError(f"interp: the period must be a number; got shape {period.shape}")
@@ -35,8 +34,13 @@ def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
     complex=True,
 )
 def interp(
-    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
-) -> Any:
+    x: ArrayLike,
+    xp: ArrayLike,
+    fp: ArrayLike,
+    left: ArrayLike | None = None,
+    right: ArrayLike | None = None,
+    period: ArrayLike | None = None,
+) -> Array:
     """The value at x on the straight lines that join the points (xp, fp).
 
     At a point, the slope is the slope of the line to its right; at the last point, of the line to
@@ -72,7 +76,7 @@ def interp(
     >>> tg.grad(lambda x: tg.sum(tg.interp(x, xp, fp)))(x)
     array([ 2., -1.,  0.])
     """
-    x, xp = (as_double(as_real(z, f"interp: {name}")) for z, name in ((x, "x"), (xp, "xp")))
+    x, xp = as_double(as_real(x, "interp: x")), as_double(as_real(xp, "interp: xp"))
     fp = as_double(fp, complex=True)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
@@ -82,10 +86,8 @@ def interp(
     if period is not None:
         left = right = None
         x, xp, fp = _around(x, xp, fp, as_double(period))
-    left, right = (
-        fp[i] if end is None else as_double(end, complex=True)
-        for i, end in ((0, left), (-1, right))
-    )
+    left = fp[0] if left is None else as_double(left, complex=True)
+    right = fp[-1] if right is None else as_double(right, complex=True)
     if left.ndim or right.ndim:
         raise TypeError(
             f"interp: left and right must be numbers; got shapes {left.shape} and {right.shape}"

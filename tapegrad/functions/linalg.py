@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tapegrad.arraylike.table import answers
@@ -24,6 +22,7 @@ from tapegrad.ops.decompositions import *  # noqa: F403
 from tapegrad.ops.inverses import *  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
 from tapegrad.ops.product import vecdot as vecdot
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["cond", "cross", "diagonal", "matmul", "matrix_transpose", "multi_dot", "outer"]
 __all__ += ["tensordot", "trace", "vecdot"]
@@ -33,7 +32,7 @@ __all__ += _inverses.__all__
 list_names(globals(), "linalg")
 
 
-def diagonal(x: Any, *, offset: int = 0) -> Any:
+def diagonal(x: ArrayLike, *, offset: int = 0) -> Array:
     """The diagonals of matrices, as in ``np.linalg``: over the last two axes.
 
     Examples
@@ -46,7 +45,7 @@ def diagonal(x: Any, *, offset: int = 0) -> Any:
     return _diagonal(x, offset, -2, -1)
 
 
-def trace(x: Any, *, offset: int = 0) -> Any:
+def trace(x: ArrayLike, *, offset: int = 0) -> Array:
     """The sums of the diagonals of matrices, as in ``np.linalg``: over the last two axes.
 
     Examples
@@ -58,7 +57,7 @@ def trace(x: Any, *, offset: int = 0) -> Any:
     return _trace(x, offset, -2, -1)
 
 
-def outer(x1: Any, x2: Any) -> Any:
+def outer(x1: ArrayLike, x2: ArrayLike) -> Array:
     """All products of elements of two vectors, as `tapegrad.outer`.
 
     Examples
@@ -73,7 +72,7 @@ def outer(x1: Any, x2: Any) -> Any:
     return _outer(x1, x2)
 
 
-def cross(x1: Any, x2: Any, *, axis: int = -1) -> Any:
+def cross(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Array:
     """The cross products of vectors with 3 components, as `tapegrad.cross`.
 
     Examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.casting import cast_for_assignment, concrete_operand, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.shape import checked_order, expand, stand_in
+from tapegrad.types import Array, ArrayLike, Shape, ShapeLike
 
 __all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "delete", "diag"]
 __all__ += ["diagflat", "diagonal", "fliplr", "flipud", "insert", "matrix_transpose", "moveaxis"]
@@ -20,14 +22,14 @@ __all__ += ["permute_dims", "ravel", "repeat", "resize", "rollaxis", "rot90", "t
 __all__ += ["tril", "triu"]
 
 
-def _order(move: Any, a: Any, *args: Any) -> Any:
+def _order(move: Callable[..., Array], a: ArrayLike, *args: Any) -> Shape:
     """The order of axes that a NumPy function produces."""
     # each axis has its number for a length
     return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
 
 
 @function(complex=True)
-def permute_dims(a: Any, axes: Any = None) -> Any:
+def permute_dims(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     """`transpose`, by its name in the array API.
 
     Examples
@@ -40,7 +42,7 @@ def permute_dims(a: Any, axes: Any = None) -> Any:
 
 
 @function(numpy=np.moveaxis, complex=True)
-def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
     """The array with axes moved to other positions; the others keep their order.
 
     Parameters
@@ -60,7 +62,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 
 @function(numpy=np.rollaxis, complex=True)
-def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Array:
     """The array with an axis moved to before another; `moveaxis` is easier to read.
 
     Examples
@@ -73,7 +75,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 
 @function(numpy=(np.matrix_transpose, np.linalg.matrix_transpose), complex=True)
-def matrix_transpose(x: Any) -> Any:
+def matrix_transpose(x: ArrayLike) -> Array:
     """The array with its last two axes exchanged.
 
     Examples
@@ -88,7 +90,7 @@ def matrix_transpose(x: Any) -> Any:
 
 
 @function(numpy=np.ravel, complex=True)
-def ravel(a: Any, order: str = "C") -> Any:
+def ravel(a: ArrayLike, order: str = "C") -> Array:
     """The elements along one axis, in C order or, with the first index fastest, in F order.
 
     Examples
@@ -100,14 +102,14 @@ def ravel(a: Any, order: str = "C") -> Any:
     return np.reshape(np.transpose(a) if checked_order(order) == "F" else a, -1)
 
 
-def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
+def _each_at_least(at_least: Callable[..., Array], arys: tuple[ArrayLike, ...]) -> Any:
     """NumPy's function of one or several arrays, as a change of shape."""
     results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
     return results[0] if len(results) == 1 else results
 
 
 @function(numpy=np.atleast_1d, complex=True)
-def atleast_1d(*arys: Any) -> Any:
+def atleast_1d(*arys: ArrayLike) -> Any:
     """The array with an axis if it has none; a tuple for several arrays.
 
     Examples
@@ -120,7 +122,7 @@ def atleast_1d(*arys: Any) -> Any:
 
 
 @function(numpy=np.atleast_2d, complex=True)
-def atleast_2d(*arys: Any) -> Any:
+def atleast_2d(*arys: ArrayLike) -> Any:
     """The array with two axes or more, new ones first; a tuple for several arrays.
 
     Examples
@@ -133,7 +135,7 @@ def atleast_2d(*arys: Any) -> Any:
 
 
 @function(numpy=np.atleast_3d, complex=True)
-def atleast_3d(*arys: Any) -> Any:
+def atleast_3d(*arys: ArrayLike) -> Any:
     """The array with three axes or more; a tuple for several arrays.
 
     A vector lies along the middle one, a matrix along the first two.
@@ -148,7 +150,7 @@ def atleast_3d(*arys: Any) -> Any:
 
 
 @function(numpy=np.broadcast_arrays, complex=True)
-def broadcast_arrays(*args: Any) -> Any:
+def broadcast_arrays(*args: ArrayLike) -> tuple[Array, ...]:
     """A tuple of the arrays, each repeated to the shape that they broadcast to.
 
     Examples
@@ -162,7 +164,7 @@ def broadcast_arrays(*args: Any) -> Any:
 
 
 @function(numpy=np.fliplr, complex=True)
-def fliplr(m: Any) -> Any:
+def fliplr(m: ArrayLike) -> Array:
     """The columns in reverse order: `flip` along axis 1.
 
     Examples
@@ -176,7 +178,7 @@ def fliplr(m: Any) -> Any:
 
 
 @function(numpy=np.flipud, complex=True)
-def flipud(m: Any) -> Any:
+def flipud(m: ArrayLike) -> Array:
     """The rows in reverse order: `flip` along axis 0.
 
     Examples
@@ -190,7 +192,7 @@ def flipud(m: Any) -> Any:
 
 
 @function(numpy=np.rot90, complex=True)
-def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     """A plane rotated by k quarter turns, from its first axis towards the second.
 
     Examples
@@ -218,7 +220,7 @@ def _flat(m: int, offset: int) -> slice:
 
 
 @function(numpy=np.diagonal, complex=True)
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The diagonals of the matrices formed by two axes, along a new last axis.
 
     Parameters
@@ -243,13 +245,13 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """
     if np.ndim(a) < 2:
         raise ValueError(f"a diagonal needs an array with two axes or more, not {np.ndim(a)}")
-    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
-    n, m = a.shape[-2:]
-    return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
+    matrices: Array = np.moveaxis(to_array(a), (axis1, axis2), (-2, -1))
+    n, m = matrices.shape[-2:]
+    return np.reshape(matrices, (*matrices.shape[:-2], n * m))[..., _flat(m, offset)]
 
 
 @function(numpy=np.trace, complex=True)
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The sum of a diagonal, or of the diagonals of several matrices; see `diagonal`.
 
     Examples
@@ -263,7 +265,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 @function(numpy=np.diag, complex=True)
-def diag(v: Any, k: int = 0) -> Any:
+def diag(v: ArrayLike, k: int = 0) -> Array:
     """For a vector, a matrix with it on the k-th diagonal; for a matrix, that diagonal.
 
     Examples
@@ -285,7 +287,7 @@ def diag(v: Any, k: int = 0) -> Any:
 
 
 @function(numpy=np.diagflat, complex=True)
-def diagflat(v: Any, k: int = 0) -> Any:
+def diagflat(v: ArrayLike, k: int = 0) -> Array:
     """A matrix with all elements of an array on its k-th diagonal.
 
     Examples
@@ -298,13 +300,13 @@ def diagflat(v: Any, k: int = 0) -> Any:
     return diag(np.ravel(v), k)
 
 
-def _lower(m: Any, k: int) -> Any:
+def _lower(m: Array, k: int) -> Array:
     """A mask of the k-th diagonal and all below, for a matrix of this shape."""
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
 @function(numpy=np.tril, complex=True)
-def tril(m: Any, k: int = 0) -> Any:
+def tril(m: ArrayLike, k: int = 0) -> Array:
     """The lower triangle of matrices, with 0 above the k-th diagonal.
 
     Examples
@@ -319,7 +321,7 @@ def tril(m: Any, k: int = 0) -> Any:
 
 
 @function(numpy=np.triu, complex=True)
-def triu(m: Any, k: int = 0) -> Any:
+def triu(m: ArrayLike, k: int = 0) -> Array:
     """The upper triangle of matrices, with 0 below the k-th diagonal.
 
     Examples
@@ -334,7 +336,7 @@ def triu(m: Any, k: int = 0) -> Any:
 
 
 @function(numpy=np.repeat, complex=True)
-def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+def repeat(a: ArrayLike, repeats: ArrayLike, axis: int | None = None) -> Array:
     """Each element or row repeated.
 
     Parameters
@@ -355,16 +357,16 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     array([3., 3.])
     """
     a, axis = on_axis(np.atleast_1d(a), axis)
-    repeats = concrete_operand(repeats)
-    if np.ndim(repeats):
-        return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
-    copies = operator.index(repeats)
+    counts: Any = concrete_operand(repeats)
+    if np.ndim(counts):
+        return take(a, np.repeat(np.arange(a.shape[axis]), counts), axis)
+    copies = operator.index(counts)
     shape = (*a.shape[:axis], a.shape[axis] * copies, *a.shape[axis + 1 :])
     return np.reshape(expand(a, axis + 1, copies), shape)
 
 
 @function(numpy=np.tile, complex=True)
-def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
+def tile(A: ArrayLike, reps: ShapeLike) -> Array:  # noqa: N803, for it is NumPy's name
     """The whole array repeated, along its last axes and new ones before them.
 
     Parameters
@@ -381,7 +383,8 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     array([[1, 2, 1, 2],
            [1, 2, 1, 2]])
     """
-    copies = [operator.index(n) for n in (reps if np.ndim(reps) else (reps,))]
+    counts: Any = reps if np.ndim(reps) else (reps,)
+    copies = [operator.index(n) for n in counts]
     n = max(np.ndim(A), len(copies))
     copies = [1] * (n - len(copies)) + copies
     sides = [1] * (n - np.ndim(A)) + [*np.shape(A)]
@@ -392,7 +395,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
 
 
 @function(numpy=np.resize, complex=True)
-def resize(a: Any, new_shape: Any) -> Any:
+def resize(a: ArrayLike, new_shape: ShapeLike) -> Array:
     """The elements in C order in a new shape, repeated from the first if the shape has more.
 
     An array without elements gives zeros.
@@ -406,7 +409,8 @@ def resize(a: Any, new_shape: Any) -> Any:
     """
     if isinstance(new_shape, bool | np.bool_):
         raise TypeError(f"resize: a shape must be an integer or several, not {new_shape}")
-    shape = tuple(new_shape) if np.ndim(new_shape) else (operator.index(new_shape),)
+    sides: Any = new_shape
+    shape = tuple(sides) if np.ndim(sides) else (operator.index(sides),)
     if any(side < 0 for side in shape):
         raise ValueError(f"resize: a shape has no negative lengths; got {shape}")
     n, size = math.prod(shape), np.size(a)
@@ -416,7 +420,9 @@ def resize(a: Any, new_shape: Any) -> Any:
 
 
 @function(numpy=np.insert, complex=True)
-def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+def insert(
+    arr: ArrayLike, obj: ArrayLike | slice, values: ArrayLike, axis: int | None = None
+) -> Array:
     """An array with values inserted before the elements at some positions.
 
     Parameters
@@ -443,23 +449,23 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     array([1, 5, 2, 3])
     """
     arr, axis = on_axis(arr, axis)
-    obj = concrete_operand(obj)
+    positions: Any = concrete_operand(obj)
     values = cast_for_assignment(values, arr.dtype)
     values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
-    if not isinstance(obj, slice) and np.ndim(obj) == 0:
+    if not isinstance(positions, slice) and np.ndim(positions) == 0:
         values = np.moveaxis(values, 0, axis)
     n = arr.shape[axis]
-    k = np.insert(np.zeros(n), obj, 0).size - n
+    k = np.insert(np.zeros(n), positions, 0).size - n
     if k == 1:
         k = values.shape[axis]
     values = np.broadcast_to(values, (*arr.shape[:axis], k, *arr.shape[axis + 1 :]))
     # new values are joined at the end; the indices take each to its position
-    places = np.insert(np.arange(n), obj, np.arange(n, n + k))
+    places = np.insert(np.arange(n), positions, np.arange(n, n + k))
     return take(np.concatenate([arr, values], axis=axis), places, axis)
 
 
 @function(numpy=np.delete, complex=True)
-def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+def delete(arr: ArrayLike, obj: ArrayLike | slice, axis: int | None = None) -> Array:
     """An array without the elements at some positions.
 
     Parameters
@@ -478,4 +484,5 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     array([1, 3])
     """
     arr, axis = on_axis(arr, axis)
-    return take(arr, np.delete(np.arange(arr.shape[axis]), concrete_operand(obj)), axis)
+    positions: Any = concrete_operand(obj)
+    return take(arr, np.delete(np.arange(arr.shape[axis]), positions), axis)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -33,21 +34,25 @@ from tapegrad.ops.decompositions import (
 from tapegrad.ops.inverses import as_columns, inv, matrix_rank, pinv, solve
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.updates import at
+from tapegrad.types import Array, ArrayLike, Axis
 
 __all__ = ["lstsq", "matrix_norm", "matrix_power", "norm", "qr", "svd", "tensorinv", "tensorsolve"]
 __all__ += ["vector_norm"]
 
+# an array, since the order of a vector's norm may be a Tensor
+Order: TypeAlias = float | str | Array
 
-def _axes(axis: Any, n: int) -> tuple[int, ...]:
+
+def _axes(axis: Axis, n: int) -> tuple[int, ...]:
     if isinstance(axis, list | np.ndarray | set | range | dict):
         raise TypeError(f"an axis must be an integer, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
 
-def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+def _norm_of_vectors(x: Array, ord: Order, axis: Axis, keepdims: bool) -> Array:
     if isinstance(ord, str):
         raise ValueError(f"{ord!r} is not an order of a vector's norm")
-    of = {"axis": axis, "keepdims": keepdims}
+    of: dict[str, Any] = {"axis": axis, "keepdims": keepdims}
     # the shorter forms have no slope in the order
     if ord == 2 and not isinstance(ord, Tensor) and x.dtype.kind == "f":
         return sqrt_with_zero_slope(np.sum(x * x, **of))
@@ -76,7 +81,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     return as_scalar(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
-def _largest(size: Any, **options: Any) -> Any:
+def _largest(size: Array, **options: Any) -> Array:
     """The largest of some magnitudes; 0 if there are none, as in NumPy from 2.4 on."""
     if 0 in size.shape:
         options["initial"] = 0
@@ -88,7 +93,7 @@ _REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: _largest, -2: np.min}
 _REDUCTIONS |= {1: _largest, np.inf: _largest, -1: np.min, -np.inf: np.min}
 
 
-def _check_single(name: str, ord: Any) -> None:
+def _check_single(name: str, ord: Order | None) -> None:
     """Raise for a Tensor as an order: matrix norms have separate orders, and no gradient."""
     if isinstance(ord, Tensor):
         raise TypeError(
@@ -97,7 +102,7 @@ def _check_single(name: str, ord: Any) -> None:
         )
 
 
-def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
+def _norm_of_matrices(x: Array, ord: Order, axes: tuple[int, int], keepdims: bool) -> Array:
     _check_single("norm", ord)
     if ord in ("fro", "f"):
         return _norm_of_vectors(x, 2, axes, keepdims)
@@ -114,7 +119,9 @@ def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -
 
 
 @function(numpy=np.linalg.norm, kink="0 at 0; ties share equally", complex=True)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(
+    x: ArrayLike, ord: Order | None = None, axis: Axis = None, keepdims: bool = False
+) -> Array:
     """The norms of vectors or of matrices.
 
     Parameters
@@ -156,13 +163,15 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     axes = _axes(axis, x.ndim)
     if len(axes) == 1 or (ord is None and (axis is None or len(axes) == 2)):
         return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
-    if len(axes) != 2:
+    if ord is None or len(axes) != 2:
         raise ValueError(f"norm takes one axis or two, not {len(axes)}; vector_norm takes more")
     return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
 
 
 @function(numpy=np.linalg.vector_norm, kink="0 at 0; ties share equally", complex=True)
-def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+def vector_norm(
+    x: ArrayLike, *, axis: Axis = None, keepdims: bool = False, ord: Order = 2
+) -> Array:
     """The norms of vectors, over an axis, several, or all; see `norm`.
 
     A gradient passes to the order too. With a plain array and a Tensor as its order, call this
@@ -180,7 +189,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
 
 
 @function(numpy=np.linalg.matrix_norm, kink="0 at 0; ties share equally", complex=True)
-def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+def matrix_norm(x: ArrayLike, *, keepdims: bool = False, ord: Order = "fro") -> Array:
     """The norms of matrices, over the last two axes; see `norm`.
 
     Examples
@@ -201,7 +210,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     kink="as `norm`; of order 2 as `svdvals`",
     complex=True,
 )
-def cond(x: Any, p: Any = None) -> Any:
+def cond(x: ArrayLike, p: Order | None = None) -> Array:
     """The condition number: the norm of the matrix times the norm of its inverse.
 
     Parameters
@@ -236,7 +245,7 @@ def cond(x: Any, p: Any = None) -> Any:
 
 @function(numpy=np.linalg.svd, kink="vectors of equal singular values: nan", complex=True)
 def svd(
-    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+    a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
     """The singular value decomposition.
 
@@ -286,7 +295,7 @@ def svd(
     return SVDResult(u, s, vh)
 
 
-def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
+def _symmetric_svd(a: Array, compute_uv: bool) -> Array | SVDResult:
     """`svd` by eigenvalues and eigenvectors."""
     if not compute_uv:
         return np.sort(np.abs(eigvalsh(a)), axis=-1)[..., ::-1]
@@ -298,7 +307,7 @@ def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
 
 
 @function(numpy=np.linalg.qr, complex=True)
-def qr(a: Any, mode: str = "reduced") -> Any:
+def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     """The QR decomposition of a matrix of full rank.
 
     Parameters
@@ -353,7 +362,9 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 
 
 @function(numpy=np.linalg.lstsq, kink="as `pinv`", complex=True)
-def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
+def lstsq(
+    a: ArrayLike, b: ArrayLike, rcond: float | None = None
+) -> tuple[Array, Array, Array, Array]:
     """The least-squares solution; if there are several, the one with the least norm.
 
     Parameters
@@ -407,7 +418,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
 
 
 @function(numpy=np.linalg.tensorsolve, complex=True)
-def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     """The solution x of ``tensordot(a, x, x.ndim) = b``.
 
     Parameters
@@ -434,7 +445,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 
 @function(numpy=np.linalg.tensorinv, complex=True)
-def tensorinv(a: Any, ind: int = 2) -> Any:
+def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
     """The inverse of `tensordot` with an array over its axes from `ind` on.
 
     Parameters
@@ -464,7 +475,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 
 @function(numpy=np.linalg.matrix_power, complex=True)
-def matrix_power(a: Any, n: int) -> Any:
+def matrix_power(a: ArrayLike, n: int) -> Array:
     """A square matrix to an integer power; a negative one is a power of the inverse.
 
     Examples
@@ -478,11 +489,11 @@ def matrix_power(a: Any, n: int) -> Any:
     if n == 0:
         return at(a)[...].set(np.eye(a.shape[-1], dtype=a.dtype))
     square, n = (inv(a), -n) if n < 0 else (a, n)
-    y = None
+    y: Array | None = None
     while True:
         n, odd = divmod(n, 2)
         if odd:
             y = square if y is None else y @ square
-        if n == 0:
+        if n == 0 and y is not None:
             return y
         square = square @ square

@@ -14,6 +14,7 @@ from tapegrad.functions.selection import take
 from tapegrad.functions.sorting import median
 from tapegrad.ops.casting import as_floating, cast_for_assignment, to_array
 from tapegrad.ops.indexing import scatter
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["pad"]
 
@@ -34,15 +35,15 @@ _ASKS: dict[str, tuple[str, Any]] = {
 
 @function(numpy=np.pad, complex=True, options=("pad_width",))
 def pad(
-    array: Any,
-    pad_width: Any,
+    array: ArrayLike,
+    pad_width: ArrayLike | dict[int, Any],
     mode: str = "constant",
     *,
-    constant_values: Any = None,
-    end_values: Any = None,
-    stat_length: Any = None,
-    reflect_type: Any = None,
-) -> Any:
+    constant_values: ArrayLike | None = None,
+    end_values: ArrayLike | None = None,
+    stat_length: ArrayLike | None = None,
+    reflect_type: str | None = None,
+) -> Array:
     """An array with elements added around it.
 
     Parameters
@@ -96,10 +97,10 @@ def pad(
         "reflect_type": reflect_type,
     }
     asked, default = _ASKS[mode]
-    for name, value in options.items():
-        if value is not None and name != asked:
+    for name, option in options.items():
+        if option is not None and name != asked:
             raise ValueError(f"pad: mode {mode!r} takes no {name}")
-    value = options.get(asked)
+    value: Any = options.get(asked)
     value = default if value is None else value
     array = to_array(array)
     widths = _pairs(pad_width, array.ndim)
@@ -134,7 +135,7 @@ def pad(
     return array
 
 
-def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
+def _with_constants(array: Array, widths: list[list[int]], constant_values: ArrayLike) -> Array:
     sides = array.shape
     # -0.0 is another value
     if type(constant_values) in (int, float) and str(constant_values) in ("0", "0.0"):
@@ -154,7 +155,7 @@ def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
     return array
 
 
-def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
+def _ramp(rows: Array, n: int, end: Array, mode: str) -> Array:
     """Steps from an end value to the first row, which is not included."""
     if rows.dtype.kind not in "iu":
         return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
@@ -164,7 +165,7 @@ def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
     return np.floor(places * step + end).astype(rows.dtype)
 
 
-def _lengths(stat_length: Any, ndim: int) -> Any:
+def _lengths(stat_length: ArrayLike, ndim: int) -> Array:
     """The number of elements that count before and after, for each axis; 0 for all."""
     if stat_length is None:
         return np.zeros((ndim, 2), int)
@@ -176,7 +177,7 @@ def _lengths(stat_length: Any, ndim: int) -> Any:
     return np.broadcast_to(lengths, (ndim, 2))
 
 
-def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
+def _statistic(rows: Array, n: int, length: Array, mode: str) -> Array:
     """A statistic of the first rows, repeated n times."""
     of = rows[: int(length)] if length else rows
     y = np.expand_dims(STATISTICS[mode](of, axis=0), 0)
@@ -186,7 +187,7 @@ def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
     return np.broadcast_to(y, (n, *rows.shape[1:]))
 
 
-def _oddly(rows: Any, before: int, after: int, with_edge: bool) -> Any:
+def _oddly(rows: Array, before: int, after: int, with_edge: bool) -> Array:
     """Rows mirrored at both ends, repeatedly: twice the row at the end minus each row."""
     period = rows.shape[0]
     if period == 1:
@@ -206,7 +207,7 @@ def _oddly(rows: Any, before: int, after: int, with_edge: bool) -> Any:
     return rows
 
 
-def _pairs(pad_width: Any, ndim: int) -> Any:
+def _pairs(pad_width: ArrayLike | dict[int, Any], ndim: int) -> list[list[int]]:
     """The widths before and after, for each axis."""
     if isinstance(pad_width, dict):
         by_axis = {normalize_axis_index(axis, ndim): width for axis, width in pad_width.items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tapegrad.declare import function
@@ -12,13 +10,14 @@ from tapegrad.functions.matrices import lstsq
 from tapegrad.ops.axes import as_integer
 from tapegrad.ops.casting import as_floating, real_of, squared_modulus_by_ops, values_if_known
 from tapegrad.ops.decompositions import eigvals
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub"]
 __all__ += ["polyval", "roots", "vander"]
 
 
 @function(numpy=np.polyval, complex=True)
-def polyval(p: Any, x: Any) -> Any:
+def polyval(p: ArrayLike, x: ArrayLike) -> Array:
     """``p[0] * x**n + ... + p[n - 1] * x + p[n]``, by Horner's rule.
 
     Parameters
@@ -44,7 +43,7 @@ def polyval(p: Any, x: Any) -> Any:
 
 
 @function(numpy=np.roots, kink="as `eigvals`", complex=True)
-def roots(p: Any) -> Any:
+def roots(p: ArrayLike) -> Array:
     """The roots of a polynomial: the eigenvalues of its companion matrix.
 
     Parameters
@@ -89,7 +88,7 @@ def roots(p: Any) -> Any:
     return np.concatenate([values, np.zeros(zeros, values.dtype)]) if zeros else values
 
 
-def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
+def _of_one_length(a1: ArrayLike, a2: ArrayLike) -> tuple[Array, Array]:
     """The coefficients of two polynomials, the shorter ones with leading zeros."""
     a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
     n = max(a1.shape[0], a2.shape[0])
@@ -98,7 +97,7 @@ def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
 
 
 @function(numpy=np.polyadd, complex=True)
-def polyadd(a1: Any, a2: Any) -> Any:
+def polyadd(a1: ArrayLike, a2: ArrayLike) -> Array:
     """The coefficients of the sum of two polynomials.
 
     Examples
@@ -112,7 +111,7 @@ def polyadd(a1: Any, a2: Any) -> Any:
 
 
 @function(numpy=np.polysub, complex=True)
-def polysub(a1: Any, a2: Any) -> Any:
+def polysub(a1: ArrayLike, a2: ArrayLike) -> Array:
     """The coefficients of the difference of two polynomials.
 
     Examples
@@ -126,7 +125,7 @@ def polysub(a1: Any, a2: Any) -> Any:
 
 
 @function(numpy=np.polymul, complex=True)
-def polymul(a1: Any, a2: Any) -> Any:
+def polymul(a1: ArrayLike, a2: ArrayLike) -> Array:
     """The coefficients of the product of two polynomials.
 
     Unlike NumPy, it keeps leading zeros, so that no shape depends on values.
@@ -141,7 +140,7 @@ def polymul(a1: Any, a2: Any) -> Any:
 
 
 @function(numpy=np.polydiv, complex=True)
-def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
+def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     """The quotient and the remainder of two polynomials.
 
     Parameters
@@ -176,7 +175,7 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
 
 
 @function(numpy=np.poly, complex=True)
-def poly(seq_of_zeros: Any) -> Any:
+def poly(seq_of_zeros: ArrayLike) -> Array:
     """The coefficients of the polynomial with these roots, or with a matrix's eigenvalues.
 
     Parameters
@@ -214,7 +213,7 @@ def poly(seq_of_zeros: Any) -> Any:
 
 
 @function(numpy=np.vander, complex=True)
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
+def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Array:  # noqa: N803
     """The powers of the elements, one column for each power.
 
     Parameters
@@ -248,7 +247,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     return x[:, None] ** (powers if increasing else powers[::-1])
 
 
-def _of_one_axis(name: str, p: Any) -> Any:
+def _of_one_axis(name: str, p: ArrayLike) -> Array:
     """The coefficients of a polynomial, or its roots."""
     p = array(p)
     if p.ndim != 1:
@@ -259,7 +258,7 @@ def _of_one_axis(name: str, p: Any) -> Any:
 
 
 @function(numpy=np.polyder, complex=True)
-def polyder(p: Any, m: int = 1) -> Any:
+def polyder(p: ArrayLike, m: int = 1) -> Array:
     """The coefficients of the m-th derivative of a polynomial.
 
     Examples
@@ -277,7 +276,7 @@ def polyder(p: Any, m: int = 1) -> Any:
 
 
 @function(numpy=np.polyint, complex=True)
-def polyint(p: Any, m: int = 1) -> Any:
+def polyint(p: ArrayLike, m: int = 1) -> Array:
     """The coefficients of the m-th integral of a polynomial, which is 0 at 0.
 
     Examples
@@ -295,7 +294,7 @@ def polyint(p: Any, m: int = 1) -> Any:
 
 
 @function(numpy=np.polyfit, complex=True)
-def polyfit(x: Any, y: Any, deg: int) -> Any:
+def polyfit(x: ArrayLike, y: ArrayLike, deg: int) -> Array:
     """The coefficients of the polynomial that fits best by least squares.
 
     Parameters

@@ -6,7 +6,6 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.axes import normalize_axes
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.product import matmul, moved
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "vdot"]
 
@@ -23,7 +23,7 @@ __all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "
 
 
 @function(numpy=(np.tensordot, np.linalg.tensordot), complex=True)
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(a: ArrayLike, b: ArrayLike, axes: int | Sequence[int | Sequence[int]] = 2) -> Array:
     """The sum of products over axes of both arrays; a's other axes come first, then b's.
 
     Parameters
@@ -47,14 +47,12 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """
     a, b = to_array(a), to_array(b)
     if np.iterable(axes):
-        of_a, of_b = axes
+        first_axes, second_axes = axes
     else:
         n = operator.index(axes)
-        of_a, of_b = range(-n, 0), range(n)
-    of_a, of_b = (
-        normalize_axes("tensordot", of_a, a.ndim),
-        normalize_axes("tensordot", of_b, b.ndim),
-    )
+        first_axes, second_axes = range(-n, 0), range(n)
+    of_a = normalize_axes("tensordot", first_axes, a.ndim)
+    of_b = normalize_axes("tensordot", second_axes, b.ndim)
     summed = [a.shape[i] for i in of_a]
     if summed != [b.shape[i] for i in of_b]:
         raise ValueError(
@@ -71,7 +69,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 @function(numpy=np.dot, complex=True)
-def dot(a: Any, b: Any) -> Any:
+def dot(a: ArrayLike, b: ArrayLike) -> Array:
     """The product of vectors and matrices; with a scalar, the multiple.
 
     For more axes it sums over the last one of `a` and the second-to-last of `b`, and keeps all the
@@ -93,7 +91,7 @@ def dot(a: Any, b: Any) -> Any:
 
 
 @function(numpy=np.inner, complex=True)
-def inner(a: Any, b: Any) -> Any:
+def inner(a: ArrayLike, b: ArrayLike) -> Array:
     """The sum of products over the last axis of each; with a scalar, the multiple.
 
     Examples
@@ -111,7 +109,7 @@ def inner(a: Any, b: Any) -> Any:
 
 
 @function(numpy=np.vdot, complex=True)
-def vdot(a: Any, b: Any) -> Any:
+def vdot(a: ArrayLike, b: ArrayLike) -> Array:
     """The sum of the products of all elements, in order; a complex first factor is conjugated.
 
     Examples
@@ -126,7 +124,7 @@ def vdot(a: Any, b: Any) -> Any:
 
 
 @function(numpy=np.outer, complex=True)
-def outer(a: Any, b: Any) -> Any:
+def outer(a: ArrayLike, b: ArrayLike) -> Array:
     """All products of an element of `a` (in rows) and an element of `b` (in columns).
 
     Examples
@@ -140,7 +138,7 @@ def outer(a: Any, b: Any) -> Any:
 
 
 @function(numpy=np.kron, complex=True)
-def kron(a: Any, b: Any) -> Any:
+def kron(a: ArrayLike, b: ArrayLike) -> Array:
     """The Kronecker product: blocks, each an element of `a` times all of `b`.
 
     Examples
@@ -162,8 +160,13 @@ def kron(a: Any, b: Any) -> Any:
 
 @function(numpy=np.cross, complex=True)
 def cross(
-    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
-) -> Any:
+    a: ArrayLike,
+    b: ArrayLike,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Array:
     """The cross products of vectors with 3 components, or 2.
 
     Parameters
@@ -202,7 +205,7 @@ def cross(
 
 
 @function(lists=("arrays",), numpy=np.linalg.multi_dot, complex=True)
-def multi_dot(arrays: Sequence[Any]) -> Any:
+def multi_dot(arrays: Sequence[ArrayLike]) -> Array:
     """The product of two or more matrices, computed in the order that takes the least work.
 
     Parameters
@@ -248,7 +251,9 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
     return _product(chain, cuts, 0, n)
 
 
-def _product(chain: list[Any], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int) -> Any:
+def _product(
+    chain: list[Array], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int
+) -> Array:
     """The product from the i-th to the j-th matrix."""
     if j - i == 1:
         return chain[i]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import builtins
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.arraylike.reading import is_count
+from tapegrad.core.op import Op
 from tapegrad.declare import function
 from tapegrad.ops.casting import (
     as_floating,
@@ -32,29 +34,29 @@ from tapegrad.ops.partial_reduction import (
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, replace_nan, sum
 from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Axis, DTypeLike
 
 __all__ = ["average", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
 __all__ += ["ptp", "segment_max", "segment_sum", "std", "var"]
 
 
-def _check_number(ddof: Any) -> None:
+def _check_number(ddof: float) -> None:
     if np.ndim(ddof):
         raise TypeError(f"ddof must be a number; got an array of shape {np.shape(ddof)}")
 
 
 @function(numpy=np.var, complex=True)
 def var(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
-    where: Any = True,
-    mean: Any = None,
+    where: ArrayLike = True,
+    mean: ArrayLike | None = None,
     correction: float | None = None,
-) -> Any:
+) -> Array:
     """The variance over an axis, several, or all.
 
     Parameters
@@ -77,13 +79,14 @@ def var(
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
     _check_number(ddof)
-    of = {"axis": axis, "keepdims": True, "where": where}
+    of: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
     if mean is not None:
         apart = a - mean
     else:
-        mean = np.mean(a, dtype=dtype, **of)
-        is_rounded = mean.dtype.kind in "fc"
-        apart = deviations(a, mean, functools.partial(np.mean, **of)) if is_rounded else a - mean
+        center: Array = np.mean(a, dtype=dtype, **of)
+        is_rounded = center.dtype.kind in "fc"
+        mean_of = functools.partial(np.mean, **of)
+        apart = deviations(a, center, mean_of) if is_rounded else a - center
     squares = fill_excluded(squared_modulus_by_ops(apart), where, 0, axis)
     n: float | Array = count_included(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
@@ -93,16 +96,16 @@ def var(
 
 @function(numpy=np.std, kink="0 where nothing deviates", complex=True)
 def std(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
-    where: Any = True,
-    mean: Any = None,
+    where: ArrayLike = True,
+    mean: ArrayLike | None = None,
     correction: float | None = None,
-) -> Any:
+) -> Array:
     """The standard deviation over an axis, several, or all; arguments as for `var`.
 
     Where all elements are the same, the gradient is 0.
@@ -113,13 +116,18 @@ def std(
     >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
     (array([-0.5,  0.5]), array([0., 0.]))
     """
-    options: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
+    options: dict[str, Any] = {"ddof": ddof, "keepdims": keepdims, "where": where}
     return sqrt_with_zero_slope(var(a, axis, dtype, **options, mean=mean, correction=correction))
 
 
 @function(numpy=np.average, complex=True)
 def average(
-    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: Axis = None,
+    weights: ArrayLike | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
 ) -> Any:
     """The weighted mean over an axis, several, or all.
 
@@ -183,7 +191,7 @@ def average(
 
 
 @function(numpy=np.ptp, kink="ties share equally")
-def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def ptp(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest element minus the smallest; arguments as for `sum`.
 
     Elements that tie for either share its gradient equally.
@@ -199,14 +207,14 @@ def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 @function(numpy=np.nansum, complex=True)
 def nansum(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """`sum` with 0 for nan, which gets no gradient.
 
     Examples
@@ -215,20 +223,25 @@ def nansum(
     >>> tg.grad(tg.nansum)(np.array([1.0, np.nan]))
     array([1., 0.])
     """
-    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "keepdims": keepdims,
+        "initial": initial,
+        "where": where,
+    }
     return sum(replace_nan(a, 0), axis=axis, **options)
 
 
 @function(numpy=np.nanprod, kink="right with any number of zeros", complex=True)
 def nanprod(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """`prod` with 1 for nan, which gets no gradient.
 
     Examples
@@ -237,11 +250,16 @@ def nanprod(
     >>> tg.grad(tg.nanprod)(np.array([2.0, np.nan, 3.0]))
     array([3., 0., 2.])
     """
-    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "keepdims": keepdims,
+        "initial": initial,
+        "where": where,
+    }
     return prod(replace_nan(a, 1), axis=axis, **options)
 
 
-def _but_nan_in(a: Any, dtype: Any) -> Any:
+def _but_nan_in(a: Array, dtype: DTypeLike | None) -> Array:
     """A floating array in a dtype, which can then hold nan too."""
     if dtype is not None and np.dtype(dtype).kind not in "fc":
         raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
@@ -250,8 +268,13 @@ def _but_nan_in(a: Any, dtype: Any) -> Any:
 
 @function(numpy=np.nanmean, complex=True)
 def nanmean(
-    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    *,
+    keepdims: bool = False,
+    where: ArrayLike = True,
+) -> Array:
     """`mean`, ignoring nan, which gets no gradient.
 
     Examples
@@ -270,14 +293,14 @@ def nanmean(
 
 @function(numpy=np.nanvar, complex=True)
 def nanvar(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
-    where: Any = True,
-) -> Any:
+    where: ArrayLike = True,
+) -> Array:
     """`var`, ignoring nan, which gets no gradient; nan if too few elements are left.
 
     Examples
@@ -292,7 +315,7 @@ def nanvar(
     a = _but_nan_in(a, dtype)
     _check_number(ddof)
     is_number = fill_excluded(np.equal(a, a), where, False, axis)
-    of: Any = {"axis": axis, "keepdims": True, "where": where}
+    of: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
     apart = deviations(a, nanmean(a, **of), functools.partial(nanmean, **of))
     apart = np.where(is_number, apart, 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
@@ -305,14 +328,14 @@ def nanvar(
 
 @function(numpy=np.nanstd, kink="0 where nothing deviates", complex=True)
 def nanstd(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
-    where: Any = True,
-) -> Any:
+    where: ArrayLike = True,
+) -> Array:
     """`std`, ignoring nan, which gets no gradient; nan if too few elements are left.
 
     Examples
@@ -324,7 +347,9 @@ def nanstd(
     return sqrt_with_zero_slope(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
-def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> Any:
+def _but_nan(
+    extremum: Callable[..., Array], worst: float, a: ArrayLike, axis: Axis, **options: Any
+) -> Array:
     """An extremum, ignoring nan; nan if all elements are nan."""
     a = to_array(a)
     if a.dtype.kind != "f":
@@ -338,8 +363,13 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> 
 
 @function(numpy=np.nanmax, kink="ties share equally")
 def nanmax(
-    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """`max`, ignoring nan, which gets no gradient.
 
     Examples
@@ -353,8 +383,13 @@ def nanmax(
 
 @function(numpy=np.nanmin, kink="ties share equally")
 def nanmin(
-    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: ArrayLike,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
+) -> Array:
     """`min`, ignoring nan, which gets no gradient.
 
     Examples
@@ -366,7 +401,7 @@ def nanmin(
     return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
+def _by_segments(name: str, op: Op[Any], data: ArrayLike, ids: ArrayLike, n: int | None) -> Array:
     """A reduction of the rows with equal numbers; numbers out of range are left out."""
     data, ids = to_array(data), to_array(ids)
     if ids.dtype.kind not in "iu":
@@ -392,7 +427,7 @@ def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
 
 
 @function(complex=True)
-def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Any:
+def segment_sum(data: ArrayLike, segment_ids: ArrayLike, num_segments: int | None = None) -> Array:
     """The sum of the rows of each segment, as ``jax.ops.segment_sum``.
 
     A scatter that adds: ``np.add.at(y, segment_ids, data)`` on zeros. `at` adds to another array.
@@ -422,7 +457,7 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 
 
 @function(kink="ties share equally")
-def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) -> Any:
+def segment_max(data: ArrayLike, segment_ids: ArrayLike, num_segments: int | None = None) -> Array:
     """The maximum of the rows of each segment, as ``jax.ops.segment_max``.
 
     Elements that tie for it share the gradient equally, as in `max`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from tapegrad.ops.scan import (
     lay_along_axis,
     slice_along_axis,
 )
+from tapegrad.types import Array, ArrayLike, DTypeLike
 
 __all__ = ["correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d", "nancumprod"]
 __all__ += ["nancumsum", "trapezoid"]
 
 
 @function(numpy=np.nancumsum, complex=True)
-def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+def nancumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """`cumsum` with 0 for nan.
 
     Examples
@@ -40,7 +42,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
 
 
 @function(numpy=np.nancumprod, kink=ZEROS, complex=True)
-def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None) -> Array:
     """`cumprod` with 1 for nan.
 
     Examples
@@ -52,7 +54,14 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return cumprod(replace_nan(a, 1), axis=axis, dtype=dtype)
 
 
-def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial: bool) -> Any:
+def _whole(
+    scan: Callable[..., Array],
+    first: int,
+    x: ArrayLike,
+    axis: int | None,
+    dtype: DTypeLike | None,
+    include_initial: bool,
+) -> Array:
     """A scan as in the array API: along one axis, with or without an initial element."""
     x = cast_if_given(x, dtype)
     if axis is None and x.ndim > 1:
@@ -66,8 +75,12 @@ def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial
 
 @function(numpy=np.cumulative_sum, complex=True)
 def cumulative_sum(
-    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Any:
+    x: ArrayLike,
+    *,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    include_initial: bool = False,
+) -> Array:
     """`cumsum` along an axis, which may be omitted for an array with one axis.
 
     Parameters
@@ -92,8 +105,12 @@ def cumulative_sum(
 
 @function(numpy=np.cumulative_prod, kink=ZEROS, complex=True)
 def cumulative_prod(
-    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Any:
+    x: ArrayLike,
+    *,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    include_initial: bool = False,
+) -> Array:
     """`cumprod` along an axis; arguments as for `cumulative_sum`, and 1 comes first.
 
     Examples
@@ -105,7 +122,7 @@ def cumulative_prod(
     return _whole(cumprod, 1, x, axis, dtype, include_initial)
 
 
-def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
+def _joined(a: Array, ends: tuple[Any, Any], axis: int) -> Array:
     """The array joined with others before and after it; numbers are repeated as needed."""
     parts = [to_array(end) for end in ends if end is not None]
     parts = [np.broadcast_to(x, reduced_shape(a.shape, axis)) if x.ndim == 0 else x for x in parts]
@@ -115,7 +132,13 @@ def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
 
 
 @function(numpy=np.diff, complex=True)
-def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(
+    a: ArrayLike,
+    n: int = 1,
+    axis: int = -1,
+    prepend: ArrayLike | None = None,
+    append: ArrayLike | None = None,
+) -> Array:
     """The differences of neighbouring elements.
 
     Parameters
@@ -154,7 +177,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 @function(numpy=np.ediff1d, complex=True)
-def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+def ediff1d(
+    ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike | None = None
+) -> Array:
     """The differences of the flattened array, with other numbers before and after them.
 
     Parameters
@@ -192,7 +217,9 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 
 
 @function(numpy=np.trapezoid, complex=True)
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+def trapezoid(
+    y: ArrayLike, x: ArrayLike | None = None, dx: float | Array = 1.0, axis: int = -1
+) -> Array:
     """The integral of a function that is linear between the points (the trapezoidal rule).
 
     Parameters
@@ -224,7 +251,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 
 @function(numpy=np.correlate, complex=True)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Array:
     """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * conj(v[i])`` over i.
 
     Arguments as for `convolve`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from tapegrad.ops.casting import (
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.rows import index_select, pick
 from tapegrad.ops.updates import index_set
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["choose", "compress", "extract", "put", "put_along_axis", "select", "take"]
 __all__ += ["take_along_axis"]
 
 
-def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
+def on_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
     """An array and one of its axes, counted from 0; None flattens the array."""
     if isinstance(axis, bool):
         raise TypeError(f"an axis must be an integer, not {axis}")
@@ -35,7 +37,7 @@ def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
 MODES = ("raise", "wrap", "clip")
 
 
-def _within(indices: Any, n: int, mode: str) -> Any:
+def _within(indices: ArrayLike, n: int, mode: str) -> Array:
     """The indices, mapped into the range of n as the mode says."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
@@ -47,7 +49,9 @@ def _within(indices: Any, n: int, mode: str) -> Any:
 
 
 @function(numpy=np.take, complex=True)
-def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def take(
+    a: ArrayLike, indices: ArrayLike, axis: int | None = None, *, mode: str = "raise"
+) -> Array:
     """The elements at integer indices along an axis.
 
     Parameters
@@ -82,7 +86,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     return np.moveaxis(rows, places, [axis + i for i in places]) if axis else rows
 
 
-def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+def _aligned(arr: Array, indices: ArrayLike, axis: int) -> tuple[Any, ...]:
     """The index that has `indices` on one axis and every position on the others."""
     indices = to_array(indices)
     if indices.dtype.kind not in "iu":
@@ -98,7 +102,7 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
 
 
 @function(numpy=np.take_along_axis, complex=True)
-def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> Array:
     """The elements along an axis, at one index for each position of the other axes.
 
     Such indices are returned by `argmax` or `argsort`.
@@ -127,7 +131,9 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 @function(kink="as `index_set`", complex=True)
-def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
+def put_along_axis(
+    arr: ArrayLike, indices: ArrayLike, values: ArrayLike, axis: int | None
+) -> Array:
     """A copy with values along an axis, at one index for each position of the other axes.
 
     NumPy's function of this name writes into the array, which a Tensor never
@@ -155,7 +161,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
 
 
 @function(kink="as `index_set`", complex=True)
-def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
+def put(a: ArrayLike, ind: ArrayLike, v: ArrayLike, mode: str = "raise") -> Array:
     """A copy with values at some positions of the flattened array.
 
     NumPy's function of this name writes into the array, which a Tensor never allows.
@@ -181,15 +187,15 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
            [7, 9]])
     """
     a = to_array(a)
-    ind = np.ravel(_within(ind, a.size, mode))
-    if ind.size == 0:
+    places = np.ravel(_within(ind, a.size, mode))
+    if places.size == 0:
         return np.copy(a)
-    v = np.resize(cast_for_assignment(v, a.dtype), ind.shape)
-    return np.reshape(index_set(np.ravel(a), v, index=ind), a.shape)
+    v = np.resize(cast_for_assignment(v, a.dtype), places.shape)
+    return np.reshape(index_set(np.ravel(a), v, index=(places,)), a.shape)
 
 
 @function(numpy=np.compress, complex=True)
-def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Array:
     """The parts of an array along an axis for which a condition holds.
 
     Parameters
@@ -214,7 +220,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
 
 
 @function(numpy=np.extract, complex=True)
-def extract(condition: Any, arr: Any) -> Any:
+def extract(condition: ArrayLike, arr: ArrayLike) -> Array:
     """The elements for which a condition holds, along one axis.
 
     The condition has truth values, as many as the array has elements. Inside
@@ -237,7 +243,9 @@ def _typed(x: Any) -> Any:
 
 
 @function(lists=("condlist", "choicelist"), numpy=np.select, complex=True)
-def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+def select(
+    condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0
+) -> Array:
     """The first of several choices whose condition holds, element by element.
 
     Like `where`, it selects and never multiplies.
@@ -274,7 +282,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 @function(lists=("choices",), numpy=np.choose, complex=True)
-def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
+def choose(a: ArrayLike, choices: Sequence[ArrayLike], *, mode: str = "raise") -> Array:
     """At each position, the element of one of several arrays, chosen by its number.
 
     Parameters

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import as_floating
+from tapegrad.types import Array
 
 __all__ = ["chebval", "hermeval", "hermval", "lagval", "legval", "polyval"]
 list_names(globals(), "polynomial")
@@ -22,7 +23,7 @@ def _series(
     Its terms are added by Clenshaw's recurrence.
     """
 
-    def value(x: Any, c: Any, tensor: bool = True) -> Any:
+    def value(x: Array, c: Array, tensor: bool = True) -> Array:
         """The values of a series of polynomials, as NumPy's ``chebval``.
 
         Parameters

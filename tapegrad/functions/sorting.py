@@ -23,6 +23,7 @@ from tapegrad.ops.casting import (
 from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
 from tapegrad.ops.rows import index_select, sum_segments
+from tapegrad.types import Array, ArrayLike, Axis
 
 __all__ = ["bincount", "flatnonzero", "median", "nanmedian", "nanpercentile", "nanquantile"]
 __all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]
@@ -31,7 +32,7 @@ __all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]
 _TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element to the left"
 
 
-def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+def _statistic(y: Array, rows: Array, a: Array, axis: Axis, keepdims: bool) -> Array:
     """A statistic of lines of an array: nan where they have nan; with axes kept if `keepdims`."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
@@ -39,7 +40,7 @@ def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
 
 
 @function(numpy=np.median, kink=TIES)
-def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The middle element, or the mean of the two middle ones; arguments as for `sum`.
 
     Elements that tie for a middle position share its gradient equally.
@@ -70,7 +71,7 @@ _STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
 METHODS = (*_ENDS, *_BETWEEN, *_STEPS)
 
 
-def _place(n: int, q: Any, method: str) -> Any:
+def _place(n: int, q: Array, method: str) -> Array:
     """The position of a quantile among n sorted elements; a fraction lies between two."""
     if method == "linear" or method in _BETWEEN:
         return (n - 1) * q
@@ -78,7 +79,7 @@ def _place(n: int, q: Any, method: str) -> Any:
     return n * q + (first + q * (1 - first - last)) - 1
 
 
-def _checked(q: Any, most: int) -> Any:
+def _checked(q: ArrayLike, most: int) -> Any:
     """q as an array; a Python number stays one, since it does not affect dtypes."""
     if np.ndim(q) > 2:
         raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
@@ -90,7 +91,7 @@ def _checked(q: Any, most: int) -> Any:
     return q if isinstance(q, Tensor) or type(q) in (int, float) else known
 
 
-def _in_range(y: Any, q: Any) -> Any:
+def _in_range(y: Array, q: Array) -> Array:
     """Quantiles, or nan for a q out of range that only the program knows."""
     if values_if_known(q) is not None or y.dtype.kind != "f":
         return y
@@ -98,13 +99,13 @@ def _in_range(y: Any, q: Any) -> Any:
     return np.where(np.reshape(fits, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
 
 
-def _floor(place: Any, q: Any, last: Any) -> Any:
+def _floor(place: Array, q: Array, last: int | Array) -> Array:
     """The index of the element at a position or before it; within bounds for any unknown q."""
     low = place.astype(np.intp)
     return low if values_if_known(q) is not None else np.minimum(np.maximum(low, 0), last)
 
 
-def _stepped(rows: Any, q: Any, method: str) -> Any:
+def _stepped(rows: Array, q: Array, method: str) -> Array:
     """The element of sorted lines that a quantile steps to, or the mean of two at a step."""
     n, weak = len(rows), is_weak(q)
     place = n * to_array(q) - (1.5 if method == "closest_observation" else 1)
@@ -123,7 +124,7 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
     return above - (above - below) * (1 - share)
 
 
-def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
+def _between(below: Array, above: Array, share: Array, at_end: Array) -> Array:
     """A number between two elements, at a share of the way from the first."""
     step = above - below
     known = values_if_known(step)
@@ -134,7 +135,7 @@ def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
     return np.where(share < 0.5, below + step * share, above - step * (1 - share))
 
 
-def _interpolated(rows: Any, q: Any, method: str) -> Any:
+def _interpolated(rows: Array, q: Array, method: str) -> Array:
     """The elements of sorted lines at a quantile, or between the two beside it."""
     n = len(rows)
     if method in _STEPS:
@@ -168,8 +169,8 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
 
 @function(numpy=np.quantile, kink=_TIES_AND_STEPS)
 def quantile(
-    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
-) -> Any:
+    a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False
+) -> Array:
     """The element that is larger than a fraction q of all, over an axis, several, or all.
 
     Elements that tie for a position share its gradient equally. Where a quantile is exactly an
@@ -199,18 +200,19 @@ def quantile(
     >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
     array([0. , 0.5, 0.5])
     """
-    a, q = as_real(a, "quantile: the array"), _checked(q, 1)
+    a, fraction = as_real(a, "quantile: the array"), _checked(q, 1)
     if method not in METHODS:
         known = ", ".join(METHODS)
         raise ValueError(f"the method {method!r} is not supported; there are {known}")
     rows = sort(move_axes_to_front(a, axis), axis=0)
-    return _statistic(_in_range(_interpolated(rows, q, method), q), rows, a, axis, keepdims)
+    y = _in_range(_interpolated(rows, fraction, method), fraction)
+    return _statistic(y, rows, a, axis, keepdims)
 
 
 @function(numpy=np.percentile, kink=_TIES_AND_STEPS)
 def percentile(
-    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
-) -> Any:
+    a: ArrayLike, q: ArrayLike, axis: Axis = None, *, method: str = "linear", keepdims: bool = False
+) -> Array:
     """`quantile` with q in percent, from 0 to 100.
 
     Examples
@@ -222,7 +224,7 @@ def percentile(
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
 
-def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
+def _rows_but_nan(name: str, a: ArrayLike, axis: Axis) -> tuple[Array, Array, Array]:
     """A floating array, its sorted lines, and the index of each line's last number."""
     original, a = to_array(a), as_floating(a)
     rows = sort(move_axes_to_front(a, axis), axis=0)
@@ -234,7 +236,7 @@ def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
 
 
 @function(numpy=np.nanquantile, kink=TIES)
-def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def nanquantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
     It interpolates linearly between two elements. Its dtype does not depend on values: nan alone
@@ -263,7 +265,9 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
 
 
 @function(numpy=np.nanpercentile, kink=TIES)
-def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def nanpercentile(
+    a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = False
+) -> Array:
     """`nanquantile` with q in percent, from 0 to 100.
 
     Examples
@@ -276,7 +280,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
 
 
 @function(numpy=np.nanmedian, kink=TIES)
-def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def nanmedian(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """`median`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
     Examples
@@ -293,7 +297,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @function(numpy=np.nonzero, complex=True)
-def nonzero(a: Any) -> Any:
+def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     """The indices of the elements that are not zero, a tuple with an array for each axis.
 
     They pass no gradient, and are not known inside `compile`, as for `argwhere`.
@@ -312,7 +316,7 @@ def nonzero(a: Any) -> Any:
 
 
 @function(numpy=np.flatnonzero, complex=True)
-def flatnonzero(a: Any) -> Any:
+def flatnonzero(a: ArrayLike) -> Array:
     """`nonzero` of the flattened array: one array of indices.
 
     Examples
@@ -325,7 +329,7 @@ def flatnonzero(a: Any) -> Any:
 
 
 @function(numpy=np.bincount)
-def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0) -> Array:
     """The number of occurrences of each integer, or the sum of their weights.
 
     Parameters
@@ -368,7 +372,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 
 def unique(
-    ar: Any,
+    ar: ArrayLike,
     return_index: bool = False,
     return_inverse: bool = False,
     return_counts: bool = False,
@@ -419,7 +423,7 @@ def unique(
     return (y, *more) if more else y
 
 
-def trim_zeros(filt: Any, trim: str = "fb") -> Any:
+def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Array:
     """An array with one axis, without the zeros at its ends.
 
     Parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
@@ -15,18 +16,21 @@ from tapegrad.declare import function
 from tapegrad.functions.creation import linspace
 from tapegrad.ops.casting import as_common_dtype, is_weak, to_array
 from tapegrad.tree.lists import stack_nested
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
 __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
 
+T = TypeVar("T", bound=ArrayLike)
 
-def _listed(arrays: Any) -> list[Any]:
+
+def _listed(arrays: Array | tuple[Array, ...]) -> list[Array]:
     """The result of `np.atleast_1d` or its like, which is an array or a tuple, as a list."""
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
 @function(lists=("tup",), numpy=np.hstack, complex=True)
-def hstack(tup: Any) -> Any:
+def hstack(tup: Sequence[ArrayLike]) -> Array:
     """Arrays joined along their second axis; vectors along their first.
 
     Examples
@@ -41,7 +45,7 @@ def hstack(tup: Any) -> Any:
 
 
 @function(lists=("tup",), numpy=np.vstack, complex=True)
-def vstack(tup: Any) -> Any:
+def vstack(tup: Sequence[ArrayLike]) -> Array:
     """Arrays joined along their first axis; vectors are rows.
 
     Examples
@@ -55,7 +59,7 @@ def vstack(tup: Any) -> Any:
 
 
 @function(lists=("tup",), numpy=np.dstack, complex=True)
-def dstack(tup: Any) -> Any:
+def dstack(tup: Sequence[ArrayLike]) -> Array:
     """Arrays joined along their third axis, which is added to vectors and matrices.
 
     Examples
@@ -69,7 +73,7 @@ def dstack(tup: Any) -> Any:
 
 
 @function(lists=("tup",), numpy=np.column_stack, complex=True)
-def column_stack(tup: Any) -> Any:
+def column_stack(tup: Sequence[ArrayLike]) -> Array:
     """Vectors and matrices joined along their second axis; vectors are columns.
 
     Examples
@@ -84,7 +88,7 @@ def column_stack(tup: Any) -> Any:
 
 
 @function(lists=("arrays",), numpy=np.block, complex=True)
-def block(arrays: Any) -> Any:
+def block(arrays: Sequence[Any]) -> Array:
     """Arrays in nested lists, joined in that arrangement.
 
     The innermost lists are joined along the last axis, those around them along the second-to-last,
@@ -111,7 +115,7 @@ def block(arrays: Any) -> Any:
     return whole if depth else np.copy(whole)
 
 
-def _block(x: Any, depth: int, ndim: int) -> Any:
+def _block(x: Any, depth: int, ndim: int) -> Array:
     """A part of nested lists, joined."""
     if isinstance(x, tuple):
         raise TypeError("block takes lists, which a tuple is not")
@@ -123,7 +127,7 @@ def _block(x: Any, depth: int, ndim: int) -> Any:
 
 
 @function(numpy=np.append, complex=True)
-def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Array:
     """Two arrays joined along an axis, or flattened first if it is None.
 
     Examples
@@ -136,7 +140,9 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 
 @function(numpy=np.array_split, complex=True)
-def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def array_split(
+    ary: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0
+) -> list[Array]:
     """A list of the parts of an array, of nearly equal length; see `split`.
 
     If the axis does not divide evenly, the first parts are longer by one.
@@ -150,10 +156,11 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     ary = to_array(ary)
     axis = normalize_axis_index(axis, ary.ndim)
     n = ary.shape[axis]
-    if np.ndim(indices_or_sections):
-        ends = [0, *map(operator.index, indices_or_sections), n]
+    sections: Any = indices_or_sections
+    if np.ndim(sections):
+        ends = [0, *map(operator.index, sections), n]
     else:
-        k = operator.index(indices_or_sections)
+        k = operator.index(sections)
         if k <= 0:
             raise ValueError(f"an array must be split into one part or more, not {k}")
         ends = [i * (n // k) + min(i, n % k) for i in range(k + 1)]
@@ -161,7 +168,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @function(numpy=np.split, complex=True)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def split(ary: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Array]:
     """A list of the parts of an array, cut along an axis.
 
     Parameters
@@ -193,7 +200,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return array_split(ary, indices_or_sections, axis)
 
 
-def _with_axes(name: str, ary: Any, ndim: int) -> Any:
+def _with_axes(name: str, ary: T, ndim: int) -> T:
     """The array, which must have enough axes for the function of this name."""
     if np.ndim(ary) < ndim:
         raise ValueError(f"{name} takes an array with {ndim} axes or more, not {np.ndim(ary)}")
@@ -201,7 +208,7 @@ def _with_axes(name: str, ary: Any, ndim: int) -> Any:
 
 
 @function(numpy=np.hsplit, complex=True)
-def hsplit(ary: Any, indices_or_sections: Any) -> Any:
+def hsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Array]:
     """`split` along the second axis, or the only one.
 
     Examples
@@ -214,7 +221,7 @@ def hsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 
 @function(numpy=np.vsplit, complex=True)
-def vsplit(ary: Any, indices_or_sections: Any) -> Any:
+def vsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Array]:
     """`split` along the first of two axes or more.
 
     Examples
@@ -227,7 +234,7 @@ def vsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 
 @function(numpy=np.dsplit, complex=True)
-def dsplit(ary: Any, indices_or_sections: Any) -> Any:
+def dsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Array]:
     """`split` along the third axis.
 
     Examples
@@ -240,7 +247,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 
 @function(numpy=np.unstack, complex=True)
-def unstack(x: Any, *, axis: int = 0) -> Any:
+def unstack(x: ArrayLike, *, axis: int = 0) -> tuple[Array, ...]:
     """A tuple of the parts of an array along an axis, which they lose.
 
     Examples
@@ -285,7 +292,7 @@ class Joined:
     place: int
     __tree_leaf__: ClassVar[bool] = True
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Array:
         """The parts joined.
 
         Parameters
@@ -329,7 +336,7 @@ class Joined:
             )
         return Joined(*numbers, *(self.axis, self.ndim, self.place)[len(numbers) :])
 
-    def _with_axes(self, x: Any) -> Any:
+    def _with_axes(self, x: Array) -> Array:
         new = self.ndim - x.ndim
         if new <= 0:
             return x
@@ -337,11 +344,11 @@ class Joined:
         return np.reshape(x, (*(1,) * place, *x.shape, *(1,) * (new - place)))
 
 
-def _part(x: Any) -> Any:
+def _part(x: Array) -> Array:
     return x if is_weak(x) else to_array(x)
 
 
-def _ranged(part: slice) -> Any:
+def _ranged(part: slice) -> Array:
     """The numbers of a slice."""
     start, stop = 0 if part.start is None else part.start, part.stop
     step = 1 if part.step is None else part.step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from tapegrad.ops.casting import (
 from tapegrad.ops.order import count_before
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.rows import sum_segments
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, DTypeLike
 
 __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
 __all__ += ["histogramdd"]
@@ -38,16 +39,16 @@ __all__ += ["histogramdd"]
 
 @function(numpy=np.cov, complex=True)
 def cov(
-    m: Any,
-    y: Any = None,
+    m: ArrayLike,
+    y: ArrayLike | None = None,
     rowvar: bool = True,
     bias: bool = False,
-    ddof: Any = None,
-    fweights: Any = None,
-    aweights: Any = None,
+    ddof: float | None = None,
+    fweights: ArrayLike | None = None,
+    aweights: ArrayLike | None = None,
     *,
-    dtype: Any = None,
-) -> Any:
+    dtype: DTypeLike | None = None,
+) -> Array:
     """The covariance matrix of variables.
 
     Parameters
@@ -117,7 +118,9 @@ def cov(
     return np.squeeze(apart @ adjoint(apart * weights) / np.maximum(fact, 0))
 
 
-def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
+def _weights(
+    n: int, ddof: float, fweights: ArrayLike | None, aweights: ArrayLike | None
+) -> tuple[Any, Any]:
     """The weights of n observations (None if they are equal), and the divisor."""
     factors = []
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
@@ -143,7 +146,7 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
 
 
 @function(numpy=np.corrcoef, complex=True)
-def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True) -> Array:
     """The correlation matrix of variables, from -1 to 1; arguments as for `cov`.
 
     Examples
@@ -167,7 +170,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
 
 def _digitize_batch(
     op: Primitive, batched: Batched, x: Array, bins: Array, right: bool = False
-) -> Any:
+) -> Array:
     if not batched[1]:
         return apply(op, (x, bins), {"right": right})
     known = values_if_known(bins)
@@ -182,7 +185,7 @@ def _digitize_batch(
 
 
 @op(None, None, numpy=np.digitize, batch=_digitize_batch)
-def digitize(x: Any, bins: Any, right: bool = False) -> Any:
+def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Array:
     """The number of the bin of each element. It passes no gradient.
 
     Parameters
@@ -200,22 +203,26 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     >>> tg.digitize(np.array([0.5, 1.0, 2.5]), np.array([0.0, 1.0, 2.0]))
     array([1, 2, 3])
     """
-    return np.digitize(x, bins, right)
+    return np.digitize(np.asarray(x), np.asarray(bins), right)
 
 
-def _even_edges_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Any:
+def _even_edges_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
     return apply(op, (a,), {**options, "by_rows": True})
 
 
 @op(None, batch=_even_edges_batch)
-def even_edges(a: Any, bins: int, range: Any = None, by_rows: bool = False) -> Any:
+def even_edges(
+    a: Array, bins: int, range: tuple[float, float] | None = None, by_rows: bool = False
+) -> Array:
     """NumPy's edges for bins of equal width, to the last bit; of each row, one row if `by_rows`."""
     if by_rows:
         return np.stack([np.histogram_bin_edges(row, bins, range) for row in a])
     return np.histogram_bin_edges(a, bins, range)
 
 
-def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
+def _edges(
+    a: Array, bins: Any, range: tuple[float, float] | None, weights: Array | None = None
+) -> Array:
     """The edges of bins: `bins` itself, or computed from the elements, with a gradient to them."""
     if weights is not None:
         as_real(weights, "weights")
@@ -244,7 +251,12 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
 
 
 @function(numpy=np.histogram_bin_edges, kink="of `min` and `max`")
-def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
+def histogram_bin_edges(
+    a: ArrayLike,
+    bins: ArrayLike = 10,
+    range: tuple[float, float] | None = None,
+    weights: ArrayLike | None = None,
+) -> Array:
     """The edges of the bins of `histogram`.
 
     Parameters
@@ -261,7 +273,7 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     return _edges(to_array(a), bins, range, None if weights is None else to_array(weights))
 
 
-def _places(a: Any, edges: Any) -> Any:
+def _places(a: Array, edges: Array) -> Array:
     """The bin of each element; for elements outside all bins, the number of bins."""
     edges, n = stopped(edges), edges.shape[0] - 1
     i = np.searchsorted(edges, a, side="right") - 1
@@ -273,8 +285,12 @@ def _places(a: Any, edges: Any) -> Any:
 
 @function(numpy=np.histogram)
 def histogram(
-    a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
-) -> Any:
+    a: ArrayLike,
+    bins: ArrayLike = 10,
+    range: tuple[float, float] | None = None,
+    density: bool | None = None,
+    weights: ArrayLike | None = None,
+) -> tuple[Array, Array]:
     """The number of elements in each bin, or their weight, and the bins' edges.
 
     A gradient passes to the weights, and from the edges to the smallest and the largest element if
@@ -330,7 +346,9 @@ def histogram(
     return sums, edges
 
 
-def _several_edges(columns: list[Any], bins: Any, range: Any) -> list[Any]:
+def _several_edges(
+    columns: Sequence[Array], bins: Any, range: Sequence[tuple[float, float] | None] | None
+) -> list[Array]:
     """The edges of the bins along each axis."""
     bins = bins if isinstance(bins, list | tuple) or np.ndim(bins) else [bins] * len(columns)
     range = [None] * len(columns) if range is None else range
@@ -341,8 +359,12 @@ def _several_edges(columns: list[Any], bins: Any, range: Any) -> list[Any]:
 
 @function(numpy=np.histogramdd, lists=("sample", "bins"))
 def histogramdd(
-    sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
-) -> Any:
+    sample: ArrayLike | Sequence[ArrayLike],
+    bins: ArrayLike | Sequence[ArrayLike] = 10,
+    range: Sequence[tuple[float, float] | None] | None = None,
+    density: bool | None = None,
+    weights: ArrayLike | None = None,
+) -> tuple[Array, tuple[Array, ...]]:
     """`histogram` for points in several dimensions.
 
     Parameters
@@ -371,10 +393,11 @@ def histogramdd(
         # numbers are points along one axis
         columns = as_common_dtype(*columns) if any(x.ndim for x in columns) else [array(sample)]
     else:
-        sample = to_array(sample)
-        if sample.ndim not in (1, 2):
-            raise ValueError(f"histogramdd takes points in rows, not {sample.ndim} axes")
-        columns = [*(np.expand_dims(sample, 0) if sample.ndim == 1 else sample.T)]
+        rows: Any = sample
+        points = to_array(rows)
+        if points.ndim not in (1, 2):
+            raise ValueError(f"histogramdd takes points in rows, not {points.ndim} axes")
+        columns = [*(np.expand_dims(points, 0) if points.ndim == 1 else points.T)]
     edges = _several_edges(columns, bins, range)
     sides = [x.shape[0] - 1 for x in edges]
     total = math.prod(sides)
@@ -394,7 +417,7 @@ def histogramdd(
     return sums, tuple(edges)
 
 
-def _volumes(edges: list[Any]) -> Any:
+def _volumes(edges: list[Array]) -> Array:
     """The volume of each bin."""
     volumes: Any = 1.0
     for axis, ends in enumerate(edges):
@@ -404,8 +427,13 @@ def _volumes(edges: list[Any]) -> Any:
 
 @function(numpy=np.histogram2d, lists=("bins",))
 def histogram2d(
-    x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
-) -> Any:
+    x: ArrayLike,
+    y: ArrayLike,
+    bins: ArrayLike | Sequence[ArrayLike] = 10,
+    range: Sequence[tuple[float, float] | None] | None = None,
+    density: bool | None = None,
+    weights: ArrayLike | None = None,
+) -> tuple[Array, Array, Array]:
     """`histogramdd` in two dimensions.
 
     Parameters
@@ -434,7 +462,8 @@ def histogram2d(
             f"{np.shape(x)} and {np.shape(y)}"
         )
     # two entries are one for each axis; more are the edges for both
-    if isinstance(bins, int | np.integer) or len(bins) not in (1, 2):
-        bins = [bins, bins]
-    sums, (first, second) = histogramdd([x, y], bins, range, density, weights)
+    each: Any = bins
+    if isinstance(bins, int | np.integer) or len(each) not in (1, 2):
+        each = [bins, bins]
+    sums, (first, second) = histogramdd([x, y], each, range, density, weights)
     return sums, first, second

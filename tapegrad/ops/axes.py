@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -52,7 +52,7 @@ def as_integer(what: str, x: SupportsIndex) -> int:
     return int(np.intp(operator.index(x)))
 
 
-def normalize_axes(name: str, axes: Axis, ndim: int) -> tuple[int, ...]:
+def normalize_axes(name: str, axes: Axis | Sequence[int], ndim: int) -> tuple[int, ...]:
     """An axis or several, counted from 0; truth values are refused, though they are ints."""
     several: Any = axes if np.iterable(axes) else (axes,)
     if any(isinstance(axis, bool | np.bool) for axis in several):

@@ -213,7 +213,7 @@ def safe_divide(x1: Array, x2: Array) -> Array:
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
 
 
-def concrete_operand(x: Array) -> Array:
+def concrete_operand(x: T) -> T | Array:
     """x, or the value of a Tensor without a gradient, which determines a result's shape."""
     return np.asarray(x) if isinstance(x, Tensor) else x
 
@@ -223,7 +223,7 @@ def read_values(x: Array, purpose: str) -> Array:
     return x._read(purpose) if isinstance(x, Tensor) else x
 
 
-def values_if_known(x: Array) -> Array | None:
+def values_if_known(x: ArrayLike) -> Array | None:
     """The values of x, for checks; None while a function is compiled and they are unknown."""
     if isinstance(x, Tensor):
         return None if x.origin.compiling else x.value

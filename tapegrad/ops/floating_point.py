@@ -193,7 +193,7 @@ def ldexp(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 
 @op(None, batch=pointwise)
-def exponent(x: Array) -> Array:
+def exponent(x: ArrayLike) -> Array:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
 

@@ -127,7 +127,7 @@ _SHARES = [partial(_clip_share, i) for i in range(3)]
 
 
 @op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OUTSIDE)
-def clip_both(a: Array, low: Array, high: Array) -> Array:
+def clip_both(a: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
 
