@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
+from tapegrad.core.primitive import Rule
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
     check_whole_order,
@@ -24,6 +26,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     special_op,
     split_whole_order,
 )
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["airy", "airy_ai", "airy_aip", "airy_bi", "airy_bip", "i0", "i0e", "i1", "i1e", "iv"]
 __all__ += ["ive", "ive_derivative", "j0", "j1", "jn", "jv", "k0", "k0e", "k1", "k1e", "kn", "kv"]
@@ -33,10 +36,10 @@ __all__ += ["spherical_in", "spherical_jn", "spherical_kn", "spherical_yn"]
 _ANY_ORDER, _WHOLE_ORDER = (2.5, 2.6), (2, 2.6)
 
 
-def _by_neighbours(family: str, join: Any) -> Any:
+def _by_neighbours(family: str, join: Callable[[Array, Array], Array]) -> Rule:
     """The rule of half the sum or the difference of the functions of the orders beside."""
 
-    def vjp(g: Any, y: Any, x: Any, order: Any) -> Any:
+    def vjp(g: Cotangent, y: Array, x: Array, order: Array) -> Cotangent:
         of = SCIPY_OPS[family]
         return g * join(of(order - 1, x), of(order + 1, x)) / 2
 
@@ -69,7 +72,7 @@ _FAR = 30.0
 _TERMS = 40
 
 
-def _series(x: Any, n: int, order: Any, sign: int) -> Any:
+def _series(x: Array, n: int, order: Array, sign: int) -> Array:
     """The n-th derivative of ``sum(sign**k * a_k(order) * x**(-k - 1/2))`` (DLMF 10.40)."""
     term = math.prod(k + 0.5 for k in range(n)) * (-1.0) ** n * x ** (-n - 0.5)
     total = np.zeros_like(x)
@@ -80,20 +83,22 @@ def _series(x: Any, n: int, order: Any, sign: int) -> Any:
     return total
 
 
-def _read_derivative(n: Any, order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_derivative(
+    n: int, order: ArrayLike, x: ArrayLike
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"n": n, "order": order}
 
 
 def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
     """The op of the n-th derivatives of `ive`, with the sign -1, or `kve`."""
 
-    def near(x: Any, n: int, order: Any) -> Any:
+    def near(x: Array, n: int, order: Array) -> Array:
         if n == 0:
             return scipy_function(name)(order, x)
         lower, same, upper = (near(x, n - 1, order + k) for k in (-1, 0, 1))
         return same - (lower + upper) / 2 if sign > 0 else (lower + upper) / 2 - np.sign(x) * same
 
-    def forward(x: Any, n: Any, order: Any) -> Any:
+    def forward(x: Array, n: int, order: Array) -> Array:
         dtype = scipy_function(name)(order, x).dtype
         order = np.asarray(order, float)
         x = np.asarray(x, np.result_type(x, np.float64))
@@ -129,7 +134,7 @@ k1e: Op[Any] = special_op("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at
 
 
 def _read_spherical(
-    n: Any, z: Any, derivative: bool = False
+    n: float | Array, z: ArrayLike, derivative: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     check_whole_order(n)
     return (z,), {"n": n, "derivative": derivative}
@@ -139,10 +144,10 @@ def _spherical(kind: str, before: int, after: int) -> Op[Any]:
     """The op, or its derivative: a sum of the neighbours with these signs, at 0 too."""
     name = f"spherical_{kind}"
 
-    def forward(z: Any, n: Any, derivative: bool = False) -> Any:
+    def forward(z: Array, n: Array, derivative: bool = False) -> Array:
         return scipy_function(name)(n, z, derivative)
 
-    def vjp(g: Any, y: Any, z: Any, n: Any, derivative: bool = False) -> Any:
+    def vjp(g: Cotangent, y: Array, z: Array, n: Array, derivative: bool = False) -> Cotangent:
         down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
         lower, upper = spherical(down, z, derivative), spherical(n + 1, z, derivative)
         return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
@@ -178,7 +183,7 @@ _AIRY: tuple[Op[Any], ...] = result_ops(
 airy_ai, airy_aip, airy_bi, airy_bip = _AIRY
 
 
-def airy(z: Any) -> tuple[Any, Any, Any, Any]:
+def airy(z: ArrayLike) -> tuple[Array, Array, Array, Array]:
     """`scipy.special.airy`: the functions Ai and Bi, each followed by its derivative.
 
     Examples

@@ -24,6 +24,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     special_op,
     split_order,
 )
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["beta", "betaln", "binom", "digamma", "gamma", "gamma_rest", "gammaln", "gammasgn"]
 __all__ += ["half_step_rest", "loggamma", "poch", "polygamma", "psi", "rgamma", "zeta"]
@@ -33,7 +34,7 @@ gammaln: Op[Any] = special_op("gammaln", lambda g, y, x: g * psi(x), at=1.8)
 loggamma: Op[Any] = special_op("loggamma", lambda g, y, x: g * psi(x), at=2.42, complex=True)
 
 
-def _slope_of_rgamma(x: Any) -> Any:
+def _slope_of_rgamma(x: Array) -> Array:
     """``-rgamma(x) * psi(x)``, by reflection where psi has poles."""
     is_left = np.less(x, 0.5)
     left, right = np.where(is_left, x, 0), np.where(is_left, 1, x)
@@ -45,12 +46,12 @@ def _slope_of_rgamma(x: Any) -> Any:
 rgamma: Op[Any] = special_op("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
 
 
-def _next_polygamma(g: Any, y: Any, x: Any, order: Any) -> Any:
+def _next_polygamma(g: Cotangent, y: Array, x: Array, order: int) -> Cotangent:
     return g * polygamma(order + 1, x)
 
 
 @op(_next_polygamma, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise_jvp)
-def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n and x
+def polygamma(x: ArrayLike, order: ArrayLike) -> Array:  # noqa: D417, for it is called with n and x
     """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
 
     SciPy's own function of this name does not take a Tensor.
@@ -88,23 +89,23 @@ _BERNOULLI = (
 )
 
 
-def _polygamma(order: int, x: Any) -> Any:
+def _polygamma(order: int, x: Array) -> Array:
     """A derivative of the logarithm of the gamma function."""
     if order < 2:
         return scipy_function(("gammaln", "psi")[order])(x)
     return scipy_function("polygamma")(order - 1, x)
 
 
-def _of_powers(order: int, x: Any) -> Any:
+def _of_powers(order: int, x: Array) -> Array:
     """A derivative of ``x * log(x) - x``."""
     if order < 2:
         return np.log(x) if order else x * np.log(x) - x
     return (-1) ** order * factorial(order - 2) / x ** (order - 1)
 
 
-def _series(order: int, x: Any, factor: Callable[[int], float]) -> Any:
+def _series(order: int, x: Array, factor: Callable[[int], float]) -> Array:
     """A derivative of Stirling's series, with other factors of its terms."""
-    total = 0.0
+    total: Any = 0.0
     for k in range(len(_BERNOULLI), 0, -1):
         falling = prod(1 - 2 * k - i for i in range(order))
         term = factor(k) * falling * _BERNOULLI[k - 1] / (2 * k * (2 * k - 1))
@@ -112,32 +113,32 @@ def _series(order: int, x: Any, factor: Callable[[int], float]) -> Any:
     return total / x ** (order + 1)
 
 
-def _by_size(x: Any, near: Callable[[Any], Any], far: Callable[[Any], Any]) -> Any:
+def _by_size(x: Array, near: Callable[[Array], Array], far: Callable[[Array], Array]) -> Array:
     if np.all(x < _FAR):
         return near(x)
     return np.where(x < _FAR, near(np.minimum(x, _FAR)), far(np.maximum(x, _FAR)))
 
 
-def _gamma_rest(order: int, x: Any) -> Any:
-    def far(x: Any) -> Any:
+def _gamma_rest(order: int, x: Array) -> Array:
+    def far(x: Array) -> Array:
         half = (_of_powers(order + 1, x) - (log(2 * pi) if not order else 0)) / 2
         return _series(order, x, lambda k: 1.0) - half
 
     return _by_size(x, lambda x: _polygamma(order, x) - _of_powers(order, x), far)
 
 
-def _half_step_rest(order: int, x: Any) -> Any:
-    def near(x: Any) -> Any:
+def _half_step_rest(order: int, x: Array) -> Array:
+    def near(x: Array) -> Array:
         step = _polygamma(order, x + 0.5) - _polygamma(order, x)
         return step - _of_powers(order + 1, x) / 2
 
     return _by_size(x, near, lambda x: _series(order, x, lambda k: 2 / 4**k - 2))
 
 
-def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
+def _rest(name: str, fn: Callable[[int, Array], Array]) -> Op[Any]:
     """The op of derivatives, from order 0, of a gamma function's rest after its leading terms."""
 
-    def forward(x: Any, order: int) -> Any:
+    def forward(x: Array, order: int) -> Array:
         wide = np.asarray(x, np.float64)
         with np.errstate(all="ignore"):
             return fn(order, wide).astype(result_type(x))
@@ -150,7 +151,7 @@ gamma_rest = _rest("gamma_rest", _gamma_rest)
 half_step_rest = _rest("half_step_rest", _half_step_rest)
 
 
-def _psi_step(a: Any, b: Any) -> Any:
+def _psi_step(a: Array, b: Array) -> Array:
     """``psi(a) - psi(a + b)``, which does not cancel at a large `a`."""
     far = np.greater(a, _FAR) & np.greater(b, 0)
     x, step = np.where(far, a, _FAR), np.where(far, b, 1.0)
@@ -172,7 +173,9 @@ betaln: Op[Any] = special_op(
 )
 
 
-def _where_zero(y: Any, at_zero: Any, otherwise: Any, *xs: Any) -> Any:
+def _where_zero(
+    y: Array, at_zero: Callable[..., Array], otherwise: Callable[..., Array], *xs: Array
+) -> Array:
     """A slope where the value is 0, and elsewhere the value times another function."""
     is_zero = np.equal(y, 0)
     zeros, others = ([np.where(is_of, x, 1) for x in xs] for is_of in (is_zero, ~is_zero))
@@ -180,23 +183,23 @@ def _where_zero(y: Any, at_zero: Any, otherwise: Any, *xs: Any) -> Any:
 
 
 # at a zero, one of the gamma functions has a pole, where its inverse has a slope
-def _binom_by_n(n: Any, k: Any) -> Any:
+def _binom_by_n(n: Array, k: Array) -> Array:
     rest = n - k + 1
     slope = psi(n + 1) * rgamma(rest) + _slope_of_rgamma(rest)
     return gamma(n + 1) * rgamma(k + 1) * slope
 
 
-def _binom_by_k(n: Any, k: Any) -> Any:
+def _binom_by_k(n: Array, k: Array) -> Array:
     rest = n - k + 1
     slopes = _slope_of_rgamma(k + 1) * rgamma(rest) - rgamma(k + 1) * _slope_of_rgamma(rest)
     return gamma(n + 1) * slopes
 
 
-def _poch_by_z(z: Any, m: Any) -> Any:
+def _poch_by_z(z: Array, m: Array) -> Array:
     return gamma(z + m) * (psi(z + m) * rgamma(z) + _slope_of_rgamma(z))
 
 
-def _poch_log_slope(z: Any, m: Any) -> Any:
+def _poch_log_slope(z: Array, m: Array) -> Array:
     """``psi(z + m) - psi(z)``, by reflection where both have poles."""
     are_poles = np.less_equal(np.maximum(z, z + m), 0)
     for x in (z, m):
@@ -224,13 +227,15 @@ poch: Op[Any] = special_op(
 gammasgn: Op[Any] = special_op("gammasgn", None)
 
 
-def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_zeta(
+    x: ArrayLike, q: ArrayLike | None = None, out: object = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if q is None or out is not None:
         raise TypeError("zeta has a derivative by its second argument alone: call zeta(x, q)")
     return (q,), {"x": x}
 
 
-def _zeta(q: Any, x: Any) -> Any:
+def _zeta(q: Array, x: Array) -> Array:
     return scipy_function("zeta")(x, q)
 
 

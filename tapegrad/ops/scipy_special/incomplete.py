@@ -7,7 +7,7 @@ number and the parameter that is its mean.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from math import factorial, log, pi
 from typing import Any
@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
+from tapegrad.core.primitive import Rule
 from tapegrad.ops.casting import safe_divide
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest, polygamma, psi
 from tapegrad.ops.scipy_special.normal import xlog1py, xlogy
@@ -38,6 +39,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     special_op,
     with_n_operands,
 )
+from tapegrad.types import Array, Cotangent
 
 __all__ = ["betainc", "betaincc", "betainccinv", "betaincinv", "gammainc", "gammaincc"]
 __all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit"]
@@ -48,7 +50,7 @@ _FEW = 1e-3
 # --- densities -----------------------------------------------------------------------------
 
 
-def _power(k: Any, log_power: Any, n: Any, excess: Any) -> Any:
+def _power(k: Array, log_power: Array, n: float | Array, excess: Array) -> Array:
     """``k * log(n * x / k) - (n * x - k)``, for the logarithm of ``x**k`` and that excess."""
     xlogy = scipy_function("xlogy")
     y = log_power + xlogy(k, n) - xlogy(k, k) - excess
@@ -56,7 +58,7 @@ def _power(k: Any, log_power: Any, n: Any, excess: Any) -> Any:
     return np.where(near, k * log1p_rest(np.where(near, excess / k, 0)), y)
 
 
-def _factorial_rest(k: Any) -> Any:
+def _factorial_rest(k: Array) -> Array:
     """The logarithm of ``gamma(k + 1)``, less ``k * log(k) - k``."""
     y = scipy_function("gammaln")(k + 1) - scipy_function("xlogy")(k, k) + k
     large = k >= 10
@@ -65,12 +67,12 @@ def _factorial_rest(k: Any) -> Any:
     return y
 
 
-def _poisson(k: Any, mu: Any) -> Any:
+def _poisson(k: Array, mu: Array) -> Array:
     """The logarithm of the probability of k, on vectors."""
     return _power(k, scipy_function("xlogy")(k, mu), 1.0, mu - k) - _factorial_rest(k)
 
 
-def _binom(k: Any, m: Any, x: Any) -> Any:
+def _binom(k: Array, m: Array, x: Array) -> Array:
     """The logarithm of the probability of k successes and m failures, on vectors."""
     n, excess = k + m, _excess(k, m, x)
     successes = _power(k, scipy_function("xlogy")(k, x), n, excess)
@@ -80,12 +82,12 @@ def _binom(k: Any, m: Any, x: Any) -> Any:
     return successes + failures + ways
 
 
-def _excess(a: Any, b: Any, x: Any) -> Any:
+def _excess(a: Array, b: Array, x: Array) -> Array:
     """``x * (a + b) - a``."""
     return x * b - (1 - x) * a
 
 
-def _log_of_gamma_density(a: Any, x: Any) -> Any:
+def _log_of_gamma_density(a: Array, x: Array) -> Array:
     """The logarithm of the density of a gamma distribution, on vectors."""
     is_few = a < 1
     y = _poisson(a - ~is_few, x)
@@ -93,19 +95,19 @@ def _log_of_gamma_density(a: Any, x: Any) -> Any:
     return np.where(is_few, few, y) if np.any(is_few) else y
 
 
-def _beside_pole(g: Any, k: Any, x: Any, otherwise: Any) -> Any:
+def _beside_pole(g: Cotangent, k: Array, x: Array, otherwise: Array) -> Cotangent:
     """``g * k / x`` at a pole, where x is 0 and k is negative."""
     is_pole = np.equal(x, 0) & np.less(k, 0) & np.not_equal(g, 0)
     return np.where(is_pole, np.where(np.less(g, 0), np.inf, -np.inf), otherwise)
 
 
-def _scaled(g: Any, score: Callable[[Any], Any]) -> Any:
+def _scaled(g: Cotangent, score: Callable[[Array], Array]) -> Cotangent:
     """A score that is linear in its cotangent, which may be infinite at a pole."""
     is_infinite = np.isinf(g)
     return score(np.where(is_infinite, np.sign(g), g)) * np.where(is_infinite, np.inf, 1)
 
 
-def _gamma_vjp_x(g: Any, y: Any, a: Any, x: Any) -> Any:
+def _gamma_vjp_x(g: Cotangent, y: Array, a: Array, x: Array) -> Cotangent:
     at_zero = np.equal(x, 0)
     slope = np.where(at_zero, safe_divide(a - 1, x) - 1, safe_divide(a - 1 - x, x))
     return _beside_pole(g, a - 1, x, g * slope)
@@ -121,7 +123,7 @@ _gamma_density = op_of_vectors(
 )
 
 
-def _log_of_beta_density(a: Any, b: Any, x: Any) -> Any:
+def _log_of_beta_density(a: Array, b: Array, x: Array) -> Array:
     """The logarithm of the density of a beta distribution, on vectors."""
     is_few, are_few = a < 1, b < 1
     k, m = a - ~is_few, b - ~are_few
@@ -133,19 +135,21 @@ def _log_of_beta_density(a: Any, b: Any, x: Any) -> Any:
     return np.where((is_few & (x == 0)) | (are_few & (x == 1)), np.inf, y)
 
 
-def _slope_of_binom(k: Any, m: Any, x: Any) -> Any:
+def _slope_of_binom(k: Array, m: Array, x: Array) -> Array:
     at_end = np.equal(x, 0) | np.equal(x, 1)
     inner = np.where(at_end, 0.5, x)
     ends = safe_divide(k, x) - safe_divide(m, 1 - x)
     return np.where(at_end, ends, -_excess(k, m, inner) / inner / (1 - inner))
 
 
-def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any, g: Any = 1.0) -> Callable[..., Any]:
+def _beta_cumulant(
+    a: Array, b: Array, log_t: Array, log_rest: Array, g: float | Cotangent = 1.0
+) -> Callable[..., Array]:
     """The cumulants, by the logarithms of t and 1 - t, each divided by its mean."""
     n = a + b
 
     @functools.cache
-    def cumulant(i: int, j: int) -> Any:
+    def cumulant(i: int, j: int) -> Array:
         if i + j == 1:
             own = log_t - g * gamma_rest(1, a) if i else log_rest - g * gamma_rest(1, b)
             return own + g * gamma_rest(1, n)
@@ -156,13 +160,13 @@ def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any, g: Any = 1.0) -> C
     return cumulant
 
 
-def _beta_scores(a: Any, b: Any, x: Any, g: Any = 1.0) -> Callable[..., Any]:
+def _beta_scores(a: Array, b: Array, x: Array, g: float | Cotangent = 1.0) -> Callable[..., Array]:
     n, excess = a + b, _excess(a, b, x)
     log_t, log_rest = log_ratio(x * n, a, excess, g), log_ratio((1 - x) * n, b, -excess, g)
     return _beta_cumulant(a, b, log_t, log_rest, g)
 
 
-def _beta_vjp_x(g: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
+def _beta_vjp_x(g: Cotangent, y: Array, a: Array, b: Array, x: Array) -> Cotangent:
     above = _beside_pole(g, b - 1, 1 - x, -g * _slope_of_binom(a - 1, b - 1, x))
     return _beside_pole(g, a - 1, x, -above)
 
@@ -189,12 +193,12 @@ binom_log_mass = op_of_vectors(
 # --- the incomplete gamma function ---------------------------------------------------------
 
 
-def _gamma_cumulant(a: Any, log_t: Any) -> Callable[..., Any]:
+def _gamma_cumulant(a: Array, log_t: Array) -> Callable[..., Array]:
     return lambda i, j: log_t - gamma_rest(1, a) if i == 1 else -polygamma(i - 1, a)
 
 
-def _gamma_tails(a: Any, x: Any) -> Any:
-    def below(a: Any, x: Any) -> Tail:
+def _gamma_tails(a: Array, x: Array) -> Iterator[tuple[Array, Callable[..., Tail], int]]:
+    def below(a: Array, x: Array) -> Tail:
         # t = x * exp(-s)
         return Tail(
             compute_for_large(
@@ -206,7 +210,7 @@ def _gamma_tails(a: Any, x: Any) -> Any:
             np.log(x),
         )
 
-    def above(a: Any, x: Any) -> Tail:
+    def above(a: Array, x: Array) -> Tail:
         # t = x + s
         return Tail(
             compute_for_large(
@@ -241,28 +245,28 @@ gammainccinv, gamma_isf = GAMMA.inverses("gammainccinv", UPPER)
 # --- the incomplete beta function ----------------------------------------------------------
 
 
-def _beta_tail(a: Any, b: Any, x: Any, y: Any) -> Tail:
+def _beta_tail(a: Array, b: Array, x: Array, y: Array) -> Tail:
     """The part up to x, by t = x * exp(-s); y is ``1 - x``."""
     n, odds, excess = a + b, x / y, x * b - y * a
     log_t, log_rest = log_ratio(x * n, a, excess), log_ratio(y * n, b, -excess)
 
-    def careful(s: Any) -> Any:
+    def careful(s: Array) -> Array:
         q = -np.expm1(-s)
         bend = (b - 1) * log1p_rest(odds * q) - a * exp_rest(s)
         return bend + ((b - 1) * odds - a) * q
 
-    def plain(s: Any) -> Any:
+    def plain(s: Array) -> Array:
         return (b - 1) * np.log1p(-odds * np.expm1(-s)) - a * s
 
-    def cumulant(s: Any) -> Callable[..., Any]:
+    def cumulant(s: Array) -> Callable[..., Array]:
         return _beta_cumulant(a, b, log_t - s, log_rest + np.log1p(-odds * np.expm1(-s)))
 
     log_weight = compute_for_large(np.minimum(a, b) > LARGE, careful, plain)
     return Tail(log_weight, cumulant, np.log(x), shape=b, rate=y * np.minimum(a, 1))
 
 
-def _beta_tails(a: Any, b: Any, x: Any) -> Any:
-    def above(a: Any, b: Any, x: Any) -> Tail:
+def _beta_tails(a: Array, b: Array, x: Array) -> Iterator[tuple[Array, Callable[..., Tail], int]]:
+    def above(a: Array, b: Array, x: Array) -> Tail:
         part = _beta_tail(b, a, 1 - x, x)
         cumulant = part.cumulant
         return attrs.evolve(part, sign=-1.0, cumulant=lambda s: lambda i, j: cumulant(s)(j, i))
@@ -288,8 +292,8 @@ betainc, betaincc = BETA.function(LOWER), BETA.function(UPPER)
 
 
 def _beta_inverse(name: str, of: int) -> Op[Any]:
-    def rule(k: int) -> Any:
-        def vjp(g: Any, y: Any, a: Any, b: Any, p: Any) -> Any:
+    def rule(k: int) -> Rule:
+        def vjp(g: Cotangent, y: Array, a: Array, b: Array, p: Array) -> Cotangent:
             # the mirrored function's distance to 0 is this one's to 1, with all digits
             is_low, rest = np.less(y, 0.5), (betaincinv if of == UPPER else betainccinv)(b, a, p)
             pairs = (a, b), (b, a), (y, rest)
@@ -301,7 +305,7 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
 
         return vjp
 
-    def forward(a: Any, b: Any, p: Any) -> Any:
+    def forward(a: Array, b: Array, p: Array) -> Array:
         y, k = scipy_function(name)(a, b, p), b if of == UPPER else a
         # SciPy's is nan for some small probabilities, where one term of the series is left
         with np.errstate(all="ignore"):
@@ -318,12 +322,12 @@ betainccinv = _beta_inverse("betainccinv", UPPER)
 # --- Student's t distribution --------------------------------------------------------------
 
 
-def _log_square(df: Any, t: Any) -> Any:
+def _log_square(df: Array, t: Array) -> Array:
     """``log(t**2 / df)``."""
     return 2 * (np.log(np.abs(t)) - np.log(df) / 2)
 
 
-def _log_of_t_density(df: Any, t: Any) -> Any:
+def _log_of_t_density(df: Array, t: Array) -> Array:
     """The logarithm of the density of Student's distribution, on vectors."""
     size = np.abs(t) / np.sqrt(df)
     square = _log_square(df, t)
@@ -331,7 +335,7 @@ def _log_of_t_density(df: Any, t: Any) -> Any:
     return half_step_rest(0, df / 2) - log(2 * pi) / 2 - (df + 1) / 2 * falls
 
 
-def _t_slopes(df: Any, log_square: Any, order: int) -> Any:
+def _t_slopes(df: Array, log_square: Array, order: int) -> Array:
     """A derivative by the degrees of freedom of the log density, from the first on."""
     far, near = scipy_function("expit")(log_square), scipy_function("expit")(-log_square)
     n, change = order, half_step_rest(order, df / 2) / 2**order
@@ -347,7 +351,7 @@ def _t_slopes(df: Any, log_square: Any, order: int) -> Any:
     )
 
 
-def _slope_of_t_score(df: Any, t: Any, order: int) -> Any:
+def _slope_of_t_score(df: Array, t: Array, order: int) -> Array:
     size = np.hypot(np.sqrt(df), t)
     u, c = t / size, 1 / size
     if not order:
@@ -376,12 +380,12 @@ _t_score: Op[Any] = op_of_vectors(
 )
 
 
-def _t_tails(df: Any, t: Any) -> Any:
-    def parts(df: Any, t: Any) -> Any:
+def _t_tails(df: Array, t: Array) -> Iterator[tuple[Array, Callable[..., Tail], int]]:
+    def parts(df: Array, t: Array) -> tuple[Array, Array, Array, Array, Array]:
         square, expit = _log_square(df, t), scipy_function("expit")
         return square, expit(square), expit(-square), np.log(np.abs(t)), (df + 1) / 2
 
-    def centre(df: Any, t: Any) -> Tail:
+    def centre(df: Array, t: Array) -> Tail:
         # from 0 to t * exp(-s)
         square, far, _, scale, power = parts(df, t)
         return Tail(
@@ -391,11 +395,11 @@ def _t_tails(df: Any, t: Any) -> Any:
             np.sign(t),
         )
 
-    def outside(df: Any, t: Any) -> Tail:
+    def outside(df: Array, t: Array) -> Tail:
         # t * exp(s)
         square, far, near, scale, power = parts(df, t)
 
-        def log_weight(s: Any) -> Any:
+        def log_weight(s: Array) -> Array:
             rising = s - power * np.log1p(far * np.expm1(2 * s))
             falling = -df * s - power * np.log1p(near * np.expm1(-2 * s))
             return np.where(far < 0.5, rising, falling)
@@ -428,7 +432,7 @@ stdtrit, t_ppf = STUDENT.inverses("stdtrit", LOWER)
 def _steps(name: str, method: str, n: int) -> Op[Any]:
     """The op of a quantile of counts, which passes no gradient: it is a step."""
 
-    def quantile(*xs: Any) -> Any:
+    def quantile(*xs: Array) -> Array:
         return getattr(getattr(import_module("scipy.stats"), name), method)(*xs)
 
     return declare_special(f"{name}_{method}", with_n_operands(n, quantile), *(None,) * n, scipy="")

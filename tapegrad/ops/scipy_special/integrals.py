@@ -9,6 +9,7 @@ dilogarithm in 25.12.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     split_whole_order,
 )
 from tapegrad.ops.special import sinc
+from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["boxcox", "boxcox1p", "cbrt", "cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc"]
 __all__ += ["elliptic_derivative", "eval_chebyt", "eval_chebyu", "eval_gegenbauer"]
@@ -58,16 +60,16 @@ pseudo_huber: Op[Any] = special_op(
 )
 
 
-def _far(delta: Any, r: Any) -> Any:
+def _far(delta: Array, r: Array) -> Array:
     """The distance from the origin, where the slopes are 0."""
     far = np.hypot(delta, r)
     return np.where(np.equal(far, 0), 1, far)
 
 
-def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
+def _boxcox(name: str, log: Callable[[Array], Array], end: int) -> Op[Any]:
     """The op of ``(exp(power * log(x)) - 1) / power``, also at a power of 0, and where x ends."""
 
-    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
+    def by_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, has_slope = np.equal(x, end), np.greater(power, 0)
         log_x = log(np.where(is_end, 1, x))
         inside = np.square(log_x) * hyp1f1(2, 3, power * log_x) / 2
@@ -75,7 +77,7 @@ def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
         at_end = np.where(has_slope, np.square(1 / np.where(has_slope, power, 1)), np.inf)
         return g * np.where(is_end, at_end, inside)
 
-    def by_x(g: Any, y: Any, x: Any, power: Any) -> Any:
+    def by_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_one = np.equal(x, end) & np.equal(power, 1)
         return g * np.exp((power - 1) * log(np.where(is_one, 1, x)))
 
@@ -85,18 +87,18 @@ def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
 def _inverse_boxcox(name: str, one: int) -> Op[Any]:
     """The op of ``exp(log1p(power * x) / power)``, also at a power of 0, less 1 or 0."""
 
-    def at_end(x: Any, power: Any) -> tuple[Any, Any]:
+    def at_end(x: Array, power: Array) -> tuple[Array, Array]:
         """Whether ``1 + power * x`` is 0, and the slope by x there."""
         is_end = np.equal(power * x, -1)
         base, power = np.where(is_end, 1 + power * x, 1), np.where(is_end, power, 1)
         return is_end, base ** (1 / power - 1)
 
-    def by_x(g: Any, y: Any, x: Any, power: Any) -> Any:
+    def by_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, slope = at_end(x, power)
         inside = (y + one) / np.where(is_end, 1, 1 + power * x)
         return g * np.where(is_end, slope, inside)
 
-    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
+    def by_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, slope = at_end(x, power)
         bend = hyp2f1(2, 2, 3, np.where(is_end, 0, -power * x)) / 2
         # x and the power have different signs there
@@ -114,7 +116,7 @@ expi: Op[Any] = special_op("expi", lambda g, y, x: g * np.exp(x) / x, complex=Tr
 exp1: Op[Any] = special_op("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
 
 
-def _slope_of_spence(x: Any) -> Any:
+def _slope_of_spence(x: Array) -> Array:
     is_near = np.less(np.absolute(x - 1), 0.5)
     near, far = np.where(is_near, x, 1), np.where(is_near, 2, x)
     return np.where(is_near, -hyp2f1(1, 1, 2, 1 - near), np.log(far) / (1 - far))
@@ -125,7 +127,7 @@ spence: Op[Any] = special_op(
 )
 
 
-def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
+def _slope_of_expn(y: Array, x: Array, order: Array) -> Array:
     """Minus the function of the order before, which SciPy lacks for order 0."""
     n = np.asarray(order)
     return np.where(n == 0, -y * (1 + 1 / x), -expn(np.maximum(n - 1, 0), x))
@@ -136,7 +138,7 @@ expn: Op[Any] = family_op(
 )
 
 
-def _sine_ratio(x: Any) -> Any:
+def _sine_ratio(x: Array) -> Array:
     """``sin(x) / x``; `sinc` is used near 0 alone, since a multiple of pi would be rounded."""
     is_near = np.less(np.absolute(x), 1)
     far = np.where(is_near, 1, x)
@@ -150,7 +152,7 @@ sici_s, sici_c = result_ops(
 )
 
 
-def _quarter_turns(x: Any) -> Any:
+def _quarter_turns(x: Array) -> Array:
     """``x * x`` less a multiple of 4, by exact terms; the square of a large x is rounded."""
     whole = np.rint(x)
     rest = x - whole
@@ -164,7 +166,7 @@ fresnel_s, fresnel_c = result_ops(
 )
 
 
-def sici(x: Any) -> tuple[Any, Any]:
+def sici(x: ArrayLike) -> tuple[Array, Array]:
     """`scipy.special.sici`: the sine integral and the cosine integral.
 
     Examples
@@ -177,7 +179,7 @@ def sici(x: Any) -> tuple[Any, Any]:
     return sici_s(x), sici_c(x)
 
 
-def fresnel(z: Any) -> tuple[Any, Any]:
+def fresnel(z: ArrayLike) -> tuple[Array, Array]:
     """`scipy.special.fresnel`: Fresnel's integrals of the sine and of the cosine.
 
     Examples
@@ -206,12 +208,12 @@ _NODES = _LEFT[::-1]
 _WEIGHTS = _STEP * np.pi * np.cosh(_GRID) * _NODES * _LEFT
 
 
-def _elliptic_derivative(phi: Any, m: Any, order: int, power: float) -> Any:
+def _elliptic_derivative(phi: Array, m: Array, order: int, power: float) -> Array:
     """The integral from 0 to phi of a derivative of ``(1 - m * sin**2) ** power`` by `m`."""
     dtype = result_type(phi, m)
     phi, m = (np.asarray(x, np.float64)[..., None] for x in (phi, m))
 
-    def to(end: Any) -> Any:
+    def to(end: Array) -> Array:
         if order == 1:  # by one of Carlson's integrals (DLMF 19.25)
             sine, squared = np.sin(end), np.square(np.cos(end))
             rest = np.where(m > 0, (1 - m) + m * squared, 1 - m * np.square(sine))
@@ -238,13 +240,13 @@ def _rising(x: float, n: int) -> float:
     return math.prod(x + k for k in range(n))
 
 
-def _by_angle(g: Any, y: Any, phi: Any, m: Any, order: int, power: float) -> Any:
+def _by_angle(g: Cotangent, y: Array, phi: Array, m: Array, order: int, power: float) -> Cotangent:
     squared = np.square(np.sin(phi))
     return g * _rising(-power, order) * squared**order * (1 - m * squared) ** (power - order)
 
 
 def _read_elliptic(
-    order: Any, power: Any, phi: Any, m: Any
+    order: int, power: float, phi: ArrayLike, m: ArrayLike
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (phi, m), {"order": order, "power": power}
 
@@ -262,11 +264,11 @@ elliptic_derivative: Op[Any] = declare_special(
 def _elliptic(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
     """The complete integral and the incomplete one."""
 
-    def by_m(g: Any, y: Any, *args: Any) -> Any:
+    def by_m(g: Cotangent, y: Array, *args: ArrayLike) -> Cotangent:
         phi, m = args if len(args) == 2 else (math.pi / 2, *args)
         return g * elliptic_derivative(1, power, phi, m)
 
-    def by_phi(g: Any, y: Any, phi: Any, m: Any) -> Any:
+    def by_phi(g: Cotangent, y: Array, phi: Array, m: Array) -> Cotangent:
         return _by_angle(g, y, phi, m, 0, power)
 
     return special_op(name, by_m, at=-1.08), special_op(f"{name}inc", by_phi, by_m, at=(0.8, -1.08))
@@ -278,7 +280,7 @@ ellipe, ellipeinc = _elliptic("ellipe", 0.5)
 # --- hypergeometric functions, by their last argument --------------------------------------
 
 
-def _read_two(a: Any, b: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_two(a: ArrayLike, b: ArrayLike, x: ArrayLike) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"a": a, "b": b}
 
 
@@ -291,7 +293,7 @@ hyp0f1: Op[Any] = family_op(
 )
 
 
-def _hyp1f1(a: Any, b: Any, x: Any) -> Any:
+def _hyp1f1(a: Array, b: Array, x: Array) -> Array:
     """SciPy's, whose series has some x terms, where the value has long been infinite."""
     x = np.asarray(x)
     if x.dtype.kind == "c":
@@ -330,13 +332,20 @@ _READ: dict[int, Any] = {
 }
 
 
-def _polynomial(name: str, of: str, slope: Any, n: float, *at: float, complex: bool = True) -> Any:
+def _polynomial(
+    name: str,
+    of: str,
+    slope: Callable[..., tuple[Any, ...]],
+    n: float,
+    *at: float,
+    complex: bool = True,
+) -> Op[Any]:
     """The op of a polynomial, with its slope by one of the degree before.
 
     ``slope(n, *parameters)`` has the factor and the parameters of that one.
     """
 
-    def vjp(g: Any, y: Any, x: Any, n: Any, **parameters: Any) -> Any:
+    def vjp(g: Cotangent, y: Array, x: Array, n: Array, **parameters: Any) -> Cotangent:
         n = np.asarray(n)
         factor, *others = slope(n, *parameters.values())
         before = SCIPY_OPS[of](np.where(n == 0, n, n - 1), *others, x)
@@ -367,11 +376,13 @@ eval_genlaguerre: Op[Any] = _polynomial(
 # --- Lambert's function --------------------------------------------------------------------
 
 
-def _read_lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_lambertw(
+    z: ArrayLike, k: ArrayLike = 0, tol: float = 1e-8
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (z,), {"k": k, "tol": tol}
 
 
-def _lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
+def _lambertw(z: ArrayLike, k: ArrayLike = 0, tol: float = 1e-8) -> Array:
     return scipy_function("lambertw")(z, k, tol)
 
 

@@ -18,6 +18,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     scipy_function,
     special_op,
 )
+from tapegrad.types import Array, Cotangent
 
 __all__ = ["dawsn", "dawsn_derivative", "erf", "erfc", "erfcinv", "erfcx", "erfcx_derivative"]
 __all__ += ["entr", "erfi", "erfinv", "expit", "kl_div", "log_expit", "log_ndtr", "log_ndtr_slope"]
@@ -30,7 +31,7 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 # --- the error function and the normal distribution ----------------------------------------
 
 
-def _bell(x: Any) -> Any:
+def _bell(x: Array) -> Array:
     """The slope of the error function."""
     return (2 / _SQRT_PI) * np.exp(-np.square(x))
 
@@ -42,7 +43,7 @@ _FAR = 8.0
 _TERMS = 30
 
 
-def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
+def _derivative(x: Array, order: int, name: str, sign: int, limit: float) -> Array:
     """A derivative of a function y that is ``limit / x`` far out; its slope is
     ``2 * sign * (x * y - limit)``.
     """
@@ -65,7 +66,7 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
 def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
     """The op of a function's derivatives, from order 1, without cancellation far from 0."""
 
-    def forward(x: Any, order: Any) -> Any:
+    def forward(x: Array, order: int) -> Array:
         return _derivative(x, order, name, sign, limit)
 
     return derivative_op(f"{name}_derivative", forward)
@@ -87,12 +88,12 @@ erfcinv: Op[Any] = special_op(
 ndtr: Op[Any] = special_op("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
 
 
-def _slope_of_log_ndtr(x: Any) -> Any:
+def _slope_of_log_ndtr(x: Array) -> Array:
     """The density divided by the probability; both vanish far to the left."""
     return (2 / _SQRT_2PI) / scipy_function("erfcx")(np.negative(x) / _SQRT_2)
 
 
-def _excess(y: Any, x: Any) -> Any:
+def _excess(y: Array, x: Array) -> Array:
     """``x + y`` for the slope of log_ndtr; far to the left the two would cancel."""
     is_left = np.less(x, 0)
     t = np.where(is_left, x, 0) / -_SQRT_2
@@ -111,7 +112,7 @@ ndtri_exp: Op[Any] = special_op(
 )
 
 
-def _slope_of_owens_t(h: Any, square: Any) -> Any:
+def _slope_of_owens_t(h: Array, square: Array) -> Array:
     return np.exp(-np.square(h) * square / 2) / (2 * math.pi * square)
 
 
@@ -148,7 +149,7 @@ entr: Op[Any] = special_op(
 )
 
 
-def _times_log_ratio(g: Any, x1: Any, x2: Any) -> Any:
+def _times_log_ratio(g: Cotangent, x1: Array, x2: Array) -> Cotangent:
     """``g * log(x1 / x2)``, also for close numbers, whose logarithms would cancel; 0 if g is 0."""
     is_near = np.less(np.absolute(x1 - x2), x2 / 2)
     apart = np.where(is_near, (x1 - x2) / np.where(is_near, x2, 1), 0)

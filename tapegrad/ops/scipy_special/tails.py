@@ -13,12 +13,13 @@ import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from math import comb, log
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
+from tapegrad.core.primitive import Rule
 from tapegrad.ops.scipy_special.normal import xlogy
 from tapegrad.ops.scipy_special.ufuncs import (
     declare_special,
@@ -26,6 +27,10 @@ from tapegrad.ops.scipy_special.ufuncs import (
     scipy_function,
     special_op,
 )
+from tapegrad.types import Array, ArrayLike, Cotangent
+
+# the operands and the options of a call
+Bound: TypeAlias = tuple[tuple[ArrayLike, ...], dict[str, Any]]
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -58,14 +63,14 @@ class Tail:
         less than the rate.
     """
 
-    log_weight: Callable[[Any], Any]
-    cumulant: Callable[[Any], Callable[..., Any]]
-    log_scale: Any
-    sign: Any = 1.0
-    shape: Any = 1.0
-    rate: Any = 1.0
+    log_weight: Callable[[Array], Array]
+    cumulant: Callable[[Array], Callable[..., Array]]
+    log_scale: float | Array
+    sign: float | Array = 1.0
+    shape: float | Array = 1.0
+    rate: float | Array = 1.0
 
-    def integral(self, orders: tuple[int, ...] | None = None) -> tuple[Any, Any]:
+    def integral(self, orders: tuple[int, ...] | None = None) -> tuple[Array, Array]:
         """The logarithm of the part over the density, and the mean of a moment."""
         reach = np.log(np.max(np.where(self.shape < 1, np.clip(1 / self.rate, 1, 1e305), 1)))
         grid = np.arange(-3.8, 4.6 + reach, _STEP)[:, None]
@@ -87,7 +92,7 @@ class Tail:
         return self.log_scale + np.log(_STEP * total) + log(2) * high, moments / total
 
 
-def _moment(cumulant: Callable[..., Any], *orders: int) -> Any:
+def _moment(cumulant: Callable[..., Array], *orders: int) -> float | Array:
     """The derivative of a density, by parameters this often, divided by the density.
 
     ``cumulant(i, j)`` is the derivative of its logarithm. The sum is the complete Bell polynomial.
@@ -107,7 +112,7 @@ def _moment(cumulant: Callable[..., Any], *orders: int) -> Any:
     return functools.reduce(operator.add, terms)
 
 
-def log1p_rest(u: Any) -> Any:
+def log1p_rest(u: Array) -> Array:
     """``log(1 + u) - u``, whose terms cancel near 0."""
     is_near = np.abs(u) < 0.125
     v = np.where(is_near, u, 0)
@@ -118,26 +123,28 @@ def log1p_rest(u: Any) -> Any:
     return np.where(is_near, 2 * r * r * r * series - v * r, np.log1p(u) - u)
 
 
-def exp_rest(s: Any) -> Any:
+def exp_rest(s: Array) -> Array:
     """``s - 1 + exp(-s)``, whose terms cancel near 0."""
     return np.where(s < 0.125, -log1p_rest(np.expm1(-np.minimum(s, 1))), s + np.expm1(-s))
 
 
-def compute_for_large(large: Any, careful: Callable[..., Any], plain: Callable[..., Any]) -> Any:
+def compute_for_large(
+    large: Array, careful: Callable[[Array], Array], plain: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
     """A careful function on columns with large parameters, where terms cancel."""
     if not np.any(large):
         return plain
     return lambda s: np.where(large, careful(s), plain(s))
 
 
-def log_ratio(x: Any, a: Any, excess: Any, g: Any = 1.0) -> Any:
+def log_ratio(x: Array, a: Array, excess: Array, g: float | Cotangent = 1.0) -> Array:
     """``g * log(x / a)`` of arrays or Tensors; the excess is ``x - a``."""
     is_near = np.less(np.absolute(excess), a / 2)
     near = g * np.log1p(np.where(is_near, excess, 0) / a)
     return np.where(is_near, near, xlogy(g, np.where(is_near, 1, x)) - g * np.log(a))
 
 
-def elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
+def elementwise(fn: Callable[..., Array], *xs: Array) -> Array:
     """A function of float64 vectors on blocks of the broadcast operands."""
     dtype = result_type(*xs)
     xs = tuple(np.broadcast_arrays(*[np.asarray(x, np.float64) for x in xs]))
@@ -157,14 +164,17 @@ _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
 def op_of_vectors(
-    name: str, fn: Callable[..., Any], rules: Sequence[Any], read: Callable[..., Any] | None = None
+    name: str,
+    fn: Callable[..., Array],
+    rules: Sequence[Rule],
+    read: Callable[..., Any] | None = None,
 ) -> Op[Any]:
     """The op of a function of vectors, which takes the op's options by name."""
 
-    def of_two(a: Any, x: Any, **options: Any) -> Any:
+    def of_two(a: Array, x: Array, **options: Any) -> Array:
         return elementwise(functools.partial(fn, **options), a, x)
 
-    def of_three(a: Any, b: Any, x: Any, **options: Any) -> Any:
+    def of_three(a: Array, b: Array, x: Array, **options: Any) -> Array:
         return elementwise(functools.partial(fn, **options), a, b, x)
 
     return declare_special(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
@@ -197,10 +207,10 @@ class Family:
     """
 
     name: str
-    pair: tuple[Callable[..., Any], Callable[..., Any]]
+    pair: tuple[Callable[..., Array], Callable[..., Array]]
     density: Op[Any]
-    cumulant: Callable[..., Callable[..., Any]]
-    tails: Callable[..., Iterator[tuple[Any, Callable[..., Tail], int]]]
+    cumulant: Callable[..., Callable[..., Array]]
+    tails: Callable[..., Iterator[tuple[Array, Callable[..., Tail], int]]]
     example: tuple[float, ...]
     derivative: Op[Any] = attrs.field(init=False)
     hazards: tuple[Op[Any], Op[Any], Op[Any]] = attrs.field(init=False)
@@ -210,14 +220,14 @@ class Family:
     logsf: Op[Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        def op(name: str, fn: Callable[..., Any], kind: int, rules: Sequence[Any]) -> Op[Any]:
+        def op(name: str, fn: Callable[..., Array], kind: int, rules: Sequence[Rule]) -> Op[Any]:
             name = name.format(self.name + "c" * (kind == UPPER))
             return op_of_vectors(name, functools.partial(fn, kind), rules)
 
-        def over(kind: int, *xs: Any) -> Any:
+        def over(kind: int, *xs: Array) -> Array:
             return -self.logs(*xs)[1][kind]
 
-        def log(kind: int, *xs: Any) -> Any:
+        def log(kind: int, *xs: Array) -> Array:
             return self.logs(*xs)[0][kind]
 
         ops: dict[str, Any] = {"derivative": self._derivative()}
@@ -229,7 +239,7 @@ class Family:
             ops[logarithm] = op("log_{}", log, kind, rules[1])
         self.__dict__.update(ops)
 
-    def logs(self, *xs: Any) -> tuple[list[Any], list[Any]]:
+    def logs(self, *xs: Array) -> tuple[list[Array], list[Array]]:
         """The logarithms of 1 and of both probabilities, and of these over the density."""
         density, p = self.density(*xs), self.pair[0](*xs)
         q, is_high = 1 - p, p > 0.5
@@ -251,14 +261,14 @@ class Family:
                 over[BOTH - number][own] = rest - density[own]
         return logs, over
 
-    def probability(self, kind: int, *xs: Any) -> Any:
+    def probability(self, kind: int, *xs: Array) -> Array:
         """A probability, by the integral where SciPy's has lost digits."""
         p, is_huge = self.pair[kind - 1](*xs), sum(xs[:-1]) > _HUGE
         if np.any(is_huge):
             p[is_huge] = np.exp(self.logs(*[x[is_huge] for x in xs])[0][kind])
         return p
 
-    def derivatives(self, *xs: Any, orders: tuple[int, ...], of: int) -> Any:
+    def derivatives(self, *xs: Array, orders: tuple[int, ...], of: int) -> Array:
         """The values of `derivative`."""
         y = np.where(np.isnan(functools.reduce(operator.add, xs)), np.nan, 0.0)
         over = self.logs(*xs)[1] if of else [-self.density(*xs)]
@@ -279,34 +289,36 @@ class Family:
         """The orders of the first derivative by a parameter."""
         return tuple(int(i == k) for i in range(len(self.example) - 1))
 
-    def change(self, k: int, of: int, *xs: Any) -> Any:
+    def change(self, k: int, of: int, *xs: Array) -> Array:
         """The slope by an argument of the probability up to x, or of a logarithm of either."""
         if k == len(xs) - 1:
             return (-1 if of == UPPER else 1) * np.exp(self.hazards[of](*xs))
         return self.derivative(self.first(k), of, *xs)
 
-    def rules(self, kind: int, of: int) -> list[Any]:
+    def rules(self, kind: int, of: int) -> list[Rule]:
         """The rules of a probability of this kind, or of its logarithm."""
         sign = -1 if kind == UPPER and not of else 1
 
-        def rule(k: int, g: Any, y: Any, *xs: Any) -> Any:
+        def rule(k: int, g: Cotangent, y: Array, *xs: Array) -> Cotangent:
             return sign * g * self.change(k, of, *xs)
 
         return self._for_each(rule)
 
-    def _for_each(self, rule: Callable[..., Any]) -> list[Any]:
+    def _for_each(self, rule: Rule) -> list[Rule]:
         """A rule for each argument, whose number it takes first."""
         return [functools.partial(rule, k) for k in range(len(self.example))]
 
-    def _rules_of_hazard(self, of: int) -> list[Any]:
-        def rule(k: int, g: Any, y: Any, *xs: Any) -> Any:
+    def _rules_of_hazard(self, of: int) -> list[Rule]:
+        def rule(k: int, g: Cotangent, y: Array, *xs: Array) -> Cotangent:
             density_rule: Any = self.density.vjps_for(len(xs))[k]
             return density_rule(g, y, *xs) - g * self.change(k, of, *xs)
 
         return self._for_each(rule)
 
     def _derivative(self) -> Op[Any]:
-        def rule(k: int, g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
+        def rule(
+            k: int, g: Cotangent, y: Array, *xs: Array, orders: tuple[int, ...], of: int
+        ) -> Cotangent:
             change = self.change(k, of, *xs) if of or k == len(orders) else 0.0
             if k == len(orders):
                 moment = _moment(self.cumulant(*xs), *orders)
@@ -314,10 +326,12 @@ class Family:
             more = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
             return g * (more - y * change if of else more)
 
-        def of_two(orders: Any, of: Any, a: Any, x: Any) -> Any:
+        def of_two(orders: tuple[int, ...], of: int, a: ArrayLike, x: ArrayLike) -> Bound:
             return (a, x), {"orders": orders, "of": of}
 
-        def of_three(orders: Any, of: Any, a: Any, b: Any, x: Any) -> Any:
+        def of_three(
+            orders: tuple[int, ...], of: int, a: ArrayLike, b: ArrayLike, x: ArrayLike
+        ) -> Bound:
             return (a, b, x), {"orders": orders, "of": of}
 
         read = of_two if len(self.example) == 2 else of_three
@@ -330,7 +344,7 @@ class Family:
         name = self.name + "c" * (kind == UPPER)
         return special_op(name, *self.rules(kind, _PLAIN), at=self.example)
 
-    def slope(self, k: int, of: int, p: Any, *xs: Any, change: Any = None) -> Any:
+    def slope(self, k: int, of: int, p: Array, *xs: Array, change: Array | None = None) -> Array:
         """The slope of an inverse, whose value is the last of xs, by an argument."""
         sign = -1 if of == UPPER else 1
         if k == len(xs) - 1:
@@ -341,7 +355,7 @@ class Family:
     def inverses(self, name: str, of: int) -> tuple[Op[Any], Op[Any]]:
         """The op of SciPy's inverse of a probability of one parameter, and one with all digits."""
 
-        def rule(k: int, g: Any, y: Any, a: Any, p: Any) -> Any:
+        def rule(k: int, g: Cotangent, y: Array, a: Array, p: Array) -> Cotangent:
             return g * self.slope(k, of, p, a, y)
 
         rules, quantile = self._for_each(rule), functools.partial(self.quantile, name, of)
@@ -350,7 +364,7 @@ class Family:
             op_of_vectors(f"{name}_quantile", quantile, rules),
         )
 
-    def quantile(self, name: str, of: int, a: Any, p: Any) -> Any:
+    def quantile(self, name: str, of: int, a: Array, p: Array) -> Array:
         """SciPy's inverse, moved by Newton's steps where it is not the inverse to 12 digits."""
         y, is_high = scipy_function(name)(a, p), p > 0.5
         kind, target = np.where(is_high, BOTH - of, of), np.log(np.where(is_high, 1 - p, p))

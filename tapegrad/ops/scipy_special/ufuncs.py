@@ -13,6 +13,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.primitive import Rule
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
+from tapegrad.types import Array, ArrayLike, Cotangent, DType
 
 # all ops that SciPy computes, by their names in files
 SCIPY_OPS: dict[str, Op[Any]] = {}
@@ -27,7 +28,7 @@ Examples
 >>> tg.testing.check_grads({})"""
 
 
-def scipy_function(name: str) -> Any:
+def scipy_function(name: str) -> Callable[..., Any]:
     """A function of ``scipy.special``, if the caller has imported that module."""
     special = sys.modules.get("scipy.special")
     if special is None:
@@ -36,7 +37,11 @@ def scipy_function(name: str) -> Any:
 
 
 def special_op(
-    name: str, *vjps: Rule | None, at: float | tuple[float, ...] = 0.8, fn: Any = None, **facts: Any
+    name: str,
+    *vjps: Rule | None,
+    at: float | tuple[float, ...] = 0.8,
+    fn: Callable[..., Any] | None = None,
+    **facts: Any,
 ) -> Op[Any]:
     """The op of a SciPy ufunc: a rule for each operand, and the numbers in its example."""
     n = len(vjps)
@@ -51,7 +56,7 @@ def family_op(
     example: tuple[float, ...] = (2, 0.8),
     read: Callable[..., Any] | None = None,
     complex: bool = False,
-    fn: Any = None,
+    fn: Callable[..., Any] | None = None,
 ) -> Op[Any]:
     """The op of a SciPy ufunc that takes an order before its operand, or other parameters.
 
@@ -59,7 +64,7 @@ def family_op(
     there is only an order. The arguments of its example end with the operand.
     """
 
-    def forward(x: Any, **options: Any) -> Any:
+    def forward(x: Array, **options: Any) -> Array:
         return (fn or scipy_function(name))(*options.values(), x)
 
     *options, x = example
@@ -84,7 +89,7 @@ def derivative_op(
 ) -> Op[Any]:
     """The op of a function's derivatives; its first option is the order."""
 
-    def vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
+    def vjp(g: Cotangent, y: Array, x: Array, **options: Any) -> Cotangent:
         order, *rest = options.values()
         return g * derivatives(order + 1, *rest, x)
 
@@ -95,32 +100,32 @@ def derivative_op(
 def with_n_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a parameter for each of n operands, which an op counts."""
 
-    def of_one(x: Any) -> Any:
+    def of_one(x: Array) -> Array:
         return fn(x)
 
-    def of_two(x1: Any, x2: Any) -> Any:
+    def of_two(x1: Array, x2: Array) -> Array:
         return fn(x1, x2)
 
-    def of_three(x1: Any, x2: Any, x3: Any) -> Any:
+    def of_three(x1: Array, x2: Array, x3: Array) -> Array:
         return fn(x1, x2, x3)
 
     return (of_one, of_two, of_three)[n - 1]
 
 
-def split_order(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def split_order(order: ArrayLike, x: ArrayLike) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The operand, and the order as an option, which passes no gradient and must be no Tensor."""
     return (x,), {"order": order}
 
 
-def split_whole_order(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def split_whole_order(order: float | Array, x: ArrayLike) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same for a function of integer orders, since SciPy would truncate another number."""
     check_whole_order(order)
     return split_order(order, x)
 
 
-def check_whole_order(order: Any) -> None:
+def check_whole_order(order: float | Array) -> None:
     """Raise unless an order, which is no Tensor, is a whole number."""
-    if type(order) is not Tensor and np.any(np.remainder(order, 1)):
+    if not isinstance(order, Tensor) and np.any(np.remainder(order, 1)):
         raise ValueError(f"the order must be a whole number, not {order}")
 
 
@@ -155,7 +160,7 @@ def declare_special(
     return declared_op
 
 
-def result_type(*xs: Any) -> Any:
+def result_type(*xs: Array) -> DType:
     """The dtype of the result of SciPy's real functions of these operands."""
     dtype = np.result_type(*xs)
     return np.promote_types(dtype, np.float32 if dtype.kind == "f" else np.float64)
