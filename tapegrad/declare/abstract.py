@@ -1,13 +1,15 @@
-"""Shapes and dtypes of results, from shapes and dtypes of operands: evaluation while compiling.
+"""Abstract evaluation: infer a result's shape and dtype from its operands', for compiling.
 
-An array is a stand-in that takes no memory: all its elements are one zero (`stand_in`). The result
-of an op is a stand-in too. Its shape is that of the op's rule in `SHAPES`, and its dtype that of a
-call on arrays of one element; an op without a rule is called on the stand-ins. What was inferred is
-remembered.
+Start with `evaluate`, and with `Recorder`, which records a function without computing its values.
 
-Python ints keep their values: they may be shapes. Their arithmetic is exact; NumPy's wraps at 64
-bits, and its division by zero gives 0. Arrays of integers and of truth values that a function
-captured keep theirs, since a mask says how many elements it selects.
+A stand-in takes the place of each array. It takes no memory: all its elements are one zero
+(`stand_in`). The result of an op is a stand-in too. The op's rule in `SHAPES` gives the shape, and
+a call on arrays of one element gives the dtype; an op without a rule is called on the stand-ins.
+Inferred results are cached.
+
+Python ints keep their values, since they may be shapes. Their arithmetic is exact; NumPy's wraps at
+64 bits, and its division by zero gives 0. Captured arrays of integers and booleans keep their
+values too, since a mask determines how many elements it selects.
 """
 
 from __future__ import annotations
@@ -33,29 +35,29 @@ from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
 
-# the rule of an op that has none
+# stands for the rule of an op that SHAPES does not list
 _UNKNOWN = object()
 
 R = TypeVar("R")
 Shape = tuple[int, ...]
 
-# For an op of the package, a function of the shapes of its operands and of its options that gives
-# the shape of its result, or `moved` or the like; None if the op is called. `tapegrad.ops.shapes`
-# fills it.
+# The shape rule of each op of the package: a function of the operands' shapes and of the options
+# that returns the result's shape, or `BY_MOVING`, `BY_OPTIONS` or `BY_VIEW`; None if the op is
+# called. `tapegrad.ops.shapes` fills it.
 SHAPES: dict[Primitive, Any] = {}
-# ops whose result has the dtype of their first operand, and those of which that is known for arrays
-# of one real dtype in native byte order, without options; any other is called on arrays of one
-# element, which refuses wrong options too
+# Ops whose result has the dtype of their first operand: always, or at least for arrays of one real
+# dtype in native byte order and without options. Any other op is called on arrays of one element,
+# which raises for wrong options too.
 SAME_DTYPE: set[Primitive] = set()
 SAME_REAL_DTYPE: set[Primitive] = set()
 
-# what was inferred last, by the op, the kinds of its operands and its options
-_KNOWN: dict[Any, Any] = {}
-_MOST_KNOWN = 1 << 12
+# the latest results, by the op, its operands' shapes and dtypes, and its options
+_INFERRED: dict[Any, Any] = {}
+_MOST_INFERRED = 1 << 12
 _REAL = frozenset(map(np.dtype, "efd"))
 # the dtype of elements that take no memory
 _NOTHING = np.dtype("V0")
-# an element of any dtype, of an array or of a number, which is no view of an array
+# the memory of one element of any dtype: for arrays, and for 0-d arrays that are not a view
 _ZEROS = np.zeros(32, np.uint8)
 _ZEROS.setflags(write=False)
 _NUMBER = bytes(32)
@@ -63,26 +65,28 @@ _NUMBER = bytes(32)
 
 @lru_cache(1 << 10)
 def stand_in(shape: Shape, dtype: np.dtype[Any]) -> Any:
-    """A read-only array of zeros that has the memory of one; without axes it is a number."""
+    """Return a read-only array of zeros that takes the memory of one element."""
     return ndarray(shape, dtype, _ZEROS if shape else _NUMBER, 0, (0,) * len(shape))
 
 
-def emptied(x: Any) -> Any:
-    """A stand-in for an array of numbers; anything else itself."""
+def stand_in_for_numeric(x: Any) -> Any:
+    """Return a stand-in for an array of numbers, and anything else unchanged."""
     return stand_in(x.shape, x.dtype) if type(x) is ndarray and x.dtype.kind in "biufc" else x
 
 
 @attrs.define(eq=False)
 class Results:
-    """The results of a user's functions while a call was recorded, for its first run.
+    """The results of a user's functions while a call is recorded, for the program's first run.
 
-    Their shapes are known by calling them. So that one call of a compiled function is one call of
-    theirs, the run takes these results, each once, where the operands are the same to the bit.
+    Recording calls these functions to find the shapes of their results. The first run then takes
+    the results, each once, where the operands are the same to the bit, so that one call of a
+    compiled function calls each user's function once.
 
     Attributes
     ----------
     mode
-        ``"keep"`` what a function returns, ``"read"`` or ``"take"`` what is kept, or nothing.
+        ``"keep"`` stores each result, ``"read"`` returns a stored one, ``"take"`` also removes it;
+        an empty mode just calls.
     kept
         The functions, operands, options and results.
     """
@@ -91,7 +95,7 @@ class Results:
     kept: list[tuple[Any, Sequence[Any], Mapping[str, Any], Any]] = attrs.Factory(list)
 
     def call(self, fn: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The result of a function, called or kept."""
+        """Return a function's result, from a call or from the stored ones."""
         if not self.mode:
             return fn(*args, **options)
         if self.mode != "keep":
@@ -100,14 +104,14 @@ class Results:
                     if self.mode == "take":
                         del self.kept[i]
                     return np.array(y) if np.ndim(y) else y
-        # it may call others, which are not called by the program
+        # the function may call others, which the program does not call
         y = self("", partial(fn, *args, **options))
         if self.mode == "keep":
             self.kept.append((fn, args, options, np.array(y) if np.ndim(y) else y))
         return y
 
     def __call__(self, mode: str, fn: Callable[..., R], *args: Any) -> R:
-        """A function's result, in whose course the calls of users' functions are kept or read."""
+        """Call a function, and store or read the results of the users' functions that it calls."""
         before = RESULTS.set(Results(mode, self.kept))
         try:
             return fn(*args)
@@ -118,16 +122,16 @@ class Results:
 RESULTS: ContextVar[Results] = ContextVar("tapegrad_results", default=Results())  # noqa: B039
 
 
-def called_once(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """The result of a user's function, which is kept or read while a call is recorded.
+def call_once(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a user's function, or return the result that was stored while recording.
 
-    A function of this module, so that what calls it can be pickled by value.
+    It is a function of this module, so that its callers can be pickled by value.
     """
     return RESULTS.get().call(fn, args, kwargs)
 
 
 def _are_same(xs: Any, ys: Any) -> bool:
-    """Whether operands or options are the same to the bit."""
+    """Return whether operands or options are the same to the bit."""
     if isinstance(xs, Mapping) and isinstance(ys, Mapping):
         return list(xs) == list(ys) and _are_same([*xs.values()], [*ys.values()])
     if isinstance(xs, list | tuple) and isinstance(ys, list | tuple):
@@ -141,13 +145,15 @@ def _are_same(xs: Any, ys: Any) -> bool:
 
 @attrs.define(eq=False)
 class Evaluation:
-    """How a recording without values evaluates ops, and the values that it could compute.
+    """The evaluation of ops in a recording without values.
+
+    It gives each record a stand-in, and computes the values that a user's function needs.
 
     Attributes
     ----------
     known
-        The values of parameters, or functions that give them, and those of the records that were
-        computed for the user's functions.
+        The value of each parameter, or a function that returns it, and the values that were
+        computed for users' functions.
     """
 
     known: dict[Tensor, Any] = attrs.Factory(dict)
@@ -155,20 +161,20 @@ class Evaluation:
     def __call__(
         self, op: Primitive, values: list[Any], options: Mapping[str, Any], operands: Sequence[Any]
     ) -> Any:
-        """A stand-in for a record's value."""
+        """Return a stand-in for a record's value."""
         if op not in SHAPES and op.like is None and type(op) is not Primitive:
-            # the user's function may take forever at numbers that it is not for
+            # a user's function may never return at placeholder values
             results = RESULTS.get()
-            values = results("read", actual, operands)
+            values = results("read", known_values, operands)
             return results("keep", evaluate, op, values, options)
         return evaluate(op, values, options)
 
-    def end(self) -> None:
-        """Let the values go, whose records lead back here by the tape's origin."""
+    def forget_values(self) -> None:
+        """Forget the values, which would keep the records alive in a reference cycle."""
         self.known.clear()
 
     def value(self, x: Tensor) -> Any:
-        """The value of a record; parameters that are not known are 0."""
+        """Return the value of a record; parameters of unknown value count as 0."""
         known, waiting = self.known, [x]
         while waiting:
             x = waiting[-1]
@@ -178,7 +184,7 @@ class Evaluation:
                 if type(y) is Tensor and y.origin is x.origin and y not in known
             ]
             if not operands:
-                value = known.get(x, partial(self._computed, x))
+                value = known.get(x, partial(self._compute_value, x))
                 if callable(value):
                     value = value()
                     value = np.asarray(value, x.dtype) if type(x._primal) is ndarray else value
@@ -186,39 +192,39 @@ class Evaluation:
             waiting = waiting + operands if operands else waiting[:-1]
         return known[x]
 
-    def _computed(self, x: Tensor) -> Any:
+    def _compute_value(self, x: Tensor) -> Any:
         if x.op is PARAMETER and not x._operands:
             return np.array(x._primal) if is_stand_in(x._primal) else x._primal
-        values = [_actual(y) if type(y) is Tensor else y for y in x._operands]
-        return silently(exactly(x.op, values), *values, **x._options)
+        values = [_known_value(y) if type(y) is Tensor else y for y in x._operands]
+        return call_silently(exact_forward(x.op, values), *values, **x._options)
 
 
 class Recorder:
-    """A recording without values: first its inputs are marked, then a function runs.
+    """A recording without values: mark the inputs, then run the function.
 
     Attributes
     ----------
     origin, last
-        Where its tape begins, and its last record.
+        The Origin and the last record of the tape.
     inputs
-        The records of its inputs.
+        The records of the inputs.
     """
 
     def __init__(
         self,
-        called: str,
+        label: str,
         line: int = 0,
-        place: Callable[[], Any] | None = None,
-        around: Origin | None = None,
-        doing: str = "compiling",
+        find_place: Callable[[], Any] | None = None,
+        outer: Origin | None = None,
+        activity: str = "compiling",
     ) -> None:
         self._evaluation = Evaluation()
-        self.origin = Origin(called, True, line, place, around, doing, self._evaluation)
-        self.last: Any = self.origin
+        self.origin = Origin(label, True, line, find_place, outer, activity, self._evaluation)
+        self.last: Last = self.origin
         self.inputs: list[Tensor] = []
 
     def mark(self, leaf: Any, path: str, value: Callable[[], Any] | None = None) -> Tensor:
-        """The record of an input, of a leaf like it; `value` gives its value, if it is another."""
+        """Record an input that is like a leaf; `value` returns its value, if not the leaf's."""
         self.last = record = write_like(self.last, leaf, path)
         self.inputs.append(record)
         if value is not None:
@@ -226,11 +232,11 @@ class Recorder:
         return record
 
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
-        """A function's result; no input can be marked later."""
+        """Record a call of a function and return its result; no input can be marked afterwards."""
         try:
             output, self.last = placed((None, False), record_from, (self.last, fn, args, kwargs))
         finally:
-            self._evaluation.end()
+            self._evaluation.forget_values()
         return output
 
     @property
@@ -239,30 +245,30 @@ class Recorder:
         return Tape(self.last, self.origin)
 
 
-def actual(operands: Iterable[Any]) -> list[Any]:
-    """The values of records for a function of the user's, which may depend on them.
+def known_values(operands: Iterable[Any]) -> list[Any]:
+    """Return the operands' values for a user's function, whose result may depend on them.
 
-    They are those of the call that is recorded, and in the body of a loop those of its first step.
+    The values come from the call that is recorded; in the body of a loop, from its first step.
     """
     operands = list(operands)
     try:
         # the arguments of the call are the caller's arrays
-        return [owned_copy(_actual(x)) if type(x) is Tensor else x for x in operands]
+        return [owned_copy(_known_value(x)) if type(x) is Tensor else x for x in operands]
     except Exception:
         return primals(operands)
 
 
-def _actual(x: Tensor) -> Any:
+def _known_value(x: Tensor) -> Any:
     evaluation = x.origin.evaluate
     return evaluation.value(x) if isinstance(evaluation, Evaluation) else x._primal
 
 
 def write_like(last: Last, value: Any, name: str | None) -> Tensor:
-    """The record of a parameter of which only the shape and the dtype matter."""
-    like = emptied(value)
-    if not is_stand_in(like):
+    """Write a parameter with a stand-in for its value."""
+    primal = stand_in_for_numeric(value)
+    if not is_stand_in(primal):
         return write_parameter(last, value, name)
-    record = write_known(last, PARAMETER, (), NO_OPTIONS, like, name)
+    record = write_known(last, PARAMETER, (), NO_OPTIONS, primal, name)
     evaluation = last.origin.evaluate
     if isinstance(evaluation, Evaluation) and not is_stand_in(value):
         evaluation.known[record] = value
@@ -270,66 +276,66 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
 
 
 def evaluate(op: Primitive, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for an op's result, or a Python number, for a recording without values."""
+    """Return a stand-in for an op's result, or a Python number."""
     rule = SHAPES.get(op, _UNKNOWN)
-    if not values or rule is _UNKNOWN or rule is stated or op.like is not None:
-        return _called(op, rule, values, options)
-    is_called = rule in _CALLED
-    infer = _called if is_called else _inferred
+    if not values or rule is _UNKNOWN or rule is BY_OPTIONS or op.like is not None:
+        return _infer_by_call(op, rule, values, options)
+    is_called = rule in _NEED_CALL
+    infer = _infer_by_call if is_called else _infer_by_rule
     key: list[Any] = [op]
     for x in values:
         kind = type(x)
-        if kind is ndarray and not (is_called and _matters(x)):
+        if kind is ndarray and not (is_called and _may_set_shape(x)):
             key += (x.shape, x.dtype)
         elif kind in PYTHON_NUMBERS:
             # the values of other numbers do not matter
             key += (kind, None if kind is float or kind is complex else x)
         else:
-            return _called(op, rule, values, options)
+            return _infer_by_call(op, rule, values, options)
     try:
         for name, x in options.items():
-            key += (name, told(x, _remembered))
+            key += (name, value_key(x, _dtype_key))
     except TypeError:
         return infer(op, rule, values, options)
-    known = _KNOWN.get(what := tuple(key))
-    if known is None:
-        known = infer(op, rule, [like(x) for x in values], options)
-        # a number has its value
-        if type(known) is ndarray or type(known) is Parts:
-            _KNOWN[what] = known
-            if len(_KNOWN) > _MOST_KNOWN:
-                _KNOWN.pop(next(iter(_KNOWN)), None)
-    return known
+    result = _INFERRED.get(call := tuple(key))
+    if result is None:
+        result = infer(op, rule, [stand_in_for(x) for x in values], options)
+        # a Python number depends on the values
+        if type(result) is ndarray or type(result) is Parts:
+            _INFERRED[call] = result
+            if len(_INFERRED) > _MOST_INFERRED:
+                _INFERRED.pop(next(iter(_INFERRED)), None)
+    return result
 
 
-def like(x: Any) -> Any:
-    """A stand-in for an array, whatever its elements; a Python number itself."""
+def stand_in_for(x: Any) -> Any:
+    """Return a stand-in for an array of any elements, and a Python number unchanged."""
     return stand_in(x.shape, x.dtype) if type(x) is ndarray else x
 
 
 def is_stand_in(x: Any) -> bool:
-    """Whether an array is one that `stand_in` made."""
+    """Return whether `stand_in` made an array."""
     base: Any = x.base if type(x) is ndarray else None
     return base is _ZEROS or base is _NUMBER
 
 
-def _matters(x: Any) -> bool:
-    """Whether a result's shape may depend on the elements of an array."""
+def _may_set_shape(x: Any) -> bool:
+    """Return whether a result's shape may depend on an array's elements."""
     return type(x) is ndarray and x.dtype.kind in "biu" and not is_stand_in(x)
 
 
-def told(x: Any, rest: Callable[[Any], Any]) -> Any:
-    """A key by which a value is told from another: 1 from 1.0 and True, and 0.0 from -0.0.
+def value_key(x: Any, rest: Callable[[Any], Any]) -> Any:
+    """Return a dictionary key that differs for 1, 1.0 and True, and for 0.0 and -0.0.
 
-    What is no plain value has the key that `rest` gives.
+    `rest` makes the key of an object that is neither a number, a string nor a tuple.
     """
     kind = type(x)
     if kind is tuple:
         # most are shapes and axes
         is_plain = _EXACT.issuperset(map(type, x))
-        return x if is_plain else tuple([told(part, rest) for part in x])
+        return x if is_plain else tuple([value_key(part, rest) for part in x])
     if kind is slice:
-        return kind, told((x.start, x.stop, x.step), rest)
+        return kind, value_key((x.start, x.stop, x.step), rest)
     if kind in _PLAIN:
         return kind, as_text(x) if kind is float or kind is complex else x
     return rest(x)
@@ -340,14 +346,14 @@ _EXACT = frozenset({int, type(None)})
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
 
 
-def _remembered(option: Any) -> Any:
+def _dtype_key(option: Any) -> Any:
     if not isinstance(option, np.dtype | type):
         raise TypeError("it may be large, or change")
     return type(option), option
 
 
-def _inferred(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for the result, whose shape a rule gives and whose dtype a small call."""
+def _infer_by_rule(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+    """Infer a result's shape by a rule, and its dtype by a call on arrays of one element."""
     shapes = [x.shape if type(x) is ndarray else () for x in values]
     if any(shapes):
         try:
@@ -355,121 +361,121 @@ def _inferred(op: Primitive, rule: Any, values: list[Any], options: Mapping[str,
             if op in SAME_DTYPE:
                 return stand_in(shape, values[0].dtype)
             if type(op.forward) is np.ufunc:
-                return stand_in(shape, _dtype(op.forward, *map(_kind, values)))
-            # an axis without elements may be refused
+                return stand_in(shape, _ufunc_dtype(op.forward, *map(_promotion_kind, values)))
+            # the op may raise for an axis without elements
             if not any(0 in x for x in shapes):
                 # options are checked by a call
                 if op in SAME_REAL_DTYPE and not options:
-                    kinds = {*map(_kind, values)}
+                    kinds = {*map(_promotion_kind, values)}
                     if len(kinds) == 1 and kinds <= _REAL:
                         return stand_in(shape, values[0].dtype)
-                small = [_one(x) for x in values]
-                result = by_shapes(op.forward, small, options)
-                return _as(result, shape, np.asarray(result).dtype)
+                small = [_one_element(x) for x in values]
+                result = call_for_shape(op.forward, small, options)
+                return _stand_in_as(result, shape, np.asarray(result).dtype)
         except TapegradError:
             raise
         except Exception:
-            # the op itself says what is wrong
+            # the op's own error is clearer
             pass
-    return _called(op, None, values, options)
+    return _infer_by_call(op, None, values, options)
 
 
-def _kind(x: Any) -> Any:
-    """What a ufunc's dtype depends on: the dtype of an array, or a number."""
+def _promotion_kind(x: Any) -> Any:
+    """Return the dtype of an array, or a number of the same kind: a ufunc's dtype depends on it."""
     # NumPy looks at the values of ints alone
     return x.dtype if type(x) is ndarray else x if type(x) is int else type(x)(1)
 
 
 @lru_cache(1 << 8, typed=True)
-def _dtype(ufunc: np.ufunc, *kinds: Any) -> np.dtype[Any]:
-    """The dtype of a ufunc's result."""
+def _ufunc_dtype(ufunc: np.ufunc, *kinds: Any) -> np.dtype[Any]:
+    """Return the dtype of a ufunc's result."""
     if int not in map(type, kinds):
         dtypes = [x if isinstance(x, np.dtype) else type(x) for x in kinds]
         return ufunc.resolve_dtypes((*dtypes, None))[-1]
     small = [np.zeros(1, x) if isinstance(x, np.dtype) else x for x in kinds]
-    dtype: np.dtype[Any] = by_shapes(ufunc, small, {}).dtype
+    dtype: np.dtype[Any] = call_for_shape(ufunc, small, {}).dtype
     return dtype
 
 
-def _one(x: Any) -> Any:
-    """An array of one element in the place of an array."""
+def _one_element(x: Any) -> Any:
+    """Return an array of one element for an array, and a number unchanged."""
     return np.zeros((1,) * x.ndim, x.dtype) if type(x) is ndarray else x
 
 
-def _called(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for the result, for which a function is called."""
+def _infer_by_call(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+    """Infer a result by a call on the stand-ins."""
     if op.like is not None:
-        return _emptied(by_shapes(op.like, values, options))
-    if rule is stated:
+        return _stand_in_for_result(call_for_shape(op.like, values, options))
+    if rule is BY_OPTIONS:
         return stand_in(options["shape"], options["dtype"])
     if PYTHON_NUMBERS.issuperset(map(type, values)):
-        result = by_shapes(exactly(op, values), values, options)
-        return result if isinstance(result, np.generic) else _emptied(result)
+        result = call_for_shape(exact_forward(op, values), values, options)
+        return result if isinstance(result, np.generic) else _stand_in_for_result(result)
     if rule is _UNKNOWN:
         # it may look at the strides of its operands
         values = [np.zeros(x.shape, x.dtype) if is_stand_in(x) else x for x in values]
-    if rule is not moved or len(values) == 1:
-        return _emptied(by_shapes(op.forward, values, options))
+    if rule is not BY_MOVING or len(values) == 1:
+        return _stand_in_for_result(call_for_shape(op.forward, values, options))
     first, *rest = values
-    result = by_shapes(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
-    return _as(result, np.shape(result), first.dtype)
+    result = call_for_shape(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
+    return _stand_in_as(result, np.shape(result), first.dtype)
 
 
-def _as(result: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
-    """A stand-in for a result: without axes it is a view of an array, if that is one."""
+def _stand_in_as(result: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """Return a stand-in for a result; a 0-d view has a stand-in that is a view, too."""
     is_view = type(result) is ndarray and type(result.base) is ndarray
     return ndarray((), dtype, _ZEROS) if is_view and not shape else stand_in(shape, dtype)
 
 
-def _emptied(value: Any) -> Any:
-    """A stand-in for a result; Python numbers stay."""
+def _stand_in_for_result(value: Any) -> Any:
+    """Return a stand-in for a result, or the result itself if it is a Python number."""
     if type(value) is Parts:
-        return Parts(tuple(map(emptied, value.values)))
+        return Parts(tuple(map(stand_in_for_numeric, value.values)))
     if isinstance(value, np.generic):
-        return emptied(np.asarray(value))
+        return stand_in_for_numeric(np.asarray(value))
     if type(value) is ndarray and value.dtype.kind in "biufc":
-        return _as(value, value.shape, value.dtype)
+        return _stand_in_as(value, value.shape, value.dtype)
     return value
 
 
-def broadcast(*shapes: Shape, **options: Any) -> Shape:
-    """The shape of what is computed element by element."""
-    own = {*shapes} - {()} or {()}
-    if len(own) == 1:
-        return own.pop()
-    longest = max(own, key=len)
-    # as the shape of a bias is, which NumPy takes longer to see
-    are_ends = all(longest[-len(x) :] == x for x in own)
-    return longest if are_ends else np.broadcast_shapes(*own)
+def broadcast_shape(*shapes: Shape, **options: Any) -> Shape:
+    """Return the shape of an elementwise result."""
+    distinct = {*shapes} - {()} or {()}
+    if len(distinct) == 1:
+        return distinct.pop()
+    longest = max(distinct, key=len)
+    # a shortcut for the shape of a bias: np.broadcast_shapes takes longer
+    are_ends = all(longest[-len(x) :] == x for x in distinct)
+    return longest if are_ends else np.broadcast_shapes(*distinct)
 
 
-# In place of a rule, for an op that only moves elements of its first operand (it is called on
-# elements that take no memory), one whose options say the shape and the dtype of its result, and
-# one that gives a view of its operand (it is called, which takes no memory).
-moved, stated, viewed = object(), object(), object()
-# without a rule of shapes alone
-_CALLED = frozenset({None, moved, viewed})
+# In place of a rule: the op only moves elements of its first operand, so it is called on elements
+# that take no memory; its options state the result's shape and dtype; or it returns a view of its
+# operand, so that calling it takes no memory.
+BY_MOVING, BY_OPTIONS, BY_VIEW = object(), object(), object()
+# an op with one of these is called
+_NEED_CALL = frozenset({None, BY_MOVING, BY_VIEW})
 
 
-def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:
-    """A function's result at values of which only shapes and dtypes matter.
+def call_for_shape(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:
+    """Call a function for the shape and dtype of its result.
 
     The values may be placeholders. If the function fails at them, it is called at values where
     most functions are defined. If it fails again, the cause is their shapes or dtypes.
     """
     try:
-        return silently(fn, *values, **options)
+        return call_silently(fn, *values, **options)
     except TapegradError:
         raise
     except Exception as error:
         try:
-            return silently(fn, *_usual(values), **options)
+            return call_silently(fn, *_regular_values(values), **options)
         except Exception:
             raise error from None
 
 
-def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """A function's result, without NumPy's warnings about placeholder values."""
+def call_silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
+    """Call a function without NumPy's warnings about placeholder values."""
     before = STATE.set(SILENT)
     try:
         return fn(*args, **options)
@@ -477,8 +483,8 @@ def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
         STATE.reset(before)
 
 
-def unrecorded(fn: Callable[..., R], args: Iterable[Any] = ()) -> R:
-    """A function's result, outside of the running recording.
+def call_unrecorded(fn: Callable[..., R], args: Iterable[Any] = ()) -> R:
+    """Call a function outside of the running recording.
 
     Raises
     ------
@@ -498,7 +504,7 @@ def unrecorded(fn: Callable[..., R], args: Iterable[Any] = ()) -> R:
 
 
 def whole_power(base: int, exponent: int) -> int:
-    """A power of ints that is an int; a negative exponent would make it a float.
+    """Return a power of ints as an int; a negative exponent would make it a float.
 
     Raises
     ------
@@ -514,8 +520,8 @@ def whole_power(base: int, exponent: int) -> int:
     return power
 
 
-def exactly(op: Primitive, values: list[Any]) -> Callable[..., Any]:
-    """The function that computes an op of these operands; Python ints do not wrap."""
+def exact_forward(op: Primitive, values: list[Any]) -> Callable[..., Any]:
+    """Return the forward function for these operands; Python ints do not wrap."""
     if op.whole is None:
         return op.forward
     for x in values:
@@ -524,17 +530,17 @@ def exactly(op: Primitive, values: list[Any]) -> Callable[..., Any]:
     return op.whole
 
 
-def _usual(values: Iterable[Any]) -> list[Any]:
-    """Values of the same shapes and dtypes at which most ops are defined.
+def _regular_values(values: Iterable[Any]) -> list[Any]:
+    """Return values of the same shapes and dtypes at which most ops are defined.
 
     While compiling, the results of a loop are zeros, which have no inverse and are no denominator,
     and values computed from them may be nan. They are replaced: matrices by identities, vectors by
     increasing numbers between 0 and 1, as knots need. Integers stay, since they may be indices.
     """
-    return [_usual_like(x) if np.asarray(x).dtype.kind in "fc" else x for x in values]
+    return [_regular_value(x) if np.asarray(x).dtype.kind in "fc" else x for x in values]
 
 
-def _usual_like(x: Any) -> Any:
+def _regular_value(x: Any) -> Any:
     if type(x) in (float, complex):
         return type(x)(0.5)
     if np.ndim(x) > 1:

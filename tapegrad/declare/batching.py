@@ -22,24 +22,27 @@ Batched = tuple[bool, ...]
 
 
 class OneByOneError(Exception):
-    """A batch cannot be computed at once; the function is called for each example instead."""
+    """Raised where a batch cannot be computed at once; each example then takes a call."""
 
 
 # --- rules for declarations -----------------------------------------------------------------
 
 
-def pointwise(op: Primitive, batched: Batched, *operands: Any, **options: Any) -> Any:
-    """The rule of elementwise ops, which only aligns the examples' axes."""
-    return apply(op, aligned(batched, operands), options)
+def batch_elementwise(op: Primitive, batched: Batched, *operands: Any, **options: Any) -> Any:
+    """Apply an elementwise op, whose rule only aligns the examples' axes."""
+    return apply(op, align_examples(batched, operands), options)
 
 
-def stacked(op: Primitive, batched: Batched, a: Any, **options: Any) -> Any:
-    """The rule of ops on stacks of matrices; the stack gets one more axis."""
+def batch_stack(op: Primitive, batched: Batched, a: Any, **options: Any) -> Any:
+    """Apply an op on stacks of matrices; the stack gets one more axis."""
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
 
-def stacks_of(*ndims: int) -> Rule:
-    """The rule of ops on stacks of operands with these ndims, which broadcast; matrices if none."""
+def batch_stacks(*ndims: int) -> Rule:
+    """Return the rule of ops on stacks of operands that broadcast.
+
+    `ndims` are the operands' ndims without the stack; matrices by default.
+    """
 
     def rule(op: Primitive, batched: Batched, *operands: Any, **options: Any) -> Any:
         each = ndims or (2,) * len(operands)
@@ -48,16 +51,16 @@ def stacks_of(*ndims: int) -> Rule:
     return rule
 
 
-def filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
-    """The rule of ops whose operands may all have one more axis in front."""
-    return apply(op, all_with_batch(batched, operands), options)
+def batch_all_operands(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
+    """Apply an op whose operands may all have one more axis in front."""
+    return apply(op, repeat_all_for_batch(batched, operands), options)
 
 
-def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
-    """The rule of ops along an axis, which is counted behind the leading one; None flattens."""
+def batch_along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
+    """Apply an op along an axis of each example; None flattens the examples."""
     axis = options.get("axis", op.signature.defaults["axis"])
     if axis is None:
-        a, axis = flattened(a), 0
+        a, axis = flatten_examples(a), 0
     elif a.ndim == 1:
         return NotImplemented
     return apply(op, (a,), {**options, "axis": batch_axis(axis, a.ndim - 1)})
@@ -66,58 +69,58 @@ def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
 # --- parts of rules ---------------------------------------------------------------------------
 
 
-def aligned(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
-    """The operands with axes of length 1 after the leading one, so that they broadcast."""
+def align_examples(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Insert axes of length 1 after the leading one, so that the operands broadcast."""
     return align_stacks(batched, operands, (0,) * len(operands))
 
 
 def align_stacks(
     batched: Batched, operands: Sequence[Any], ndims: Sequence[int]
 ) -> tuple[Any, ...]:
-    """Operands of a batch that are stacks of arrays with these ndims; the stacks broadcast."""
+    """Align operands that are stacks of arrays with these ndims, so that the stacks broadcast."""
     most = max(
         [getattr(x, "ndim", 0) - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
     )
     return tuple(
         [
-            with_ndim(x, most + n) if b else x
+            expand_to_ndim(x, most + n) if b else x
             for x, b, n in zip(operands, batched, ndims, strict=True)
         ]
     )
 
 
-def with_ndim(x: Any, ndim: int) -> Any:
-    """A batch of arrays with `ndim` axes; missing axes come first and have length 1."""
+def expand_to_ndim(x: Any, ndim: int) -> Any:
+    """Give each array of a batch `ndim` axes; missing axes come first and have length 1."""
     missing = ndim - (x.ndim - 1)
     return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
 
 
 def batch_axis(axis: Any, ndim: int) -> Any:
-    """The position in a batch of one axis of an example, of several axes, or of all (None)."""
+    """Return the position in a batch of one axis of an example, of several, or of all (None)."""
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim + 1
     axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
-    places = tuple([i + 1 for i in axes])
-    return places[0] if len(places) == 1 else places
+    positions = tuple([i + 1 for i in axes])
+    return positions[0] if len(positions) == 1 else positions
 
 
-def flattened(a: Any) -> Any:
-    """A batch of flattened arrays."""
+def flatten_examples(a: Any) -> Any:
+    """Flatten each array of a batch."""
     return a if a.ndim == 2 else a.reshape(a.shape[0], math.prod(a.shape[1:]))
 
 
-def with_batch(x: Any, batched: bool, n: int) -> Any:
-    """An operand with the leading axis, along which it is repeated unless it is batched."""
+def repeat_for_batch(x: Any, batched: bool, n: int) -> Any:
+    """Repeat an operand along a new leading axis, unless it has one."""
     return x if batched else np.broadcast_to(x, (n, *np.shape(x)))
 
 
-def all_with_batch(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
-    """The operands, each with the leading axis."""
+def repeat_all_for_batch(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Give each operand the leading axis."""
     n = batch_size(batched, operands)
-    return tuple([with_batch(x, b, n) for x, b in zip(operands, batched, strict=True)])
+    return tuple([repeat_for_batch(x, b, n) for x, b in zip(operands, batched, strict=True)])
 
 
 def batch_size(batched: Batched, operands: Sequence[Any]) -> int:
-    """The number of examples."""
+    """Return the number of examples."""
     n: int = operands[batched.index(True)].shape[0]
     return n

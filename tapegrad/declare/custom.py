@@ -20,8 +20,8 @@ from tapegrad.core.primitive import Joint, Parts, Primitive, Rule
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT, advance, lift, write_known
 from tapegrad.declare import declare
-from tapegrad.declare.abstract import actual, called_once, unrecorded
-from tapegrad.declare.batching import batch_size, pointwise
+from tapegrad.declare.abstract import call_once, call_unrecorded, known_values
+from tapegrad.declare.batching import batch_elementwise, batch_size
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.declare.signature import Signature
 from tapegrad.domain import Domain
@@ -149,23 +149,29 @@ def custom_op(
             refuse_unreal(f"{called}: the result", (y,), True)
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
-            # a 0-d result is a view, since in-place operators do not take a view for a number
+            # a 0-d result is a view: in-place operators would take a 0-d array for a number
             return np.array(y) if y.shape else readonly_view(owned_copy(np.asarray(y)))
 
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return called_once(checked, args, kwargs)
+            return call_once(checked, args, kwargs)
 
-        signature = Signature.of(function, called, len(rules))
+        signature = Signature.from_function(function, called, len(rules))
         _check_parameters(signature)
         defaults = {
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
-        guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
+        guarded = tuple(_guard_rule(rule, called, i, defaults) for i, rule in enumerate(rules))
         settings: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
         if batch is not None:
-            settings["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
-        push = users_jvp if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
+            settings["batch"] = partial(
+                _apply_batch_rule, batch_elementwise if isinstance(batch, str) else batch
+            )
+        push = (
+            users_jvp
+            if jvp is None
+            else partial(_apply_jvp_rule, jvp, _defaults_for(jvp, called, defaults))
+        )
         settings["signature"] = signature
         operation: Op[P] = Op(called, forward, guarded, push, **settings)
         declare(operation, domain, "", operation.signature)
@@ -193,14 +199,15 @@ def _check_parameters(signature: Signature) -> None:
         )
 
 
-def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
-    """A user's rule, prevented from writing to the arrays that it reads and from returning its own.
+def _guard_rule(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
+    """Wrap a user's rule so that it cannot write to its arguments, and its result is copied.
 
-    It also receives options that a call leaves at their defaults, if it has parameters for them.
+    The rule also receives options that a call leaves at their defaults, if it has parameters for
+    them.
     """
     if rule is None:
         return None
-    left = _left(rule, name, defaults)
+    left = _defaults_for(rule, name, defaults)
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
@@ -236,13 +243,13 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
     return guarded
 
 
-def _left(rule: Rule, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a call may leave at their defaults and that a rule has parameters for."""
-    named = Signature.of(rule, name).names if hasattr(rule, "__code__") else ()
+def _defaults_for(rule: Rule, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of the options that a rule has parameters for."""
+    named = Signature.from_function(rule, name).names if hasattr(rule, "__code__") else ()
     return {n: value for n, value in defaults.items() if n in named}
 
 
-def _pushed(
+def _apply_jvp_rule(
     rule: Rule,
     left: Mapping[str, Any],
     op: Primitive,
@@ -251,7 +258,7 @@ def _pushed(
     *operands: Any,
     **options: Any,
 ) -> Any:
-    """The tangent of a user's op, by the user's rule."""
+    """Return the tangent of a user's op, by the user's rule."""
     all_tangents = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
     try:
         known, named = readonly_view((y, *operands)), readonly_view({**left, **options})
@@ -277,10 +284,10 @@ def _pushed(
     return t
 
 
-def _batched(
+def _apply_batch_rule(
     rule: Rule, op: Primitive, batched: tuple[bool, ...], *operands: Any, **options: Any
 ) -> Any:
-    """The results of a user's op for a batch, by the user's rule or elementwise."""
+    """Return the results of a user's op for a batch, by the user's rule or elementwise."""
     y = by_user(rule, op, batched, *operands, **options)
     n = batch_size(batched, operands)
     if y is not NotImplemented and np.shape(y)[:1] != (n,):
@@ -292,7 +299,7 @@ def _batched(
 
 
 def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule") -> Any:
-    """The result of a user's rule: a Tensor, or an array that the rule cannot change."""
+    """Return the result of a user's rule: a Tensor, or an array that the rule cannot change."""
     if type(c) is Tensor:
         return c
     what = f"{what} of {name} returned"
@@ -312,8 +319,8 @@ class CustomVJP(Wrapper, Generic[P, R]):
     Attributes
     ----------
     like
-        Returns an output of the right structure, shapes and dtypes: it is called instead of `fn`
-        where values are not known. By default `fn` is called, at placeholder values.
+        A function that returns an output of the right structure, shapes and dtypes. It is called
+        instead of `fn` where values are unknown. By default `fn` is called, at placeholder values.
     """
 
     kind = "custom_vjp"
@@ -354,18 +361,18 @@ class CustomVJP(Wrapper, Generic[P, R]):
             numeric.append(x if type(x) is Tensor else as_constant(x, "custom_vjp", True))
         operands = tuple(numeric)
         statics = tuple([None if is_numeric(x) else x for x in leaves])
-        # the rule gets these objects as they are now, even if the caller changes them
+        # the caller may change these objects before the rule gets them
         kept = tuple(map(owned_copy, statics))
         call = CustomCall(self, structure, statics)
         if self.like is not None and tensors and start.origin.compiling:
-            args, kwargs = call.arguments(primals(operands))
+            args, kwargs = call.fill_arguments(primals(operands))
             output = self.like(*args, **kwargs)
         else:
-            # the function sees arrays; a Tensor that it captures is refused
-            output = unrecorded(call.run, (actual(operands),))
+            # the function sees arrays; a Tensor that it captures raises an error
+            output = call_unrecorded(call.run, (known_values(operands),))
         if not tensors:
             return output
-        layout = Layout.of(output)
+        layout = Layout.from_output(output)
         others = [a_kind(x) for x in layout.leaves if is_numeric(x)]
         if others and start.origin.compiling:
             raise TypeError(
@@ -374,9 +381,9 @@ class CustomVJP(Wrapper, Generic[P, R]):
                 "return .astype(float) of it"
             )
         call = attrs.evolve(call, statics=kept, layout=layout)
-        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.primal(output))
+        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.to_primal(output))
         advance(record)
-        return layout.tree(layout.partition(record))
+        return layout.to_tree(layout.partition(record))
 
 
 @attrs.frozen(repr=False)
@@ -393,23 +400,23 @@ class CustomCall:
     def __repr__(self) -> str:
         return label(self.custom.fn)
 
-    def arguments(self, operands: Sequence[Any]) -> Any:
-        """The positional and keyword arguments, with the operands in their places."""
+    def fill_arguments(self, operands: Sequence[Any]) -> Any:
+        """Return the positional and keyword arguments, with the operands at their positions."""
         rest = iter(operands)
         leaves = [next(rest) if x is None else x for x in self.statics]
         return tree.unflatten(self.structure, leaves)
 
     def run(self, operands: Sequence[Any]) -> Any:
-        """The function's results."""
-        args, kwargs = self.arguments(readonly_view(operands))
+        """Call the function."""
+        args, kwargs = self.fill_arguments(readonly_view(operands))
         return self.custom.fn(*args, **kwargs)
 
-    def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
-        """The operands' cotangents, by the user's rule."""
+    def cotangents(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
+        """Return the operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        args, kwargs = self.arguments(readonly_view(operands))
+        args, kwargs = self.fill_arguments(readonly_view(operands))
         parts = [None if c is None else conjugate_cotangent(c) for c in layout.partition(g)]
-        cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.partition(y)))
+        cotangent, output = (layout.to_tree(readonly_view(x)) for x in (parts, layout.partition(y)))
         own, named = tree.copy_containers((args, kwargs))
         returned = by_user(self.custom.backward, cotangent, output, *own, **named)
         if type(returned) is not tuple or len(returned) != len(args):
@@ -434,57 +441,59 @@ class CustomCall:
         return cotangents + [None] * n_keywords
 
 
-def _customized_call(*operands: Any, call: CustomCall) -> Any:
-    """A call with a hand-written VJP rule."""
-    # a loop's body is computed while its result is recorded; the function must not see that tape
-    output = call.run(operands) if CURRENT.get() is None else unrecorded(call.run, (operands,))
-    y = call.layout.primal(output)
+def _call_customized(*operands: Any, call: CustomCall) -> Any:
+    """Call a function that has a hand-written VJP rule."""
+    # a loop's body runs while its result is recorded; the function must not see that tape
+    output = call.run(operands) if CURRENT.get() is None else call_unrecorded(call.run, (operands,))
+    y = call.layout.to_primal(output)
     return y if type(y) is Parts else np.asarray(y)
 
 
-def _like(*operands: Any, call: CustomCall) -> Any:
-    return call.layout.like()
+def _like_customized(*operands: Any, call: CustomCall) -> Any:
+    return call.layout.placeholder()
 
 
 def users_jvp(
     op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
 ) -> Any:
-    """`transposed_jvp` for users' rules, which may lose the cotangent on their way."""
+    """Apply `transposed_jvp` to a user's rules, and check that they pass the cotangent on."""
     check = partial(lazy_import("tapegrad.explain.rules", "check_passed_on"), op)
     return transpose_vjps(op, tangents, y, operands, options, check)
 
 
 CUSTOM_VJP = Primitive(
     "custom_vjp",
-    _customized_call,
-    Joint(lambda g, y, *operands, call: call.pull(g, y, operands)),
+    _call_customized,
+    Joint(lambda g, y, *operands, call: call.cotangents(g, y, operands)),
     jvp=users_jvp,
     keeps_weak=True,
     takes_weak=True,
-    like=_like,
+    like=_like_customized,
     complex=True,
 )
 
 
 @attrs.frozen
 class Customizing:
-    """The decorator that `custom_vjp` returns: the function keeps its parameters."""
+    """The decorator that `custom_vjp` returns; the decorated function keeps its parameters."""
 
     backward: Fn
 
     def __call__(self, fn: Callable[P, R], /) -> CustomVJP[P, R]:
-        check_callable(fn, f"custom_vjp takes the rule, {_DECORATED}")
+        check_callable(fn, f"custom_vjp takes the rule, {_HOW_TO_DECORATE}")
         return CustomVJP(fn, self.backward)
 
-    # a type checker would take any name then
+    # hidden from type checkers, which would accept any attribute
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            advice = "" if name.startswith("_") else f": its argument is the rule, {_DECORATED}"
+            advice = (
+                "" if name.startswith("_") else f": its argument is the rule, {_HOW_TO_DECORATE}"
+            )
             raise AttributeError(f"custom_vjp has no {name!r}{advice}")
 
 
-_DECORATED = (
+_HOW_TO_DECORATE = (
     "as in @tg.custom_vjp(backward), where backward(g, y, *args) is called with the cotangent, "
     "the output and the arguments, and returns a tuple with a cotangent for each argument"
 )

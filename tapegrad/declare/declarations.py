@@ -1,7 +1,7 @@
-"""Declarations, which make ops and functions composed of ops parts of the package.
+"""Declarations of ops, and of functions composed of ops.
 
-One declaration has the forward function, its VJP rules, the NumPy functions that it stands for, and
-its convention at kinks.
+Start with `op`: one declaration has the forward function, its VJP rules, the NumPy functions that
+it replaces on Tensors, and its convention at kinks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import elementwise_jvp, linear_jvp, transposed_jvp
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import EachOperand, Joint, Primitive, Rule
-from tapegrad.declare.abstract import SHAPES, broadcast, viewed
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.abstract import BY_VIEW, SHAPES, broadcast_shape
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.declare.signature import Signature
 from tapegrad.domain import Domain
@@ -29,7 +29,7 @@ from tapegrad.tree.lists import LISTS, first_tensor, stack_nested
 from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["FUNCTIONS", "OPS", "Declaration", "declaration", "declare", "facts", "function"]
-__all__ += ["is_elementwise", "key_of", "linear_op", "op", "wider_op"]
+__all__ += ["declared_key", "is_elementwise", "linear_op", "op", "wider_op"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -43,13 +43,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 @attrs.frozen(eq=False)
 class Declaration:
-    """The part of a declaration that calls do not need.
+    """Facts about an op or a function that its calls do not need.
 
     Attributes
     ----------
     domain
-        The calls to test an op of the user's own on (`tapegrad.domain`); the domains of the
-        package's ops are in `tests/support/domains`.
+        The calls to test a user's op on (`tapegrad.domain`); the domains of the package's ops are
+        in `tests/support/domains`.
     kink
         In a few words, the convention where it has no derivative.
     signature
@@ -71,15 +71,15 @@ class Declaration:
     takes_parts
         Whether an operand may be `Parts`: all results of an op that has several, such as factors.
     iterates
-        Whether its time depends on the values, without a bound, or LAPACK may not return from
-        infinities: a proof draws moderate ones.
+        Whether its time depends on the values without a bound, or LAPACK may not return from
+        infinities: `check=True` then draws moderate values.
     pairs
-        For sparsity patterns (`tapegrad.transforms.pattern`), which elements of the result depend
-        on which of an operand: a function of the operand's position, of the operands and the
-        options.
+        For sparsity patterns (`tapegrad.transforms.pattern`): a function of an operand's position,
+        of the operands and the options that returns which elements of the result depend on which
+        elements of this operand.
     pattern
-        The same of an op that holds a function or a program: a function of what its operands may
-        depend on, of a value like the result, and of the options.
+        The sparsity pattern of an op that holds a function or a program: a function of the
+        operands' dependences, of a value like the result, and of the options.
     """
 
     domain: Domain | None = None
@@ -98,34 +98,34 @@ class Declaration:
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
-    """The names for a package's `__all__`, without the modules that importing leaves."""
+    """Return the names for a package's `__all__`, without imported modules."""
     return [n for n, x in namespace.items() if not (n.startswith("_") or type(x) is ModuleType)]
 
 
 def declaration(of: Any) -> Declaration | None:
-    """The declaration of an op or a function; None if it has none."""
+    """Return the declaration of an op or a function; None if it has none."""
     attached = getattr(of, "__dict__", {}).get("__declaration__")
     return attached if isinstance(attached, Declaration) else None
 
 
 def facts(of: Any) -> Declaration:
-    """The declaration of an op; an empty one for an op without."""
-    attached: Declaration = of.__dict__.get("__declaration__", _NOTHING)
+    """Return the declaration of an op; an empty one if it has none."""
+    attached: Declaration = of.__dict__.get("__declaration__", _NO_DECLARATION)
     return attached
 
 
-_NOTHING = Declaration()
-# fields of `Primitive` that a declaration of an op gives as they stand
-_OF_RULES = ("keeps_weak", "takes_weak", "like", "whole", "add_into")
+_NO_DECLARATION = Declaration()
+# arguments of `op` that are fields of `Primitive`
+_PRIMITIVE_FIELDS = ("keeps_weak", "takes_weak", "like", "whole", "add_into")
 
 
 def is_elementwise(op: Primitive) -> bool:
-    """Whether an op is a ufunc without a signature, computing its result element by element."""
+    """Return whether an op is elementwise: a ufunc without a signature."""
     return isinstance(op.forward, np.ufunc) and op.forward.signature is None
 
 
-def key_of(of: Any) -> str | None:
-    """The name that an op is declared under, for real or complex operands; None if it is not."""
+def declared_key(of: Any) -> str | None:
+    """Return the name that an op is declared under; None for an op that is not of the package."""
     key = getattr(getattr(of, "declared", None), "__name__", "")
     candidate = OPS.get(key)
     return key if candidate is not None and of in (candidate, candidate.complex) else None
@@ -159,18 +159,18 @@ def op(
     *vjps
         A rule for each operand, or None where no gradient passes.
     name
-        Its name on tapes and in programs, if that is not the function's: the word of NumPy, SciPy
-        or JAX for it. `OPS` and files keep the function's name, so that older files can be read.
+        Its name on tapes and in programs, if it differs from the function's: the name in NumPy,
+        SciPy or JAX. `OPS` and files keep the function's name, so that older files can be read.
     each_operand
-        Instead of these, the rules of an op that takes any number of operands.
+        Instead of `vjps`, the rules of an op that takes any number of operands.
     ufunc
-        The NumPy ufunc that is its forward function, and that it stands for on Tensors; the
+        The NumPy ufunc that is its forward function, and that it replaces on Tensors; the
         decorated function then gives the signature and the docstring.
     numpy
-        Further NumPy functions that it stands for: one, or a tuple.
+        Further NumPy functions that it replaces on Tensors: one, or a tuple.
     scipy
-        The name of the ufunc of ``scipy.special`` that computes it, and that it stands for; empty
-        if it is computed by another function of SciPy.
+        The name of the ufunc of ``scipy.special`` that computes it, and that it replaces on
+        Tensors; empty if another function of SciPy computes it.
     read, general
         See `Op`.
     keeps_weak, takes_weak, like, whole, add_into
@@ -184,23 +184,23 @@ def op(
         The rule for tangents: `elementwise_jvp`, `linear_jvp` or `transposed_jvp`; elementwise
         by default for a ufunc.
     batch
-        The rule for batches (`tapegrad.transforms.replay`): `pointwise` (the default if
-        tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
+        The rule for batches (`tapegrad.transforms.replay`): `batch_elementwise` (the default
+        if tangents pass elementwise), `batch_along_axis`, `batch_stack`, or a rule for this op.
     complex
-        Whether its function and its rules hold for complex operands as they stand; or a tuple of
-        the rules for these. A rule gets and returns the conjugates of the cotangents that users see
-        (`tapegrad.tree.cotangents.conjugate_cotangent`), so a holomorphic function has the rule for
-        real numbers.
+        Whether its function and its rules hold for complex operands too; or a tuple of the rules
+        for complex operands. A rule gets and returns the conjugates of the cotangents that users
+        see (`tapegrad.tree.cotangents.conjugate_cotangent`), so a holomorphic function has the
+        rule for real numbers.
     **further
         Further fields of its `Declaration`.
     """
     n = ufunc.nin if isinstance(ufunc, np.ufunc) and ufunc.signature is None else 0
-    of_rules = {x: further.pop(x) for x in _OF_RULES if x in further}
+    of_rules = {x: further.pop(x) for x in _PRIMITIVE_FIELDS if x in further}
     of_rules.setdefault("takes_weak", n > 1 or of_rules.get("keeps_weak", False))
     if jvp is None:
         jvp = elementwise_jvp if n else transposed_jvp
     if batch is None and jvp is elementwise_jvp:
-        batch = pointwise
+        batch = batch_elementwise
     n_operands = 0 if read else getattr(each_operand, "n", len(vjps))
     new_op: Any = functools.partial(MultiOutputOp, results=results) if results else Op
 
@@ -212,29 +212,31 @@ def op(
                 rules,
                 jvp,
                 declared=function,
-                general=general and _checked(general, function.__name__, complex),
+                general=general and _check_arguments(general, function.__name__, complex),
                 batch=batch,
                 complex=complex,
                 signature=signature,
                 **of_rules,
             )
 
-        signature = Signature.of(read or function, name or function.__name__, n_operands)
+        signature = Signature.from_function(read or function, name or function.__name__, n_operands)
         signature = attrs.evolve(signature, read=read) if read else signature
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex
         declared_op = with_rules(each_operand or vjps, other)
         if isinstance(other, Op):
             other.__dict__["__real__"] = declared_op
         for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
-            is_pointwise = batch is pointwise or jvp is elementwise_jvp
-            SHAPES[op] = broadcast if is_pointwise else viewed if further.get("view") else None
+            is_pointwise = batch is batch_elementwise or jvp is elementwise_jvp
+            SHAPES[op] = (
+                broadcast_shape if is_pointwise else BY_VIEW if further.get("view") else None
+            )
             declare(op, None, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
             OPS[function.__name__] = declared_op
         elif scipy:
             # by name, since SciPy may be missing
             answers([f"scipy.special.{scipy}"], declared_op)
-        answers((*_several(numpy), *([ufunc] if ufunc else [])), declared_op)
+        answers((*_as_tuple(numpy), *([ufunc] if ufunc else [])), declared_op)
         return declared_op
 
     return declared
@@ -243,14 +245,14 @@ def op(
 def linear_op(
     *vjps: Rule | None, complex: Any = True, **declared: Any
 ) -> Callable[[Callable[P, Any]], Op[P]]:
-    """`op` for a function that is linear in its operands, and takes complex numbers."""
+    """Declare an op that is linear in its operands, and takes complex numbers."""
     return op(*vjps, jvp=linear_jvp, complex=complex, **declared)
 
 
 def wider_op(
     general: Callable[Q, Any], *vjps: Rule | None, **declared: Any
 ) -> Callable[[Callable[..., Any]], Op[Q]]:
-    """`op` for a function whose calls with further arguments go to `general`.
+    """Declare an op whose calls with further arguments go to `general`.
 
     For a type checker it has the signature of `general`.
     """
@@ -269,32 +271,32 @@ def function(
     Parameters
     ----------
     numpy
-        The NumPy functions that it stands for on Tensors: one, or a tuple.
+        The NumPy functions that it replaces on Tensors: one, or a tuple.
     kink
         See `Declaration`.
     lists
         The parameters that take a sequence of arrays. For any other, a list of floating Tensors
         stands for an array of them.
     complex
-        Whether it takes complex operands; otherwise it refuses them by name.
+        Whether it takes complex operands; otherwise they raise an error that names it.
     options
-        The parameters that take another object than an array, such as a dict.
+        The parameters that take an object other than an array, such as a dict.
     """
 
     def declared(composed: Callable[P, R]) -> Callable[P, R]:
-        signature = Signature.of(composed, composed.__name__)
+        signature = Signature.from_function(composed, composed.__name__)
 
         positions = [signature.names.index(name) for name in options]
 
         @functools.wraps(composed)
         def called(*args: Any, **kwargs: Any) -> Any:
             if kwargs:
-                arguments = signature.named(args, kwargs)
+                arguments = signature.bind_names(args, kwargs)
                 kwargs = {x: arguments[x] for x in kwargs if x in arguments}
-                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}
+                kwargs = {x: y if x in lists else _stack_if_tensors(y) for x, y in kwargs.items()}
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
-                args = tuple([x if name in lists else _array(x) for x, name in named])
+                args = tuple([x if name in lists else _stack_if_tensors(x) for x, name in named])
             operands = args
             if positions:
                 operands = tuple([x for i, x in enumerate(args) if i not in positions])
@@ -306,30 +308,32 @@ def function(
 
         declare(called, None, kink, signature, complex=complex)
         FUNCTIONS[composed.__name__] = called
-        answers(_several(numpy), called)
+        answers(_as_tuple(numpy), called)
         return called
 
     return declared
 
 
-def _checked(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:
-    """A function that reports wrong arguments as an op of this name does."""
-    signature = Signature.of(general, name)
+def _check_arguments(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:
+    """Wrap a function so that it raises for wrong arguments as an op of this name does."""
+    signature = Signature.from_function(general, name)
 
     @functools.wraps(general)
     def called(*args: Any, **kwargs: Any) -> Any:
-        arguments = signature.named(args, kwargs)
+        arguments = signature.bind_names(args, kwargs)
         refuse_unreal(name, arguments.values(), complex)
-        return with_user_warnings(general, **{x: _array(y) for x, y in arguments.items()})
+        return with_user_warnings(
+            general, **{x: _stack_if_tensors(y) for x, y in arguments.items()}
+        )
 
     return called
 
 
-def _array(x: Any) -> Any:
-    """x itself, or the array of a list of floating Tensors."""
+def _stack_if_tensors(x: Any) -> Any:
+    """Stack a list of floating Tensors; return anything else unchanged."""
     tensor = first_tensor(x) if type(x) in LISTS else None
     return x if tensor is None or tensor.dtype.kind not in "fc" else stack_nested(x)
 
 
-def _several(functions: Any) -> tuple[Any, ...]:
+def _as_tuple(functions: Any) -> tuple[Any, ...]:
     return functions if isinstance(functions, tuple) else (functions,)

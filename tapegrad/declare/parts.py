@@ -1,8 +1,8 @@
-"""Parts of a record with several results: the op that selects one, and trees of results.
+"""Records with several results: the op that selects one, and trees of results.
 
-A call that returns one array or number is a record of it. A call that returns several, such as a
-decomposition, a loop or a call of a function of trees, is a record of `Parts`, and one further
-record selects each of them.
+A call that returns one array or number writes a record of it. A call that returns several, such as
+a decomposition, a loop or a function of trees, writes a record of `Parts`, and one further record
+for each value that is selected from it.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from tapegrad.tree.ownership import owned_copy, readonly_view
 P = ParamSpec("P")
 
 
-def _part(whole: Parts, index: int) -> Any:
-    """One of several values."""
+def _select_part(whole: Parts, index: int) -> Any:
+    """Select one of several values."""
     return whole[index]
 
 
 def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
-    """The cotangents of all parts: `g` for the selected one, none for the others."""
+    """Return the cotangents of all parts: `g` for the selected one, None for the others."""
     return Parts.only(count_values(whole), index, g)
 
 
 def _push_part(op: Primitive, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
-    return on_demand(tangents[0][index])
+    return compute_part(tangents[0][index])
 
 
-def on_demand(x: Any) -> Any:
-    """A part; one that is rarely needed is a function, which computes it."""
+def compute_part(x: Any) -> Any:
+    """Return a part; a part that is rarely needed is a function that computes it."""
     return x() if callable(x) else x
 
 
 def _batch_part(op: Primitive, batched: Any, whole: Any, index: int) -> Any:
-    value = on_demand(part(whole, index))
+    value = compute_part(part(whole, index))
     if value is None:
         raise OneByOneError
     return value
@@ -54,22 +54,28 @@ def _batch_part(op: Primitive, batched: Any, whole: Any, index: int) -> Any:
 
 # files and pickles of older versions name it GETITEM
 PART = GETITEM = Primitive(
-    "part", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part, complex=True
+    "part",
+    _select_part,
+    (_pull_part,),
+    _push_part,
+    takes_weak=True,
+    batch=_batch_part,
+    complex=True,
 )
 
 
 def part(whole: Any, index: int) -> Any:
-    """One of the values of `Parts`, or of a record of them."""
+    """Select one value of `Parts`, or of a record of them."""
     return apply(PART, (whole,), {"index": index})
 
 
 def count_values(whole: Any) -> int:
-    """The number of values of `Parts`, or of a record of them."""
+    """Return the number of values of `Parts`, or of a record of them."""
     return len((whole._primal if type(whole) is Tensor else whole).values)
 
 
 def parts_of(whole: Any) -> list[Any]:
-    """All values of `Parts`, or of a record of them."""
+    """Return all values of `Parts`, or of a record of them."""
     if type(whole) is Parts:
         return list(whole.values)
     return [part(whole, i) for i in range(count_values(whole))]
@@ -77,7 +83,9 @@ def parts_of(whole: Any) -> list[Any]:
 
 @attrs.frozen(eq=False, repr=False)
 class MultiOutputOp(Op[P]):
-    """An op whose forward function returns `Parts`; a call returns them as a named tuple.
+    """An op with several results; a call returns a named tuple of them.
+
+    Its forward function returns `Parts`.
 
     Its `like` returns parts of the same shapes and dtypes. Its rules receive a cotangent for each
     part, None for a part that was not used.
@@ -95,7 +103,7 @@ class MultiOutputOp(Op[P]):
 
 
 def is_numeric(x: Any) -> bool:
-    """Whether a leaf is an array or a number; other leaves of results are returned unchanged."""
+    """Return whether a leaf is an array or a number; a call returns other leaves unchanged."""
     return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
 
 
@@ -113,8 +121,8 @@ class Layout:
     leaves: tuple[Any, ...]
 
     @classmethod
-    def of(cls, output: Any) -> Layout:
-        """The layout of a tree."""
+    def from_output(cls, output: Any) -> Layout:
+        """Return the layout of a tree."""
         leaves, structure = tree.flatten(output)
         places: list[Any] = []
         for x in leaves:
@@ -130,39 +138,39 @@ class Layout:
         return cls(structure, tuple(places))
 
     @property
-    def places(self) -> list[_FloatingLeaf]:
-        """The shapes and dtypes of the floating leaves."""
+    def floating(self) -> list[_FloatingLeaf]:
+        """Return the shapes and dtypes of the floating leaves."""
         return [x for x in self.leaves if type(x) is _FloatingLeaf]
 
     @property
     def shapes(self) -> str:
-        """The shapes of the floating leaves."""
-        return ", ".join([str(place.shape) for place in self.places])
+        """Return the shapes of the floating leaves, for messages."""
+        return ", ".join([str(place.shape) for place in self.floating])
 
-    def like(self) -> Any:
-        """A value of the shapes and dtypes of a record of such results."""
-        if [place.number for place in self.places] == [True]:
-            return self.places[0].dtype.type(1).item()
-        return together([place.zeros() for place in self.places])
+    def placeholder(self) -> Any:
+        """Return zeros in the shapes and dtypes of the results, as a record holds them."""
+        if [place.number for place in self.floating] == [True]:
+            return self.floating[0].dtype.type(1).item()
+        return join_parts([place.zeros() for place in self.floating])
 
-    def primal(self, output: Any) -> Any:
-        """The floating leaves of a tree of this layout, as a record holds them."""
+    def to_primal(self, output: Any) -> Any:
+        """Return the floating leaves of an output, as a record holds them."""
         leaves = floating_leaves(output)
-        return together([_held(x, len(leaves) == 1) for x in leaves])
+        return join_parts([_record_value(x, len(leaves) == 1) for x in leaves])
 
     def partition(self, whole: Any) -> list[Any]:
-        """The floating leaves of the value of such a record, or of the record."""
-        return [whole] if len(self.places) == 1 else parts_of(whole)
+        """Return the floating leaves of a record of results, or of its value."""
+        return [whole] if len(self.floating) == 1 else parts_of(whole)
 
-    def together(self, floating: Sequence[Any]) -> Any:
-        """The cotangent or tangent of such a record, joined from its leaves'; None for zero."""
+    def join(self, floating: Sequence[Any]) -> Any:
+        """Join the leaves' cotangents or tangents into the record's; None stands for zero."""
         if len(floating) != 1:
             return Parts(tuple(floating))
-        (place,), (x,) = self.places, floating
+        (place,), (x,) = self.floating, floating
         return place.zeros() if x is None else x
 
-    def tree(self, floating: Sequence[Any]) -> Any:
-        """The tree with these for floating leaves; None for zero."""
+    def to_tree(self, floating: Sequence[Any]) -> Any:
+        """Return the tree with these floating leaves; None stands for zero."""
         rest = iter(floating)
         leaves = []
         for x in self.leaves:
@@ -186,23 +194,23 @@ class _FloatingLeaf:
         return np.zeros(self.shape, self.dtype)
 
 
-def together(values: list[Any]) -> Any:
-    """Several values as a record holds them: `Parts`, or a single value itself."""
+def join_parts(values: list[Any]) -> Any:
+    """Return `Parts` of several values, or a single value itself."""
     return values[0] if len(values) == 1 else Parts(tuple(values))
 
 
-def _held(leaf: Any, alone: bool) -> Any:
-    """A result as a record holds it; a Python number becomes an array unless it is alone."""
+def _record_value(leaf: Any, alone: bool) -> Any:
+    """Return a result as a record holds it; a Python number becomes an array unless `alone`."""
     x = primal_of(leaf)
     if type(x) in (float, complex) and alone:
         return x
     if type(x) is not np.ndarray:
         return owned_copy(np.asarray(x))
-    # a record's array is ours, but a view would keep more than itself in memory
+    # the array of a record is not copied, unless a view would keep a larger array in memory
     ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
     return x if ours else readonly_view(owned_copy(x))
 
 
 def floating_leaves(output: Any) -> list[Any]:
-    """The floating leaves of a tree, in order."""
+    """Return the floating leaves of a tree, in order."""
     return [x for x in tree.leaves(output) if is_floating(x)]

@@ -1,4 +1,4 @@
-"""Signature: a call's arguments divided into operands and options."""
+"""Signature, which divides a call's arguments into operands and options."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.words import as_text
 
-# Arguments that NumPy's functions have, with the values that ask for nothing.
+# Arguments of NumPy's functions, with the values that have no effect.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
 
 @attrs.frozen
 class Signature:
-    """How an op is called, or a function composed of ops.
+    """The parameters of an op, or of a function composed of ops.
 
     Attributes
     ----------
     name
         Its name in messages.
     names
-        The parameters.
+        The names of the parameters.
     n_positional
-        How many of them may be passed by position.
+        The number of parameters that may be passed by position.
     defaults
-        The values of those that may be omitted.
+        The default values.
     n_operands
-        How many of the first are operands; the others are options.
+        The number of leading parameters that are operands; the others are options.
     is_variadic
         Whether it takes any number of further positional arguments, as in ``*arrays``.
     read
-        Turns a call's arguments into operands and options; None if the operands are simply the
-        first arguments.
-    unsettled
-        The options whose default can change: a call is made with what it holds then.
+        A function that turns a call's arguments into operands and options; None if the operands
+        are simply the first arguments.
+    mutable_defaults
+        The options whose default value can change: each call passes its present value.
     """
 
     name: str
@@ -47,26 +47,26 @@ class Signature:
     n_operands: int = 0
     is_variadic: bool = False
     read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
-    unsettled: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
+    mutable_defaults: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         options = self.names[self.n_operands :]
-        unsettled = {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
-        object.__setattr__(self, "unsettled", unsettled)
+        mutable = {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
+        object.__setattr__(self, "mutable_defaults", mutable)
 
     @property
     def arity(self) -> int:
-        """The number of arguments of a call that are simply its operands; -1 if it varies."""
-        return -1 if self.unsettled or self.read else self.n_operands or -1
+        """Return the number of arguments, if they are simply the operands; -1 otherwise."""
+        return -1 if self.mutable_defaults or self.read else self.n_operands or -1
 
     @classmethod
-    def of(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
-        """The signature of a Python function or a ufunc.
+    def from_function(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
+        """Read the signature of a Python function or a ufunc.
 
         Raises
         ------
         TypeError
-            If it is neither, or has fewer parameters than operands.
+            If `function` is neither, or has fewer parameters than operands.
         """
         while hasattr(function, "__wrapped__"):
             function = function.__wrapped__
@@ -93,8 +93,8 @@ class Signature:
         is_variadic = bool(code.co_flags & 0x04)
         return cls(name, names, n, defaults, n_operands, is_variadic)
 
-    def lacks(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call has unknown arguments that ask for something."""
+    def has_unknown(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether a call has unknown arguments with an effect."""
         if len(args) > self.n_positional:
             return True
         # a loop, since most calls have no such argument and a generator takes longer
@@ -103,8 +103,8 @@ class Signature:
                 return True
         return False
 
-    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments by name, without unknown ones that ask for nothing.
+    def bind_names(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name, without unknown ones that have no effect.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Signature:
         elif not kwargs and len(args) == self.n_positional == len(self.names):
             operands, options = self.read(*args)
         else:
-            operands, options = self.read(**self.named(args, kwargs))
+            operands, options = self.read(**self.bind_names(args, kwargs))
         for name, value in options.items():
             if type(value) is Tensor:
                 _refuse_option(self.name, name, value)
@@ -156,21 +156,21 @@ class Signature:
     def split(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The operands, and the options that differ from the defaults."""
+        """Return the operands, and the options that differ from the defaults."""
         n = self.n_operands
         # most calls, in half the time that reading them by name takes
         if len(args) == n and (not kwargs or set(kwargs) <= set(self.names[n:])):
-            return args, self.changed(kwargs)
+            return args, self.changed_options(kwargs)
         if n < len(args) <= self.n_positional and not kwargs:
-            return args[:n], self.changed(dict(zip(self.names[n:], args[n:], strict=False)))
-        options = self.named(args, kwargs)
+            return args[:n], self.changed_options(dict(zip(self.names[n:], args[n:], strict=False)))
+        options = self.bind_names(args, kwargs)
         operands = [options.pop(x) if x in options else self.defaults[x] for x in self.names[:n]]
-        return tuple(operands), self.changed(options)
+        return tuple(operands), self.changed_options(options)
 
-    def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that differ from the defaults, and those whose default can change."""
+    def changed_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that differ from the defaults or have a mutable default."""
         changed = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
-        return self.unsettled | changed if self.unsettled else changed
+        return self.mutable_defaults | changed if self.mutable_defaults else changed
 
 
 def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:

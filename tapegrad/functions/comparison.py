@@ -7,7 +7,7 @@ import numpy as np
 from tapegrad.core.forward import Tangents
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import function, op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import asarray, read_values, safe_divide, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
@@ -82,7 +82,7 @@ def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Array | bool:
     return all(np.equal(a1, a2))
 
 
-@op(None, numpy=np.isreal, batch=pointwise, complex=True)
+@op(None, numpy=np.isreal, batch=batch_elementwise, complex=True)
 def isreal(x: ArrayLike) -> Array:
     """Where the imaginary part is 0.
 
@@ -95,7 +95,7 @@ def isreal(x: ArrayLike) -> Array:
     return np.isreal(np.asarray(x))
 
 
-@op(None, numpy=np.iscomplex, batch=pointwise, complex=True)
+@op(None, numpy=np.iscomplex, batch=batch_elementwise, complex=True)
 def iscomplex(x: ArrayLike) -> Array:
     """Where the imaginary part is not 0.
 
@@ -159,7 +159,7 @@ def _angle_tangent(
     return np.imag(_over(tangents[0], z, deg))
 
 
-@op(None, numpy=np.angle, jvp=_angle_tangent, batch=pointwise, complex=(_angle_slope,))
+@op(None, numpy=np.angle, jvp=_angle_tangent, batch=batch_elementwise, complex=(_angle_slope,))
 def angle(z: ArrayLike, deg: bool = False) -> Array:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 

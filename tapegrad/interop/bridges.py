@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.declare.abstract import silently
+from tapegrad.declare.abstract import call_silently
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
@@ -250,7 +250,7 @@ def jax(fn: Fn, like: Any = None) -> Fn:
         call = _Call.of(fn, args, kwargs, (library.Array, np.ndarray, np.generic))
         register(library, call.structure)
         if like is None:
-            wanted = silently(call.on, [known(x) for x in call.varying])
+            wanted = call_silently(call.on, [known(x) for x in call.varying])
         else:
             wanted = like(*args, **kwargs) if callable(like) else like
         leaves, structure = tree.flatten(wanted)

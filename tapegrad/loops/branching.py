@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.messages import check_output
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
-from tapegrad.declare.abstract import actual
+from tapegrad.declare.abstract import known_values
 from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
@@ -181,7 +181,7 @@ def _record_choice(
     arguments = argument_names(sides[0], len(operands))
     leaves = tree.leaves(inputs)
     first, second = [
-        trace_function(side, known, arguments, partial(actual, leaves)) for side in sides
+        trace_function(side, known, arguments, partial(known_values, leaves)) for side in sides
     ]
     _check_alike(name, names, first.output, second.output)
     captured, codes = share_captured(first, second)

@@ -19,7 +19,7 @@ from tapegrad.core.messages import check_output
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import primal_of
 from tapegrad.core.writing import CURRENT, record_from
-from tapegrad.declare.abstract import actual, stand_in
+from tapegrad.declare.abstract import known_values, stand_in
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
@@ -179,8 +179,11 @@ class LoopCall:
         names = [carry_path(init, carried), *names]
 
         def first() -> list[Any]:
-            arrays = actual(tree.leaves(self.xs))
-            return [*actual(tree.leaves(init)), *[x[-1 if self.reverse else 0] for x in arrays]]
+            arrays = known_values(tree.leaves(self.xs))
+            return [
+                *known_values(tree.leaves(init)),
+                *[x[-1 if self.reverse else 0] for x in arrays],
+            ]
 
         def step(carry: Any) -> tuple[Any, TracedFunction]:
             done = trace_function(self.f, (carry, *rows), names, first)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.primitive import Parts
-from tapegrad.declare.abstract import silently, stand_in
+from tapegrad.declare.abstract import call_silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code
@@ -47,7 +47,7 @@ def code_dependences(code: Code, inputs: Iterable[Any]) -> list[Any]:
     def apply(instruction: Any, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options
         if not varying_parts(operands):
-            return silently(op.forward, *operands, **options)
+            return call_silently(op.forward, *operands, **options)
         like = stand_in(instruction.shape, instruction.dtype)
         if op.like is not None and not instruction.shape:  # it may have several results
             likes = map(code.spec, instruction.operands)

@@ -11,7 +11,7 @@ from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.core.forward import elementwise_jvp, transposed_jvp
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import apply_into, safe_divide
 from tapegrad.types import Array, ArrayLike, Cotangent
 
@@ -307,7 +307,7 @@ def fabs(x: ArrayLike) -> Array:
     ufunc=np.sign,
     # as a function of complex numbers it is neither holomorphic nor real
     jvp=transposed_jvp,
-    batch=pointwise,
+    batch=batch_elementwise,
     complex=(lambda g, y, x: np.conj(y) * (1j * safe_divide(np.imag(g * y), np.abs(x))),),
 )
 def sign(x: ArrayLike) -> Array:
@@ -356,7 +356,7 @@ conjugate = conj
     lambda g, y, val: g,
     numpy=np.real,
     keeps_weak=True,
-    batch=pointwise,
+    batch=batch_elementwise,
     view=True,
     jvp=elementwise_jvp,
     complex=(lambda g, y, val: g,),

@@ -13,7 +13,7 @@ from tapegrad.core.forward import apply, elementwise_jvp
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import declare, op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.tree.lists import stack_nested
 from tapegrad.tree.numbers import as_constant, require_real
 from tapegrad.tree.opaque import refuse_hidden
@@ -285,7 +285,7 @@ def _stopped(leaf: PyTree) -> PyTree:
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-@op(None, name="stop_gradient", keeps_weak=True, batch=pointwise, view=True, complex=True)
+@op(None, name="stop_gradient", keeps_weak=True, batch=batch_elementwise, view=True, complex=True)
 def stopped(x: Array | Tensor) -> Array | Tensor:
     """One leaf of `stop_gradient`."""
     return x

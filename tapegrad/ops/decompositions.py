@@ -11,7 +11,7 @@ from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import stacked
+from tapegrad.declare.batching import batch_stack
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
 from tapegrad.ops.axes import check_matrices
@@ -432,7 +432,7 @@ def _eigvals_vjp(g: Cotangent, y: Array, a: Array, real: bool = False) -> Cotang
     numpy=np.linalg.eigvals,
     read=_in_one_dtype,
     kink="equal ones: by the vectors that LAPACK takes",
-    batch=stacked,
+    batch=batch_stack,
     complex=True,
 )
 def eigvals(a: ArrayLike, **strict: bool) -> Array:  # noqa: D417
@@ -485,7 +485,7 @@ def _eig_vjp(g: Parts, y: Parts, a: Array, real: bool = False) -> Cotangent:
     numpy=np.linalg.eig,
     read=_in_one_dtype,
     kink="vectors of equal eigenvalues: nan",
-    batch=stacked,
+    batch=batch_stack,
     complex=True,
 )
 def eig(a: ArrayLike, **strict: bool) -> Parts:  # noqa: D417

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["around", "ceil", "copysign", "fix", "floor", "floor_divide", "fmod", "ldexp", "mod"]
@@ -63,7 +63,7 @@ def rint(x: ArrayLike) -> Array:
     """
 
 
-@op(None, numpy=np.fix, batch=pointwise)
+@op(None, numpy=np.fix, batch=batch_elementwise)
 def fix(x: ArrayLike) -> Array:
     """The nearest integer towards 0, as `trunc`. It passes no gradient.
 
@@ -76,7 +76,7 @@ def fix(x: ArrayLike) -> Array:
     return np.trunc(x)
 
 
-@op(None, numpy=(np.round, np.around), batch=pointwise, complex=True)
+@op(None, numpy=(np.round, np.around), batch=batch_elementwise, complex=True)
 def round(a: ArrayLike, decimals: int = 0) -> Array:
     """The nearest number with this many decimals; of two, the one with an even last digit.
 
@@ -192,7 +192,7 @@ def ldexp(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-@op(None, batch=pointwise)
+@op(None, batch=batch_elementwise)
 def exponent(x: ArrayLike) -> Array:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
@@ -231,7 +231,7 @@ def _complex_nan_to_num_vjp(g: Cotangent, y: Array, x: Array, **options: Any) ->
     lambda g, y, x, **options: np.where(np.isfinite(x), g, 0),
     numpy=np.nan_to_num,
     kink="0 where it replaces",
-    batch=pointwise,
+    batch=batch_elementwise,
     complex=(_complex_nan_to_num_vjp,),
 )
 def nan_to_num(

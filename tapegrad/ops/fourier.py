@@ -12,7 +12,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, linear_op
-from tapegrad.declare.batching import Batched, along_axis
+from tapegrad.declare.batching import Batched, batch_along_axis
 from tapegrad.ops.indexing import scatter
 from tapegrad.types import Array, ArrayLike, Cotangent
 
@@ -54,7 +54,7 @@ def _back(name: str, g: Cotangent, a: Array, **options: Any) -> Cotangent:
 @linear_op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("fft", g, a, axis=axis, norm=norm),
     numpy=np.fft.fft,
-    batch=along_axis,
+    batch=batch_along_axis,
     adds=True,
 )
 def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
@@ -92,7 +92,7 @@ def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -
 @linear_op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("ifft", g, a, axis=axis, norm=norm),
     numpy=np.fft.ifft,
-    batch=along_axis,
+    batch=batch_along_axis,
     adds=True,
 )
 def ifft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
@@ -119,7 +119,7 @@ def _rfft_vjp(
     return _back("irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
-@linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=along_axis, adds=True, complex=False)
+@linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=batch_along_axis, adds=True, complex=False)
 def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The first half of the `fft` of real numbers, ``n // 2 + 1`` bins, which determines the rest.
 
@@ -146,7 +146,7 @@ def _irfft_vjp(
     return _back("rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
-@linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=along_axis, adds=True)
+@linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=batch_along_axis, adds=True)
 def irfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Array:
     """The inverse of `rfft`: real numbers, from the first half of their transform.
 

@@ -15,7 +15,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.primitive import EachOperand, Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import linear_op
-from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
+from tapegrad.declare.batching import Batched, batch_size, expand_to_ndim, repeat_for_batch
 from tapegrad.ops.adding import add_at, add_rows, sum_equal_rows
 from tapegrad.ops.batched_index import HOLE as HOLE
 from tapegrad.ops.batched_index import ArrayPosition as ArrayPosition  # for pickles
@@ -163,7 +163,7 @@ def _scatter_batch(
     of_all = batched_index(index, arrays, batched[1:], len(shape), n, own=True)
     if of_all is None:
         return NotImplemented
-    values = of_all.as_taken(with_ndim(with_batch(values, batched[0], n), of_all.ndim))
+    values = of_all.as_taken(expand_to_ndim(repeat_for_batch(values, batched[0], n), of_all.ndim))
     return apply(op, (values, *of_all.arrays), {"shape": (n, *shape), "index": of_all.index})
 
 

@@ -12,7 +12,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import EachOperand, Parts, Primitive, Rule
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, aligned, filled, stacked
+from tapegrad.declare.batching import Batched, align_examples, batch_all_operands, batch_stack
 from tapegrad.declare.parts import parts_of
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, to_array
@@ -43,7 +43,7 @@ def rule_from_adjoint(rule: Rule) -> tuple[Rule]:
 
 def op_of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
     """`op` of stacks of matrices, whose rule is for cotangents as users see them."""
-    return op(rule, batch=stacked, complex=rule_from_adjoint(rule), **facts)
+    return op(rule, batch=batch_stack, complex=rule_from_adjoint(rule), **facts)
 
 
 def zeros_like_factors(
@@ -72,7 +72,12 @@ def diagonal_mask(x: Array) -> Array:
 # --- inverses and equations -----------------------------------------------------------------
 
 
-@op(lambda g, y, a: -(turned(y) @ g @ turned(y)), numpy=np.linalg.inv, batch=stacked, complex=True)
+@op(
+    lambda g, y, a: -(turned(y) @ g @ turned(y)),
+    numpy=np.linalg.inv,
+    batch=batch_stack,
+    complex=True,
+)
 def inv(a: ArrayLike) -> Array:
     """The inverse.
 
@@ -116,7 +121,7 @@ def _of_triangle(
     _pinv_vjp,
     numpy=np.linalg.pinv,
     kink="where the rank changes, as if it did not",
-    batch=stacked,
+    batch=batch_stack,
     complex=rule_from_adjoint(_pinv_vjp),
     iterates=True,
 )
@@ -173,7 +178,7 @@ def _solve_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
         y = apply(op, (a, sides.reshape(len(a), -1)), {})
         return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
     right = np.expand_dims(b, -1) if vector else b
-    y = apply(op, aligned(batched, (a, right)), {})
+    y = apply(op, align_examples(batched, (a, right)), {})
     return np.squeeze(y, -1) if vector else y
 
 
@@ -220,7 +225,7 @@ def _cofactor_vjp(i: int, g: Cotangent, y: Array, a: Array, *directions: Array) 
 @op(
     each_operand=EachOperand(_cofactor_vjp),
     read=lambda arrays: (tuple(arrays), {}),
-    batch=filled,
+    batch=batch_all_operands,
     complex=True,
     iterates=True,
 )
@@ -270,7 +275,7 @@ def cofactor_by(numpy: Any, a: ArrayLike, *directions: ArrayLike) -> Array:
     lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactor([a]),
     numpy=np.linalg.det,
     kink="right where it is 0",
-    batch=stacked,
+    batch=batch_stack,
     complex=True,
 )
 def det(a: ArrayLike) -> Array:
@@ -322,7 +327,7 @@ def _complex_slogdet_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     results=SlogdetResult,
     like=zeros_like_factors("slogdet", lambda n, m: ((), ()), real=1),
     numpy=np.linalg.slogdet,
-    batch=stacked,
+    batch=batch_stack,
     complex=rule_from_adjoint(_complex_slogdet_vjp),
 )
 def slogdet(a: ArrayLike) -> Parts:
@@ -344,7 +349,7 @@ def slogdet(a: ArrayLike) -> Parts:
 # --- ranks ----------------------------------------------------------------------------------
 
 
-@op(None, numpy=np.linalg.matrix_rank, batch=stacked, complex=True, iterates=True)
+@op(None, numpy=np.linalg.matrix_rank, batch=batch_stack, complex=True, iterates=True)
 def matrix_rank(
     A: ArrayLike,  # noqa: N803
     tol: ArrayLike | None = None,

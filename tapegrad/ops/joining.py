@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.forward import Tangents, apply
 from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
+from tapegrad.declare.batching import Batched, batch_axis, flatten_examples, repeat_all_for_batch
 from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["concatenate", "stack"]
@@ -46,9 +46,9 @@ def _concatenate_vjp(
 def _concatenate_batch(
     op: Primitive, batched: Batched, *arrays: Array, axis: int | None = 0
 ) -> Array:
-    arrays = all_with_batch(batched, arrays)
+    arrays = repeat_all_for_batch(batched, arrays)
     if axis is None:
-        return apply(op, tuple([flattened(x) for x in arrays]), {"axis": 1})
+        return apply(op, tuple([flatten_examples(x) for x in arrays]), {"axis": 1})
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim - 1)})
 
 
@@ -82,7 +82,7 @@ def _stack_vjp(g: Cotangent, y: Array, *arrays: Array, axis: int = 0) -> list[Co
 
 
 def _stack_batch(op: Primitive, batched: Batched, *arrays: Array, axis: int = 0) -> Array:
-    arrays = all_with_batch(batched, arrays)
+    arrays = repeat_all_for_batch(batched, arrays)
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim)})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.element_pairs import selection_pairs
 from tapegrad.types import Array, ArrayLike, Shape
 
@@ -132,7 +132,7 @@ def isnan(x: ArrayLike) -> Array:
     """
 
 
-@op(None, numpy=np.isposinf, batch=pointwise)
+@op(None, numpy=np.isposinf, batch=batch_elementwise)
 def isposinf(x: ArrayLike) -> Array:
     """Where x is plus infinity. It passes no gradient.
 
@@ -145,7 +145,7 @@ def isposinf(x: ArrayLike) -> Array:
     return np.isposinf(np.asarray(x))
 
 
-@op(None, numpy=np.isneginf, batch=pointwise)
+@op(None, numpy=np.isneginf, batch=batch_elementwise)
 def isneginf(x: ArrayLike) -> Array:
     """Where x is minus infinity. It passes no gradient.
 
@@ -169,7 +169,16 @@ def _read_isclose(
     return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
 
 
-@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, batch=pointwise, complex=True)
+@op(
+    None,
+    None,
+    None,
+    None,
+    numpy=np.isclose,
+    read=_read_isclose,
+    batch=batch_elementwise,
+    complex=True,
+)
 def isclose(
     a: ArrayLike,
     b: ArrayLike,

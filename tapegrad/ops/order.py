@@ -13,7 +13,13 @@ from tapegrad.core.forward import apply
 from tapegrad.core.primitive import Primitive, Rule
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, along_axis, batch_size, pointwise, with_batch
+from tapegrad.declare.batching import (
+    Batched,
+    batch_along_axis,
+    batch_elementwise,
+    batch_size,
+    repeat_for_batch,
+)
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import to_array, values_if_known
 from tapegrad.ops.indexing import getitem
@@ -126,7 +132,7 @@ def _clip_share(i: int, g: Cotangent, y: Array, a: Array, low: Array, high: Arra
 _SHARES = [partial(_clip_share, i) for i in range(3)]
 
 
-@op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OUTSIDE)
+@op(*_SHARES, name="clip", keeps_weak=True, batch=batch_elementwise, flat=_OUTSIDE)
 def clip_both(a: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
@@ -170,7 +176,7 @@ def _partition_vjp(g: Cotangent, y: Array, a: Array) -> Cotangent:
     on_first_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
     numpy=np.sort,
     kink=TIES,
-    batch=along_axis,
+    batch=batch_along_axis,
 )
 def sort(
     a: ArrayLike, axis: int | None = -1, kind: SortKind | None = None, *, stable: bool | None = None
@@ -197,7 +203,7 @@ def sort(
     return np.sort(a, axis, kind, stable=stable)
 
 
-@op(None, numpy=np.argsort, batch=along_axis)
+@op(None, numpy=np.argsort, batch=batch_along_axis)
 def argsort(
     a: ArrayLike, axis: int | None = -1, kind: SortKind | None = None, *, stable: bool | None = None
 ) -> Array:
@@ -216,7 +222,7 @@ def argsort(
     on_first_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
     numpy=np.partition,
     kink=TIES,
-    batch=along_axis,
+    batch=batch_along_axis,
 )
 def partition(
     a: ArrayLike,
@@ -248,7 +254,7 @@ def partition(
     return np.partition(a, kth, axis, kind)
 
 
-@op(None, numpy=np.argpartition, batch=along_axis)
+@op(None, numpy=np.argpartition, batch=batch_along_axis)
 def argpartition(
     a: ArrayLike,
     kth: int | Sequence[int],
@@ -272,8 +278,8 @@ def count_before(batched: Batched, a: Array, v: Array, side: str) -> Array:
     As in NumPy's order, nan comes after all numbers.
     """
     n = batch_size(batched, (a, v))
-    v = with_batch(v, batched[1], n)
-    a = np.reshape(with_batch(a, batched[0], n), (n, *(1,) * (v.ndim - 1), np.shape(a)[-1]))
+    v = repeat_for_batch(v, batched[1], n)
+    a = np.reshape(repeat_for_batch(a, batched[0], n), (n, *(1,) * (v.ndim - 1), np.shape(a)[-1]))
     v = np.expand_dims(v, -1)
     is_nan = np.not_equal(v, v)
     if side == "right":

@@ -16,11 +16,11 @@ from tapegrad.core.primitive import EachOperand, Primitive
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import (
     Batched,
-    aligned,
-    all_with_batch,
-    flattened,
-    stacks_of,
-    with_ndim,
+    align_examples,
+    batch_stacks,
+    expand_to_ndim,
+    flatten_examples,
+    repeat_all_for_batch,
 )
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.element_pairs import einsum_pairs, inner_product_pairs, product_pairs
@@ -98,7 +98,7 @@ def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Arra
             y = apply(op, (x1.reshape(-1, x1.shape[-1]) if x1.size else x1, x2), {})
             return y.reshape(*x1.shape[:-1], y.shape[-1])
         if left > 1 or right < 3:
-            return apply(op, (with_ndim(x1, max(left, right)) if right > 2 else x1, x2), {})
+            return apply(op, (expand_to_ndim(x1, max(left, right)) if right > 2 else x1, x2), {})
     if batched == (False, True) and right == 1 and left <= 2:
         return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
     if batched == (False, True) and left == right == 2 and x2.shape[-1] == 1:
@@ -109,7 +109,7 @@ def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Arra
     # vectors as matrices, and stacks with equally many axes
     row = np.expand_dims(x1, -2) if left == 1 else x1
     column = np.expand_dims(x2, -1) if right == 1 else x2
-    y = apply(op, aligned(batched, (row, column)), {})
+    y = apply(op, align_examples(batched, (row, column)), {})
     if right == 1:
         y = np.squeeze(y, -1)
     return np.squeeze(y, -1 if right == 1 else -2) if left == 1 else y
@@ -162,7 +162,7 @@ def _vecdot_batch(op: Primitive, batched: Batched, x1: Array, x2: Array, axis: i
     last = [
         moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), batched, strict=True)
     ]
-    return apply(op, aligned(batched, last), {})
+    return apply(op, align_examples(batched, last), {})
 
 
 @linear_op(
@@ -199,7 +199,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Array:
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
-    batch=stacks_of(2, 1),
+    batch=batch_stacks(2, 1),
     pairs=product_pairs("ik", "k"),
     adds=True,
 )
@@ -219,7 +219,7 @@ def matvec(x1: ArrayLike, x2: ArrayLike) -> Array:
     lambda g, y, x1, x2: conjugate_of(np.matvec(x2, g)),
     lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
-    batch=stacks_of(1, 2),
+    batch=batch_stacks(1, 2),
     pairs=product_pairs("k", "kj"),
     adds=True,
 )
@@ -242,7 +242,7 @@ _PART = 1 << 14
 
 
 def _inner_product_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
-    first, second = map(flattened, all_with_batch(batched, (a, b)))
+    first, second = map(flatten_examples, repeat_all_for_batch(batched, (a, b)))
     return apply(vecdot, (conjugate_of(first), second), {})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.core.forward import apply, linear_jvp
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
+from tapegrad.declare.batching import Batched, batch_along_axis, batch_axis, flatten_examples
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import move_axes_to_front, reduced_shape, restore_axes, shift_forward
 from tapegrad.ops.casting import to_array
@@ -267,8 +267,8 @@ def _place_along(
     op: Primitive, batched: Batched, a: Array, axis: Axis = None, keepdims: bool = False
 ) -> Array:
     if axis is not None:
-        return along_axis(op, batched, a, axis=axis, keepdims=keepdims)
-    y = apply(op, (flattened(a),), {"axis": 1})
+        return batch_along_axis(op, batched, a, axis=axis, keepdims=keepdims)
+    y = apply(op, (flatten_examples(a),), {"axis": 1})
     return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
 
 

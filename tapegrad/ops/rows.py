@@ -11,12 +11,12 @@ from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import (
     Batched,
-    all_with_batch,
+    batch_all_operands,
+    batch_elementwise,
     batch_size,
-    filled,
-    flattened,
-    pointwise,
-    with_batch,
+    flatten_examples,
+    repeat_all_for_batch,
+    repeat_for_batch,
 )
 from tapegrad.ops.adding import add_at_places_into, add_flat, sum_equal_rows
 from tapegrad.ops.element_pairs import segment_pairs
@@ -38,7 +38,7 @@ def _segments_batch(
     op: Primitive, batched: Batched, values: Array, indices: Array, n: int
 ) -> Array:
     size = batch_size(batched, (values, indices))
-    values = with_batch(values, batched[0], size)
+    values = repeat_for_batch(values, batched[0], size)
     if batched[1]:
         # each example has its own rows
         each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
@@ -162,7 +162,7 @@ def index_select(x: ArrayLike, indices: ArrayLike) -> Array:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(None, name="check_indices", batch=pointwise, view=True)
+@op(None, name="check_indices", batch=batch_elementwise, view=True)
 def from_zero(indices: Array) -> Array:
     """The indices themselves, after a check that none is negative.
 
@@ -198,7 +198,7 @@ def _pick_vjp(g: Cotangent, y: Array, a: Array, indices: Array) -> Cotangent:
     _pick_vjp,
     None,
     name="take_along_axis",
-    batch=filled,
+    batch=batch_all_operands,
     flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
 def pick(a: Array, indices: Array) -> Array:
@@ -231,7 +231,7 @@ def pick(a: Array, indices: Array) -> Array:
     lambda g, y, values, indices, n: pick(g, indices),
     None,
     name="put_along_axis",
-    batch=filled,
+    batch=batch_all_operands,
 )
 def unpick(values: Array, indices: Array, n: int) -> Array:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
@@ -250,7 +250,7 @@ def unpick(values: Array, indices: Array, n: int) -> Array:
 
 
 def _row_places_batch(op: Primitive, batched: Batched, indices: Array, n: int) -> Array:
-    each = flattened(indices)
+    each = flatten_examples(indices)
     size = each.shape[1] * n
     first = np.arange(len(each)).reshape(-1, 1) * size
     return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
@@ -277,9 +277,9 @@ def row_places(indices: Array, n: int) -> Array:
 def _add_at_places_batch(
     op: Primitive, batched: Batched, a: Array, values: Array, places: Array
 ) -> Array:
-    a, values, places = all_with_batch(batched, (a, values, places))
+    a, values, places = repeat_all_for_batch(batched, (a, values, places))
     first = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
-    return apply(op, (a, values, np.reshape(flattened(places) + first, -1)), {})
+    return apply(op, (a, values, np.reshape(flatten_examples(places) + first, -1)), {})
 
 
 @op(

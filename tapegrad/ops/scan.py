@@ -13,12 +13,12 @@ from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, op, wider_op
 from tapegrad.declare.batching import (
     Batched,
-    all_with_batch,
-    along_axis,
+    batch_along_axis,
     batch_axis,
     batch_size,
-    with_batch,
-    with_ndim,
+    expand_to_ndim,
+    repeat_all_for_batch,
+    repeat_for_batch,
 )
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import move_axis_to_front, on_first_axis, shift_forward
@@ -47,7 +47,7 @@ def _times_before(back: Cotangent, before: Array) -> Cotangent:
 
 
 def _recurrence_batch(op: Primitive, batched: Batched, a: Array, b: Array, axis: int = 0) -> Array:
-    a, b = all_with_batch(batched, (a, b))
+    a, b = repeat_all_for_batch(batched, (a, b))
     return apply(op, (a, b), {"axis": batch_axis(axis, a.ndim - 1)})
 
 
@@ -97,7 +97,7 @@ def linear_recurrence(a: Array, b: Array, axis: int = 0) -> Array:
     in_part.cumsum,
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
-    batch=along_axis,
+    batch=batch_along_axis,
     jvp=linear_jvp,
     adds=True,
     complex=True,
@@ -121,7 +121,7 @@ def cumsum(a: ArrayLike, axis: int | None = None) -> Array:
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shift_forward(y, 1)), None),
     numpy=np.cumprod,
     kink=ZEROS,
-    batch=along_axis,
+    batch=batch_along_axis,
     complex=True,
 )
 def cumprod(a: ArrayLike, axis: int | None = None) -> Array:
@@ -255,7 +255,7 @@ def _convolve_batch(
     """Products of the longer sequence's windows with the other, which is reversed."""
     n = batch_size(batched, (a, v))
     a, v = (
-        with_ndim(with_batch(x, flag, n), 1) if flag else np.reshape(x, (1, -1))
+        expand_to_ndim(repeat_for_batch(x, flag, n), 1) if flag else np.reshape(x, (1, -1))
         for x, flag in zip((a, v), batched, strict=True)
     )
     a, v = (a, v) if a.shape[1] >= v.shape[1] else (v, a)

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.forward import apply, linear_jvp
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, wider_op
-from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
+from tapegrad.declare.batching import Batched, batch_axis, expand_to_ndim, flatten_examples
 from tapegrad.types import Array, ArrayLike, Axis, Shape, ShapeLike
 
 __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
@@ -193,7 +193,7 @@ def squeeze(a: ArrayLike, axis: Axis = None) -> Array:
 
 def _broadcast_to_batch(op: Primitive, batched: Batched, array: Array, shape: Shape) -> Array:
     sides = shape if isinstance(shape, tuple) else (shape,)
-    return apply(op, (with_ndim(array, len(sides)),), {"shape": (array.shape[0], *sides)})
+    return apply(op, (expand_to_ndim(array, len(sides)),), {"shape": (array.shape[0], *sides)})
 
 
 @linear_op(
@@ -264,7 +264,7 @@ def _roll_batch(
     op: Primitive, batched: Batched, a: Array, shift: ShapeLike, axis: Axis = None
 ) -> Array:
     if axis is None:
-        y = apply(op, (flattened(a),), {"shift": shift, "axis": 1})
+        y = apply(op, (flatten_examples(a),), {"shift": shift, "axis": 1})
         return np.reshape(y, a.shape)
     places = tuple(
         [batch_axis(i, a.ndim - 1) for i in (axis if isinstance(axis, tuple) else (axis,))]

@@ -17,12 +17,12 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY, PARAMETER
 from tapegrad.declare.abstract import (
+    BY_MOVING,
     SAME_DTYPE,
     SAME_REAL_DTYPE,
     SHAPES,
     Shape,
-    broadcast,
-    moved,
+    broadcast_shape,
     stand_in,
 )
 from tapegrad.ops import (
@@ -70,7 +70,7 @@ def _running(a: Shape, axis: int | None = None) -> Shape:
 def _matmul(a: Shape, b: Shape) -> Shape:
     inner = b[-2] if len(b) > 1 else b[0]
     _check(a[-1] == inner)
-    return (*broadcast(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+    return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
 
 def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
@@ -78,7 +78,7 @@ def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
     first, second = list(a), list(b)
     del first[axis], second[axis]
     _check(n == m)
-    return broadcast(tuple(first), tuple(second))
+    return broadcast_shape(tuple(first), tuple(second))
 
 
 def _matvec(a: Shape, b: Shape) -> Shape:
@@ -139,7 +139,7 @@ def _segments(values: Shape, indices: Shape, n: int) -> Shape:
 
 
 def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
-    _check(broadcast(values, places) == places)
+    _check(broadcast_shape(values, places) == places)
     return a
 
 
@@ -152,7 +152,7 @@ def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: tuple[Any, ...]
     # of elements and indices that take no memory
     places = insert_arrays(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
     selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape
-    _check(broadcast(values, selected) == selected)
+    _check(broadcast_shape(values, selected) == selected)
     return tuple(shape)
 
 
@@ -161,8 +161,8 @@ def _det(a: Shape) -> Shape:
 
 
 _RULES: dict[Any, Any] = {
-    PARAMETER: broadcast,
-    ASARRAY: broadcast,
+    PARAMETER: broadcast_shape,
+    ASARRAY: broadcast_shape,
     **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduced),
     activation.logsumexp: _reduced,
     **dict.fromkeys((activation.softmax, activation.log_softmax), _as_first),
@@ -181,8 +181,8 @@ _RULES: dict[Any, Any] = {
     product.contract: _contract,
     joining.concatenate: _concatenate,
     joining.stack: _stack,
-    indexing.getitem: moved,
-    rows.index_select: moved,
+    indexing.getitem: BY_MOVING,
+    rows.index_select: BY_MOVING,
     indexing.scatter: _scatter,
     rows.sum_segments: _segments,
     rows.max_segments: _segments,

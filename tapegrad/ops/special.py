@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import as_floating
 from tapegrad.types import Array, ArrayLike, Cotangent
 
@@ -125,7 +125,7 @@ def _sinc_rule(g: Cotangent, y: Array, x: Array, order: int = 0) -> Cotangent:
     return g * sinc_derivative(x, order=order + 1)
 
 
-@op(_sinc_rule, batch=pointwise, complex=True)
+@op(_sinc_rule, batch=batch_elementwise, complex=True)
 def sinc_derivative(x: Array, order: int) -> Array:
     """The derivative of `sinc` of any order from 1.
 
@@ -158,7 +158,7 @@ def sinc_by(numpy: Any, x: Array, n: int) -> Array:
     return np.pi**n * numpy.where(near, series, quotient)
 
 
-@op(_sinc_rule, numpy=np.sinc, batch=pointwise, complex=True)
+@op(_sinc_rule, numpy=np.sinc, batch=batch_elementwise, complex=True)
 def sinc(x: ArrayLike) -> Array:
     """``sin(pi * x) / (pi * x)``, and 1 at 0; its derivatives are exact near 0 too.
 
@@ -184,7 +184,7 @@ def _i0_rule(g: Cotangent, y: Array, x: Array, order: int = 0) -> Cotangent:
     return g * i0_derivative(x, order=order + 1)
 
 
-@op(_i0_rule, batch=pointwise)
+@op(_i0_rule, batch=batch_elementwise)
 def i0_derivative(x: Array, order: int) -> Array:
     """The derivative of `i0` of any order from 1.
 
@@ -200,7 +200,7 @@ def i0_derivative(x: Array, order: int) -> Array:
     return y.astype(x.dtype)
 
 
-@op(_i0_rule, numpy=np.i0, batch=pointwise)
+@op(_i0_rule, numpy=np.i0, batch=batch_elementwise)
 def i0(x: ArrayLike) -> Array:
     """The modified Bessel function of the first kind, of order 0.
 

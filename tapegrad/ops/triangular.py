@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.primitive import Joint
 from tapegrad.declare import op
-from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.batching import batch_stacks
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import cotangent_of_triangle, halve_diagonal
 from tapegrad.ops.inverses import inv
@@ -52,7 +52,7 @@ def zeros_like_last(*xs: Array, **options: Any) -> Array:
 # settings of the ops here, which take stacks of matrices
 STACKED: dict[str, Any] = {
     "scipy": "",
-    "batch": stacks_of(),
+    "batch": batch_stacks(),
     "like": zeros_like_last,
     "complex": True,
 }

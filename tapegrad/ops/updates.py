@@ -18,7 +18,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import EachOperand, Primitive, Rule
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
+from tapegrad.declare.batching import Batched, batch_size, expand_to_ndim, repeat_for_batch
 from tapegrad.ops.adding import (
     add_at,
     add_rows,
@@ -63,12 +63,12 @@ def _update_batch(
     if of_all is None:
         return NotImplemented
     if batched[1] or of_all.order is not None:
-        values = with_batch(values, batched[1], n)
+        values = repeat_for_batch(values, batched[1], n)
         if op is index_set and (further := values.ndim - 1 - of_all.ndim) > 0:
             values = np.reshape(values, (n, *values.shape[1 + further :]))
-        values = of_all.as_taken(with_ndim(values, of_all.ndim))
+        values = of_all.as_taken(expand_to_ndim(values, of_all.ndim))
     return apply(
-        op, (with_batch(a, batched[0], n), values, *of_all.arrays), {"index": of_all.index}
+        op, (repeat_for_batch(a, batched[0], n), values, *of_all.arrays), {"index": of_all.index}
     )
 
 
@@ -283,7 +283,7 @@ def _add_scaled_rows_batch(
 ) -> Array:
     n, n_rows = batch_size(batched, (table, values, indices, factor)), table.shape[batched[0]]
     table, values, indices = [
-        with_batch(x, b, n) for x, b in zip((table, values, indices), batched, strict=False)
+        repeat_for_batch(x, b, n) for x, b in zip((table, values, indices), batched, strict=False)
     ]
     if batched[3]:
         factor = np.reshape(factor, (n, *(1,) * (table.ndim - 1)))

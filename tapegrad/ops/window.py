@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 from tapegrad.core.forward import apply
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op
-from tapegrad.declare.batching import Batched, batch_axis, filled
+from tapegrad.declare.batching import Batched, batch_all_operands, batch_axis
 from tapegrad.types import Array, ArrayLike, Axis, Cotangent, Shape, ShapeLike
 
 __all__ = ["sliding_window_view"]
@@ -186,7 +186,7 @@ def _added(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
 
 @linear_op(
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
-    batch=filled,
+    batch=batch_all_operands,
 )
 def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     """All patches of a size, a stride apart, copied so that a product can use them.
@@ -233,7 +233,7 @@ def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     lambda g, y, values, sides, stride: patches(
         g, values.shape[-2 * len(sides) : -len(sides)], stride
     ),
-    batch=filled,
+    batch=batch_all_operands,
     adds=True,
 )
 def add_patches(values: Array, sides: tuple[int, ...], stride: tuple[int, ...]) -> Array:

@@ -13,7 +13,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
-from tapegrad.declare.abstract import exactly
+from tapegrad.declare.abstract import exact_forward
 from tapegrad.declare.parts import PART
 from tapegrad.ops.casting import astype, copy, stopped
 from tapegrad.ops.fourier import fft, ifft, irfft, rfft
@@ -119,7 +119,7 @@ def template_for(definition: Callable[[Ref], Any], instruction: Instruction) -> 
     op = instruction.op
     if instruction.number:
         values = [placeholder(definition(x)) if type(x) is Ref else x for x in instruction.operands]
-        if exactly(op, values) is not op.forward:
+        if exact_forward(op, values) is not op.forward:
             return _WHOLE.get(op.forward, "{whole}({arguments})")
     template = TEMPLATES.get(op)
     if op is not copy and is_assigned(instruction):

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import NO_OPTIONS
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.declare.abstract import stand_in, told
+from tapegrad.declare.abstract import stand_in, value_key
 from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy, readonly_view
@@ -194,7 +194,7 @@ def _comparable_operands(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return operands that compare equal only if they are the same values."""
     for x in operands:
         if type(x) is not Ref:
-            return tuple([x if type(x) is Ref else told(x, id) for x in operands])
+            return tuple([x if type(x) is Ref else value_key(x, id) for x in operands])
     return operands
 
 
@@ -314,7 +314,7 @@ def content_key(instruction: Instruction) -> Any:
     options, key = instruction.options, (instruction.op, _comparable_operands(instruction.operands))
     if not options:
         return key
-    return *key, *[(name, told(options[name], _by_identity)) for name in sorted(options)]
+    return *key, *[(name, value_key(options[name], _by_identity)) for name in sorted(options)]
 
 
 def _by_identity(option: Any) -> Any:

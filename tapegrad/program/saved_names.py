@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.op import Op
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS, key_of
+from tapegrad.declare import OPS, declared_key
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
@@ -86,7 +86,9 @@ def name_of_op(op: Primitive) -> str:
     if op in _UNNAMED:
         raise TypeError(_UNNAMED[op])
     is_of_scipy = getattr(op, "__module__", "").startswith(_SCIPY)
-    name = key_of(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else full_name(op))
+    name = (
+        declared_key(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else full_name(op))
+    )
     return f"{name}{COMPLEX}" if "__real__" in vars(op) else name
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.primitive import Primitive
-from tapegrad.declare import OPS, key_of
+from tapegrad.declare import OPS, declared_key
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.logic import keep_into
 from tapegrad.program.ir import Constant, number_text
@@ -106,7 +106,7 @@ class Names:
             return name
         if isinstance(forward, np.ufunc) and LIBRARY.get(forward.__name__) is forward:
             return self.library(forward.__name__)
-        is_ours = key_of(op) is not None and (op.name in OPS or op.name in _RESERVED)
+        is_ours = declared_key(op) is not None and (op.name in OPS or op.name in _RESERVED)
         return self.name_of(forward, op.name, is_ours)
 
     def library(self, name: str) -> str:

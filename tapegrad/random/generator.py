@@ -36,7 +36,7 @@ def _draw_op(
     def declare(forward: Callable[P, Array]) -> Op[P]:
         rules = (None,) * n_operands
         op_name = name or forward.__name__
-        signature = Signature.of(forward, op_name, n_operands)
+        signature = Signature.from_function(forward, op_name, n_operands)
         return Op(
             op_name,
             forward,

@@ -19,9 +19,9 @@ from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT
-from tapegrad.declare.abstract import unrecorded
+from tapegrad.declare.abstract import call_unrecorded
 from tapegrad.declare.declarations import declare
-from tapegrad.declare.parts import parts_of, together
+from tapegrad.declare.parts import join_parts, parts_of
 from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
@@ -83,15 +83,15 @@ class SolverCall:
     def run(self, *operands: Any) -> Any:
         """The results on arrays, as a record holds them."""
         if self.known is not None and same(self.known[0], operands):
-            return together(list(self.known[1]))
+            return join_parts(list(self.known[1]))
         # outside of the recording, since the function may make records of its own
-        results = unrecorded(self.fn, readonly_view(operands))
+        results = call_unrecorded(self.fn, readonly_view(operands))
         # the function may return an operand, or a view of one
-        return together([np.array(x) for x in results])
+        return join_parts([np.array(x) for x in results])
 
     def like(self) -> Any:
         """A value of the shapes and dtypes of a record's."""
-        return together([np.zeros(*result) for result in self.results])
+        return join_parts([np.zeros(*result) for result in self.results])
 
     def pull(self, g: Any, *operands: Any) -> list[Any]:
         """The cotangents of the operands."""
@@ -108,7 +108,7 @@ class SolverCall:
         """The tangents of the results."""
         if self.ahead is None:
             return transposed_jvp(CALL, tangents, y, *operands, call=self)
-        return together(list(self.ahead(tangents, *operands)))
+        return join_parts(list(self.ahead(tangents, *operands)))
 
 
 def same(arrays: Any, others: Any) -> bool:

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.declare import op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import as_floating, as_scalar, to_array, values_if_known
 from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
@@ -53,7 +53,7 @@ def _rise(x: Array, slope: Array) -> Array:
     None,
     scipy="",
     jvp=lambda op, tangents, y, x, slope: _rise(tangents[0], slope),
-    batch=pointwise,
+    batch=batch_elementwise,
 )
 def zeros_with_infinite_slope(x: Any, slope: Any) -> Any:
     """Return zeros whose derivative with respect to x is infinite, of the sign of `slope`.

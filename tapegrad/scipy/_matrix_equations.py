@@ -16,7 +16,7 @@ from scipy import linalg as _scipy
 from tapegrad.core.primitive import Joint
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.inverses import rule_from_adjoint
@@ -123,7 +123,7 @@ def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
     _factor_vjp,
     name="cho_factor",
     scipy="",
-    batch=stacks_of(),
+    batch=batch_stacks(),
     like=zeros_like_last,
     complex=rule_from_adjoint(_factor_vjp),
 )

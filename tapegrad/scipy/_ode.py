@@ -14,7 +14,7 @@ from scipy import integrate
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.tensor import primals
-from tapegrad.declare.abstract import unrecorded
+from tapegrad.declare.abstract import call_unrecorded
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
@@ -242,7 +242,7 @@ def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) ->
     call = {**call, "t_eval": t_eval, "args": args or None}
     t_span = tuple(t_span) if isinstance(t_span, list | tuple | np.ndarray) else t_span
     # outside of the recording
-    return unrecorded(lambda: solve(fun, t_span, y0, **call))
+    return call_unrecorded(lambda: solve(fun, t_span, y0, **call))
 
 
 def _in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
@@ -470,7 +470,7 @@ def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
 
     def values() -> Any:
         arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
-        return unrecorded(lambda: _odeint(func, *arguments, **how))
+        return call_unrecorded(lambda: _odeint(func, *arguments, **how))
 
     if not tensors:
         return values()

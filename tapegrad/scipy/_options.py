@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.forward import elementwise_jvp
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import pointwise
+from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import values_if_known
 
 __all__ = ["checked", "with_scipys_options"]
@@ -33,7 +33,7 @@ _REQUIRED = inspect.Parameter.empty
     scipy="",
     like=lambda a: a,
     jvp=elementwise_jvp,
-    batch=pointwise,
+    batch=batch_elementwise,
     view=True,
     complex=True,
 )

@@ -10,7 +10,7 @@ from scipy import integrate
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.declare.abstract import unrecorded
+from tapegrad.declare.abstract import call_unrecorded
 from tapegrad.errors.functions import check_callable
 from tapegrad.errors.names import list_names
 from tapegrad.functions.creation import array
@@ -102,7 +102,7 @@ def quad(
 
 def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
     if not tensors_of("quad", (a, b, args)):
-        return unrecorded(lambda: integrate.quad(func, a, b, args, **options))
+        return call_unrecorded(lambda: integrate.quad(func, a, b, args, **options))
     moving, filled = moving_of(args)
     ends = [doubles(array(x)) for x in (a, b)]
 

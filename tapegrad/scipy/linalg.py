@@ -14,7 +14,7 @@ from scipy import linalg as _scipy
 
 from tapegrad.core.primitive import Parts
 from tapegrad.declare import op
-from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.batching import batch_stacks
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors.names import list_names
 from tapegrad.functions import linalg as _numpy
@@ -351,7 +351,7 @@ class LUResult(NamedTuple):
     piv: Any
 
 
-@op(None, name="permutation", scipy="", batch=stacks_of(1))
+@op(None, name="permutation", scipy="", batch=batch_stacks(1))
 def _permutation(piv: Any) -> Any:
     """The order of rows that exchanges lead to."""
     order = np.broadcast_to(np.arange(piv.shape[-1]), piv.shape).copy()
@@ -392,7 +392,7 @@ def _lu_like(a: Any, finite: bool) -> Parts:
     scipy="",
     results=LUResult,
     like=_lu_like,
-    batch=stacks_of(),
+    batch=batch_stacks(),
     complex=True,
 )
 def _lu(a: Any, finite: bool) -> Any:

@@ -11,7 +11,7 @@ from scipy import signal as _scipy
 
 from tapegrad.core.forward import apply
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, OneByOneError, all_with_batch, batch_axis
+from tapegrad.declare.batching import Batched, OneByOneError, batch_axis, repeat_all_for_batch
 from tapegrad.errors.names import list_names
 from tapegrad.functions.padding import pad
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
@@ -53,7 +53,7 @@ def _convolved_batch(
     if axes is None:
         raise OneByOneError
     # SciPy's result is as long as the first operand along other axes too
-    a, b = all_with_batch(batched, (a, b))
+    a, b = repeat_all_for_batch(batched, (a, b))
     moved = tuple([i + 1 for i in axes])
     return apply(op, (a, b), {"mode": mode, "method": method, "axes": moved})
 

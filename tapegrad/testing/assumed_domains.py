@@ -96,7 +96,7 @@ def assumed(fn: Any) -> Assumed:
     TypeError
         If no domain works.
     """
-    signature = Signature.of(fn, label(fn))
+    signature = Signature.from_function(fn, label(fn))
     rules = fn.vjps if isinstance(fn, Op) and isinstance(fn.vjps, tuple) else None
     needed = [x for x in signature.names if x not in signature.defaults]
     n = len(needed) if rules is None else len(rules)

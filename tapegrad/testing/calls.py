@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import FUNCTIONS, declaration
-from tapegrad.declare.declarations import key_of
+from tapegrad.declare.declarations import declared_key
 from tapegrad.declare.signature import Signature
 from tapegrad.domain import Call, Choices, Domain, Elements
 from tapegrad.errors.functions import label
@@ -47,7 +47,7 @@ def domain_of(function: Callable[..., Any], complex: bool = False) -> Domain:
 
 def _is_of_the_package(function: Any) -> bool:
     name = getattr(function, "__name__", "")
-    return key_of(function) is not None or any(
+    return declared_key(function) is not None or any(
         name in table and table[name] is function for table in (FUNCTIONS, SCIPY_OPS)
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, write_parameter
-from tapegrad.declare.abstract import Recorder, silently
+from tapegrad.declare.abstract import Recorder, call_silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
@@ -146,7 +146,7 @@ class Vmap(Wrapper, Generic[P, R]):
             marks.append(mark)
         structure = tree.flatten((args, kwargs))[1]
         # of the first example, whose values are not read
-        call = partial(silently, self._call)
+        call = partial(call_silently, self._call)
         output = recorder.run(call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
         try:

@@ -77,10 +77,10 @@ class Checkpoint(Wrapper, Generic[P, R]):
             origin = last.origin
         output, last = record_from(last, self.fn, copies, named)
         output = tree.map(partial(_detach_unless_floating, origin), output)
-        layout = Layout.of(output)
+        layout = Layout.from_output(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
-        primal = layout.primal(output)
+        primal = layout.to_primal(output)
         lifted, read = [], _find_captured(Tape(last, origin), output)
         last = last_record()
         for x in read:
@@ -202,7 +202,7 @@ class CheckpointedCall:
         """The function's result, checked, and the records written from the start."""
         output = _call_readonly(self.checkpoint.fn, self.args, self.kwargs)
         tape = Tape(last_record(), start, self.reads)
-        layout = Layout.of(output)
+        layout = Layout.from_output(output)
         if layout.structure != self.layout.structure or layout.shapes != self.layout.shapes:
             raise ValueError(
                 f"{label(self.checkpoint.fn)} is checkpointed, but called again it returned "
@@ -293,7 +293,7 @@ def _replace_results(output: Any, layout: Layout, record: Tensor) -> Any:
             result = write_known(last_record(), asarray, (result,), NO_OPTIONS, x._primal)
             advance(result)
         results.append(result)
-    return layout.tree(results)
+    return layout.to_tree(results)
 
 
 def _return_primal(*reads: Any, call: CheckpointedCall) -> Any:
@@ -305,7 +305,7 @@ CHECKPOINT = Primitive(
     "checkpoint",
     _return_primal,
     Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.partition(g))),
-    jvp=lambda op, tangents, y, *reads, call: call.layout.together(
+    jvp=lambda op, tangents, y, *reads, call: call.layout.join(
         Checkpoint(call.push, True)(tangents)
     ),
     complex=True,

@@ -26,7 +26,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY, PARAMETER
 from tapegrad.declare import facts
-from tapegrad.declare.batching import along_axis, pointwise, stacked
+from tapegrad.declare.batching import batch_along_axis, batch_elementwise, batch_stack
 from tapegrad.declare.parts import PART
 from tapegrad.ops import reduction
 from tapegrad.ops.activation import log_softmax, logsumexp, softmax, standardize
@@ -192,7 +192,7 @@ def _operand_keys(
     declared = facts(op).pairs if x is operands[k] else None
     pairs = declared(k, *operands, **options) if declared is not None else None
     # a user's op has its rule in a partial
-    if pairs is None and pointwise in (op.batch, *getattr(op.batch, "args", ())):
+    if pairs is None and batch_elementwise in (op.batch, *getattr(op.batch, "args", ())):
         if x.shape == shape:
             return x.keys
         xs = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).reshape(-1)
@@ -210,9 +210,9 @@ def _pair_along_axes(
     op: Primitive, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
 ) -> Pairs | None:
     """Pairs of an op that treats its examples apart: all along its own axes."""
-    if op.batch is stacked:
+    if op.batch is batch_stack:
         axes: Any = range(len(x) - 2, max(len(x), len(y)))
-    elif op in _ALONG_AXES or op.batch is along_axis:
+    elif op in _ALONG_AXES or op.batch is batch_along_axis:
         axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
         axes = range(len(x)) if axis is None else normalize_axis_tuple(axis, len(x))
     else:
@@ -352,6 +352,4 @@ def call_dependences(operands: Sequence[Any], like: Any, call: Any) -> Any:
     tape, outputs = call.repeat()
     known = {x: y for x, y in zip(call.reads, operands, strict=True) if varying_parts([y])}
     n = varying_parts(operands)[0].n
-    return call.layout.together(
-        [as_dependence(x, n) for x in tape_dependences(tape, known, outputs)]
-    )
+    return call.layout.join([as_dependence(x, n) for x in tape_dependences(tape, known, outputs)])

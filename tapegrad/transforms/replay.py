@@ -19,7 +19,7 @@ from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.core.writing import CURRENT, PARAMETER, append_record
-from tapegrad.declare.abstract import exactly
+from tapegrad.declare.abstract import exact_forward
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.custom import users_jvp
 from tapegrad.declare.parts import parts_of
@@ -105,7 +105,7 @@ def _evaluate_once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return append_record(SEED, (), record._options)
     # not the record's own, which is a placeholder while batching
     op = record.op
-    forward = exactly(op, list(operands)) if op.keeps_weak else op.forward
+    forward = exact_forward(op, list(operands)) if op.keeps_weak else op.forward
     value = forward(*operands, **record._options)
     if type(record._primal) is np.ndarray:
         return np.asarray(value)
@@ -146,7 +146,7 @@ def _stack_placeholders(
 ) -> Any:
     """A value like the results."""
     n, example_operands = batch_size(batched, operands), take_example(operands, batched, 0)
-    forward = of.like or exactly(of, list(example_operands))
+    forward = of.like or exact_forward(of, list(example_operands))
     return _stack_zeros(n, forward(*example_operands, **options))
 
 

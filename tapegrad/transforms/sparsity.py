@@ -22,7 +22,7 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.declare.abstract import actual
+from tapegrad.declare.abstract import known_values
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
 from tapegrad.errors.words import got
@@ -378,7 +378,7 @@ def _check_covers(
     pushed = iter(make_propagator(tape, inputs, moving, True)[0](moved))
     products = [next(pushed) if is_differentiable(y) else np.zeros(np.shape(y)) for y in outputs]
     # while compiling, the values are those of the call
-    data, *products = actual([data, *products])
+    data, *products = known_values([data, *products])
     v, product = (
         np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), products)
     )
@@ -391,7 +391,7 @@ def _check_covers(
     # beside the largest, since a row of small elements may be the rounding error of large ones
     error = max(np.sqrt(eps), 1e-6) * np.max(sizes, initial=0, where=finite)
     # and beside the results, since what they round off may be all that there is
-    most = [np.max(np.abs(y), initial=0, where=np.isfinite(y)) for y in actual(outputs)]
+    most = [np.max(np.abs(y), initial=0, where=np.isfinite(y)) for y in known_values(outputs)]
     with np.errstate(invalid="ignore"):
         differs = np.abs(sums[0] + 1j * sums[1] - product) > error + 1e3 * eps * max(most)
     bad = np.flatnonzero(differs & finite)

@@ -12,7 +12,7 @@ from sharing import SHORT, check_sharing, may_share, shared
 
 import tapegrad as tg
 from tapegrad.core.primitive import Primitive
-from tapegrad.declare import OPS, is_elementwise, key_of
+from tapegrad.declare import OPS, declared_key, is_elementwise
 from tapegrad.ops.scipy_special import SCIPY_OPS
 
 
@@ -161,7 +161,7 @@ def test_ops_without_sample_calls_share_what_they_declare() -> None:
             seen |= check_sharing(tg.grad(loss, floating), args)
     if of_scipy:
         ours = {op for op in package_ops() if isinstance(op, tg.Op)}
-        missing = {op.name for op in ours - seen if not key_of(op) and op not in SCIPYS}
+        missing = {op.name for op in ours - seen if not declared_key(op) and op not in SCIPYS}
         assert not missing
 
 

@@ -13,7 +13,7 @@ from programs import trace
 import tapegrad as tg
 from tapegrad.core.primitive import Parts
 from tapegrad.declare import OPS
-from tapegrad.declare.abstract import evaluate, like, stand_in
+from tapegrad.declare.abstract import evaluate, stand_in, stand_in_for
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import run_passes
 from tapegrad.program.text import make_runner
@@ -42,7 +42,7 @@ def likes(value):
 
 def without_elements(values):
     """Stand-ins for all but masks, which say how many elements they select."""
-    return [x if np.asarray(x).dtype == bool else like(x) for x in values]
+    return [x if np.asarray(x).dtype == bool else stand_in_for(x) for x in values]
 
 
 @pytest.mark.parametrize("name", sorted(OPS.keys() - BY_VALUE))

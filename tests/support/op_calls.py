@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tapegrad.arraylike.table import complete
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.declarations import is_elementwise, key_of
+from tapegrad.declare.declarations import declared_key, is_elementwise
 from tapegrad.domain import REAL, Call, Domain, each
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.calls import omit_options, with_complex_operands
@@ -54,7 +54,7 @@ def declared_domain(function: Any) -> Domain | None:
     scipys = SCIPY_OPS.get(name)
     if scipys is not None and scipys is function:
         return special.DOMAINS.get(name) or each(*(REAL,) * scipys.signature.n_operands)
-    key = key_of(function) or (name if FUNCTIONS.get(name) is function else None)
+    key = declared_key(function) or (name if FUNCTIONS.get(name) is function else None)
     if key in DOMAINS:
         return DOMAINS[key]
     if key in OPS and is_elementwise(OPS[key]):

@@ -12,7 +12,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.op import Op
-from tapegrad.declare.abstract import silently
+from tapegrad.declare.abstract import call_silently
 from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.run import check, held, register, register_records, run, stand_in
 from tapegrad.program.compiled import trace
@@ -70,7 +70,7 @@ class OnJax(Generic[P, R]):
     def _recorded(self, call: CallArguments, taken: list[Any]) -> Program:
         jax = self._jax
         try:
-            program = silently(trace, self.fn, call, stops=True)
+            program = call_silently(trace, self.fn, call, stops=True)
         except (ValueError, ArithmeticError, IndexError) as error:
             if any(isinstance(x, jax.core.Tracer) for x in taken):
                 error.add_note(

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.forward import linear_jvp
 from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import declaration, facts
-from tapegrad.declare.abstract import silently
+from tapegrad.declare.abstract import call_silently
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp, parts_of
 from tapegrad.interop.jax.table import TABLE, Lowering
@@ -201,7 +201,7 @@ class _Step:
         if moved and any(y.dtype.kind in "fc" for y in ys):
             likes = list(map(self._like, instruction.operands, operands))
             example = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
-            program = silently(trace, tangent, read(example, {}, ()), stops=True)
+            program = call_silently(trace, tangent, read(example, {}, ()), stops=True)
             values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
             slopes = run(program, values, self.ops, jax)
         tangents = tuple(map(fitted, slopes or [None] * len(ys), ys))

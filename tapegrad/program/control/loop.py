@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.primitive import Parts
-from tapegrad.declare.abstract import exactly, stand_in
+from tapegrad.declare.abstract import exact_forward, stand_in
 from tapegrad.errors.words import Named
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code, Instruction, Ref, input_refs
@@ -29,7 +29,7 @@ def code_function(code: Code) -> Call:
 def apply_instruction(instruction: Instruction, operands: Values) -> Any:
     """The result of an instruction for these operands: an array, or a Python number."""
     if instruction.number:
-        result = exactly(instruction.op, operands)(*operands, **instruction.options)
+        result = exact_forward(instruction.op, operands)(*operands, **instruction.options)
         return result.item() if isinstance(result, np.generic) else result
     result = instruction.op.forward(*operands, **instruction.options)
     return np.asarray(result) if isinstance(result, np.generic | float | int | complex) else result

@@ -25,7 +25,7 @@ from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_record
 from tapegrad.declare import declare
-from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
+from tapegrad.declare.batching import Batched, batch_size, expand_to_ndim, repeat_for_batch
 from tapegrad.declare.parts import PART, part, parts_of
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.rows import index_select
@@ -334,7 +334,7 @@ def _batch_loop(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> 
         body, stop = _run_until_all_end(loop, body, stop, own)
     n_ys = len(body.outputs) - loop.n_carry
     operands_of_all = [
-        x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
+        x if not b else np.swapaxes(x, 0, 1) if i >= last else repeat_for_batch(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
@@ -344,7 +344,7 @@ def _batch_loop(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> 
         x = part(whole, i)
         if i >= loop.n_carry and varying[i]:
             return np.swapaxes(x, 0, 1)
-        return with_batch(x, varying[i], n)
+        return repeat_for_batch(x, varying[i], n)
 
     results = [partial(result, i) for i in range(len(body.outputs))]
     # the residuals of an example that has ended have no meaning
@@ -479,7 +479,7 @@ def _where_each(condition: Any, x: Any, y: Any) -> Any:
 
     An array without a batch axis is the same for all examples.
     """
-    return np.where(with_ndim(condition, x.ndim - 1), x, y)
+    return np.where(expand_to_ndim(condition, x.ndim - 1), x, y)
 
 
 def _replace_idle_operands(

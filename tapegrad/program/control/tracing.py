@@ -18,7 +18,7 @@ from tapegrad.core.writing import (
     append_record,
     last_record,
 )
-from tapegrad.declare.abstract import Recorder, silently
+from tapegrad.declare.abstract import Recorder, call_silently
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import at_place, reached_place, users_place
 from tapegrad.errors.words import got
@@ -100,7 +100,7 @@ def trace_function(
 
     marked = [*map(partial(tree.map_with_path, mark), args, names)]
     with without_draws(fn) as reach:
-        output = recorder.run(partial(silently, _call_and_check), (fn, marked))
+        output = recorder.run(partial(call_silently, _call_and_check), (fn, marked))
     tape = recorder.tape
     marked_here = [x for record in tape if record.op is PARAMETER for x in record._operands]
     captured = dict.fromkeys([x for x in marked_here if x.origin is not recorder.origin])
@@ -156,9 +156,9 @@ def record_program(
     An array that equals one of the `constants` has the constant's name.
     """
     # only instructions that are recorded again have a place
-    recorder = Recorder(called, place=reached_place, around=enclosing_origin())
+    recorder = Recorder(called, find_place=reached_place, outer=enclosing_origin())
     marked = [recorder.mark(placeholder(x), x.path) for x in inputs]
-    outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
+    outputs = recorder.run(partial(call_silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
     reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
     return from_tape(*recorded, reach=reach, stops=True, is_named=False)

@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import (
     last_record,
 )
-from tapegrad.declare.batching import with_batch
+from tapegrad.declare.batching import repeat_for_batch
 from tapegrad.errors.lines import at_place
 from tapegrad.program.control.extraction import input_for_value, zeros_for
 from tapegrad.program.control.tracing import record_again, record_program, replay_code
@@ -94,7 +94,7 @@ def batch_code(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[boo
     def fn(tensors: list[Tensor]) -> list[Any]:
         results = make_interpreter(code, apply)(zip(tensors, batched, strict=True))
         pairs = zip(map(pair, results), wanted, strict=True)
-        return [with_batch(x, b, n) if w else x for (x, b), w in pairs]
+        return [repeat_for_batch(x, b, n) if w else x for (x, b), w in pairs]
 
     inputs = [
         Input(x.path, (n, *x.shape), x.dtype) if b else x

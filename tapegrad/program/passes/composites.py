@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
-from tapegrad.declare.abstract import Recorder, silently, told
+from tapegrad.declare.abstract import Recorder, call_silently, value_key
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Constant, Instruction, content_key
@@ -30,7 +30,7 @@ def expand_composites(builder: Builder) -> None:
 def _expand(builder: Builder, instruction: Instruction) -> Any:
     """Append the parts of a composite; return the operand that replaces its result."""
     likes = [builder.placeholder(x) for x in instruction.operands]
-    kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
+    kinds = [value_key(x, lambda x: (x.shape, x.dtype)) for x in likes]
     key = content_key(instruction.with_operands(())), *kinds
     known = _KNOWN.get(key)
     if known is None:
@@ -69,7 +69,9 @@ def _record_steps(instruction: Instruction, likes: list[Any]) -> tuple[list[Any]
     """
     recorder = Recorder(instruction.op.name)
     operands = [recorder.mark(x, "x") if _is_array(x) else x for x in likes]
-    output = recorder.run(partial(silently, instruction.op.forward), operands, instruction.options)
+    output = recorder.run(
+        partial(call_silently, instruction.op.forward), operands, instruction.options
+    )
     n, steps = len(recorder.inputs), list[Any]()
     places: dict[Any, int] = dict(zip(recorder.inputs, range(n), strict=True))
 

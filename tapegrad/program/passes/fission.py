@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.declare.abstract import by_shapes
-from tapegrad.declare.batching import OneByOneError, pointwise, with_batch
+from tapegrad.declare.abstract import call_for_shape
+from tapegrad.declare.batching import OneByOneError, batch_elementwise, repeat_for_batch
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
@@ -131,14 +131,14 @@ class Sides:
             is_large = size > cost.SPLIT_ELEMENTS and not instruction.is_view
         if is_large or size * self.length > cost.SPLIT_HELD:
             return False
-        if op.batch is pointwise:
+        if op.batch is batch_elementwise:
             return True
         varying = tuple([x in self.varies for x in operands])
         likes = [placeholder(self.body.definition(x)) if type(x) is Ref else x for x in operands]
         # placeholders are zeros, since integers may be indices
-        tried = [with_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
+        tried = [repeat_for_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
         try:
-            result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
+            result = call_for_shape(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
             return False
         return result is not NotImplemented

@@ -14,7 +14,7 @@ import numpy as np
 
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import silently
+from tapegrad.declare.abstract import call_silently
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, transpose
@@ -90,7 +90,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
     values = [builder.definition(x).array if type(x) is Ref else x for x in instruction.operands]
-    result = silently(result_of, instruction, values)
+    result = call_silently(result_of, instruction, values)
     # a program warns when it runs, such as for log(0)
     if not isinstance(result, int) and not np.isfinite(result).all():
         return None

@@ -20,7 +20,7 @@ from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
-from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.lines import called_from
 from tapegrad.errors.words import got
 from tapegrad.ops.updates import at
@@ -183,7 +183,7 @@ def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
     scipy="",
     jvp=linear_jvp,
-    batch=stacks_of(1, 2),
+    batch=batch_stacks(1, 2),
     pairs=_each_column,
     complex=True,
 )
@@ -204,7 +204,7 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     lambda g, y, a, b, pattern: _product(g, a, pattern.transposed),
     scipy="",
     jvp=linear_jvp,
-    batch=stacks_of(2, 2),
+    batch=batch_stacks(2, 2),
     pairs=_each_row,
     complex=True,
 )

@@ -12,7 +12,7 @@ from scipy.spatial import distance as _scipy
 
 from tapegrad.core.primitive import Joint
 from tapegrad.declare import linear_op, op
-from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import as_double, safe_divide
 from tapegrad.ops.element_pairs import product_pairs
@@ -70,7 +70,7 @@ def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
     scipy="",
     like=_cdist_like,
     jvp=_cdist_jvp,
-    batch=stacks_of(),
+    batch=batch_stacks(),
 )
 def _cdist(a: Any, b: Any, metric: str) -> Any:
     """The distances of stacks of points."""
@@ -85,7 +85,7 @@ def _pairs_vjp(g: Any, y: Any, values: Any, n: int) -> Any:
     return (g + turned(g))[..., *np.triu_indices(n, 1)]
 
 
-@linear_op(_pairs_vjp, name="squareform", scipy="", batch=stacks_of(1))
+@linear_op(_pairs_vjp, name="squareform", scipy="", batch=batch_stacks(1))
 def _squareform(values: Any, n: int) -> Any:
     """Symmetric matrices with a value for each pair."""
     y = np.zeros((*values.shape[:-1], n, n), values.dtype)
@@ -117,7 +117,7 @@ def _pdist_pairs(k: int, x: Any, metric: str) -> Any:
     name="pdist",
     scipy="",
     like=_pdist_like,
-    batch=stacks_of(2),
+    batch=batch_stacks(2),
 )
 def _pdist(x: Any, metric: str) -> Any:
     """The distances within stacks of points."""
