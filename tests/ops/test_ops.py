@@ -163,15 +163,15 @@ def test_arguments_are_read_alike_by_position_and_by_name() -> None:
     for name, op in OPS.items():
         signature = op.signature
         for call in sample_calls(name, 4) if op.signature.read is None else ():
-            if op.general and signature.lacks(call.args, call.kwargs):
+            if op.general and signature.has_unknown(call.args, call.kwargs):
                 continue
-            arguments = {**signature.defaults, **signature.named(call.args, call.kwargs)}
+            arguments = {**signature.defaults, **signature.bind_names(call.args, call.kwargs)}
             operands = tuple([arguments[x] for x in signature.names[: signature.n_operands]])
             options = {x: arguments[x] for x in signature.names[signature.n_operands :]}
-            expected = operands, signature.changed(options)
+            expected = operands, signature.changed_options(options)
             for k in range(signature.n_positional + 1):
                 args = tuple([arguments[x] for x in signature.names[:k]])
-                rest = signature.changed({x: arguments[x] for x in signature.names[k:]})
+                rest = signature.changed_options({x: arguments[x] for x in signature.names[k:]})
                 read, kept = op.bind(args, rest)
                 assert all(a is b for a, b in zip(read, expected[0], strict=True)), (name, k)
                 assert kept == expected[1], (name, k)
