@@ -1,8 +1,7 @@
 """Transforms of functions: gradients, pullbacks, tangents, second derivatives.
 
-Each records its function, sweeps the tape and puts the gradients into the trees
-that the arguments came in. Inside a recording all of it is recorded, so the transforms
-nest in any order.
+A transform records its function, sweeps the tape and returns gradients in trees like the
+arguments. Inside a recording the sweep is recorded too, so the transforms nest in any order.
 """
 
 from tapegrad.transforms.base import Grad as Grad

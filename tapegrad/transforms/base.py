@@ -1,4 +1,4 @@
-"""Functions made of functions: the base class, gradients, and the release of results."""
+"""The base class of transforms, gradients of scalar functions, and the values of results."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Cotangent, PyTree
 
-# A function's parameters, the trees of its arguments, and its result. The bounds let checkers see
-# through lambdas, whose arguments have no types.
+# The bounds let a checker see through lambdas, whose arguments have no types.
 P = ParamSpec("P")
 A = TypeVar("A", bound=Any)
 B = TypeVar("B", bound=Any)
@@ -46,7 +46,7 @@ Aux = TypeVar("Aux", bound=Any)
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
-# a function, its arguments, and the positions of those to differentiate
+# a function, its arguments, and the positions of the arguments to differentiate
 Call = tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]
 
 
@@ -54,14 +54,14 @@ def _as_argnums(argnums: Any) -> Argnums:
     return as_positions("argnums", argnums)
 
 
-def _check_unused(transform: Any, field: Any, unused: Any) -> None:
+def _check_unused(transform: object, field: object, unused: object) -> None:
     if unused not in ("zero", "raise"):
         raise ValueError(f'unused must be "zero" or "raise", not {unused!r}')
 
 
 @attrs.frozen(slots=False, repr=False)
 class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
-    """A function made from another one: frozen, and picklable if that one is."""
+    """A function made from another one: frozen, and picklable if the other function is."""
 
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
@@ -76,11 +76,11 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
 
     @cached_property
     def description(self) -> Description:
-        """The names of the function and its arguments, found once for all calls."""
+        """The names of the function and its arguments, read once for all calls."""
         return Description.of(self.fn)
 
     def resolve_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """A call, with the positions of the arguments to differentiate."""
+        """Return the call of `fn`, with the positions of the arguments to differentiate."""
         if self.argnames is None:
             positions = (0,) if self.argnums == 0 and args else self.resolve_argnums(args)
             return self.fn, args, kwargs, positions
@@ -93,14 +93,14 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
         find_place: Callable[[], Any] | None = None,
         note_read: Callable[[Tensor], None] | None = None,
     ) -> tuple[Any, tuple[Any, ...], Tape, tuple[Any, ...]]:
-        """The result of a call, the auxiliary part, if any, the tape, and the marked arguments."""
+        """Return the result of a call, any auxiliary part, the tape and the marked arguments."""
         description = self.description if call[0] is self.fn else None
         find_place = find_place or (users_place if self.check_finite else None)
         output, tape, marked = record_call(*call, find_place, description, note_read)
         return *split_aux(self.fn, output, self.has_aux), tape, marked
 
     def resolve_argnums(self, args: tuple[Any, ...]) -> tuple[int, ...]:
-        """The arguments to differentiate, as positions counted from the front."""
+        """Return the arguments to differentiate, as positions counted from the front."""
         argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
         if any(not -len(args) <= i < len(args) for i in argnums):
             raise TypeError(
@@ -110,7 +110,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
         return tuple(i % len(args) for i in argnums)
 
     def arrange_by_argnums(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
-        """One tree for each argument in `argnums` or `argnames`."""
+        """Return one tree for a single argument, or a tuple of trees for several."""
         which = self.argnums if self.argnames is None else self.argnames
         if not isinstance(which, tuple):
             return trees[0]
@@ -118,8 +118,10 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
         return tuple([by_position[i] for i in positions])
 
 
-def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The gradients, in trees like the parameters they belong to."""
+def gradient_trees(
+    gradients: Mapping[Tensor, Cotangent], marked: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return the gradients in trees like the marked arguments."""
     return tuple(
         [
             conjugate_cotangent(gradients[x])
@@ -130,8 +132,8 @@ def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> 
     )
 
 
-def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
-    """A function's result, divided into the value and the auxiliary part, if any."""
+def split_aux(fn: Fn, output: PyTree, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
+    """Split a function's result into the value and the auxiliary part, if any."""
     if not has_aux:
         return output, ()
     if not (isinstance(output, tuple) and len(output) == 2):
@@ -142,24 +144,23 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
 
 
 def unwrap_result(x: Any) -> Any:
-    """A result as a transform returns it: its value, unless a recording is running."""
+    """Return the value of a leaf of a result, or its record while a recording is running."""
     if type(x) is not Tensor:
         if type(x) is not ndarray and is_floating(x):
             return readonly_array(np.array(x))
         refuse_hidden(x, "a result")
-        # a copy of an array, unless it cannot be changed
         return readonly_array(x.view()) if type(x) is ndarray else x
     if not is_recording(x.origin):
         primal = x._primal
         if type(primal) is ndarray and not primal.ndim and not x.origin.compiling:
-            return readonly_array(primal)  # as `value`, in fewer steps
+            return readonly_array(primal)  # `value` takes more steps
         return x.value
-    # a Python float is returned as an array, as it is outside a recording
+    # an array in place of a Python float, as outside a recording
     return asarray(x) if type(x._primal) in (float, complex) else x  # type: ignore[arg-type]  # a record stands for its array
 
 
-def unwrap_tree(output: Any) -> Any:
-    """`released` for each leaf."""
+def unwrap_tree(output: PyTree) -> Any:
+    """Apply `unwrap_result` to each leaf."""
     return tree.map(unwrap_result, output)
 
 
@@ -187,7 +188,7 @@ class Grad(Transform[P, R]):
 def _value_and_gradients(
     transform: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """The value of a function, with its auxiliary part, and the gradients."""
+    """Return the value of a function, with its auxiliary part, and the gradients."""
     call = transform.resolve_call(args, kwargs)
     output, aux, tape, marked = transform.record(call)
     check_scalar(transform.fn, output)
@@ -207,7 +208,7 @@ def _value_and_gradients(
     check = None
     if transform.check_finite:
         check = lazy_import("tapegrad.explain.finite", "checked")(tape, seeds)
-    # handed over, not held, so that the sweep frees each record it has passed
+    # the sweep holds the only reference, so that it frees each record that it has passed
     tapes = [tape]
     del tape, output
     gradients = gradient_trees(sweep(tapes, seeds, check), marked)
@@ -217,7 +218,7 @@ def _value_and_gradients(
 
 
 def check_scalar(fn: Fn, output: Any) -> None:
-    """Raise unless what a function returned is a floating scalar."""
+    """Raise unless the result of a function is a floating scalar."""
     primal = output._primal if type(output) is Tensor else None
     if type(primal) is float or (
         type(primal) is ndarray and not primal.ndim and primal.dtype.kind == "f"

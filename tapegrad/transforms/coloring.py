@@ -1,7 +1,7 @@
-"""Colors for the columns of a sparse matrix, so that one product serves all columns of a color.
+"""Colorings of the columns of a sparse matrix; one product serves all columns of a color.
 
 Two columns may share a color if no row has an element in both. For a symmetric matrix fewer
-colors are enough, since each element stands in two places: a star coloring (Gebremedhin, Manne
+colors are enough, since each element occurs twice: a star coloring (Gebremedhin, Manne
 and Pothen 2005, "What color is your Jacobian? Graph coloring for computing derivatives", sections
 3.4 and 4.1). Sets of colors are the bits of Python ints.
 """
@@ -16,10 +16,10 @@ from tapegrad.types import Array
 
 
 def color_columns(rows: Array, cols: Array, n: int) -> Array:
-    """A color for each of n columns, from 0; two columns of a color have no row in common."""
+    """Return a color for each of n columns, from 0; columns of a color share no row."""
     if not len(rows):
         return np.zeros(n, int)
-    # a row with that many elements needs that many colors
+    # a row needs as many colors as it has elements
     lower_bound = int(np.bincount(rows).max())
     if lower_bound == n or (2 * lower_bound > n and len(rows) > _DENSE_NNZ):
         return np.arange(n)
@@ -43,10 +43,10 @@ def color_columns(rows: Array, cols: Array, n: int) -> Array:
 
 
 def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
-    """A color for each column of a symmetric pattern: a star coloring.
+    """Return a star coloring: a color for each column of a symmetric pattern.
 
-    Two neighbors differ, and every path of four columns has at least three colors. So of the
-    elements at (i, j) and (j, i) one at least is alone in its row with the color of its column.
+    Neighbors differ, and every path of four columns has at least three colors. So the element at
+    (i, j) or the one at (j, i) is alone in its row with the color of its column.
     """
     off = rows != cols
     neighbors = _rows_by_column(rows[off], cols[off], n)
@@ -78,25 +78,25 @@ def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
 
 
 def _rows_by_column(rows: Array, cols: Array, n: int) -> list[list[int]]:
-    """The rows of each column."""
+    """Return the rows of each column."""
     order = np.argsort(cols, kind="stable")
     ends = np.searchsorted(cols[order], np.arange(n + 1))
     in_order = rows[order].tolist()
     return [in_order[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
 
 
-# with more places than this, a matrix with rows that are half full is treated as dense
+# a matrix with more elements than this and a row that is half full is treated as dense
 _DENSE_NNZ = 1 << 20
-# up to this many columns, colorings are worth some more rounds
+# up to this many columns, further orders are worth their time
 _MAX_RECOLORED = 1 << 14
 
 
 def _fewest_colors(
     color_in_order: Callable[[Iterable[int]], Array], degrees: Array, lower_bound: int
 ) -> Array:
-    """The best of some orders: as they are, most elements first, and by the colors found so far.
+    """Return the best coloring of several orders: given, by degree, by the colors found so far.
 
-    Columns that are colored anew, one color after the other, take no more colors than before, and
+    Coloring the columns again, one color after the other, takes no more colors than before, and
     often fewer (J. C. Culberson 1992, "Iterated greedy graph coloring and the difficulty
     landscape").
     """

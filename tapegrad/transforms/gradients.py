@@ -53,24 +53,23 @@ def value_and_grad(
     Parameters
     ----------
     fn
-        A function with a scalar floating result. It may change the dicts and lists that it is
-        given, which are its own: gradients belong to the leaves as they were before the call.
-        Arrays are read-only.
+        A function with a scalar floating result. It gets copies of dicts and lists, which it may
+        change; gradients belong to the leaves before the call. Arrays are read-only.
     argnums
         The position of the argument to differentiate, or a tuple of positions.
-        Arguments are trees whose leaves are floating.
+        These arguments are trees whose leaves are floating.
     has_aux
-        Whether `fn` returns ``(value, aux)``; `aux` is returned as it is.
+        Whether `fn` returns ``(value, aux)``; `aux` is returned unchanged.
     check_finite
-        Whether to raise at the first value that is not finite, or during the sweep at the
-        first such cotangent, and name your line of source. A call takes several times as long.
+        Whether to raise at the first value or, during the sweep, at the first cotangent that is
+        not finite, and name your line of source. A call takes several times as long.
     unused
-        The gradient of a leaf to which no gradient passes, because the result does not depend on
-        it or by ops without a rule alone: "zero", or "raise" for an error with its path and the
-        reason. `why_zero` says why any gradient is zero.
+        The gradient of a leaf that the result does not depend on, or only through ops without a
+        rule: "zero", or "raise" for an error with its path and the reason. `why_zero` says why a
+        gradient is zero.
     argnames
         The name of the argument to differentiate, or a tuple of names, instead of
-        `argnums`. A call may pass it by position or by keyword.
+        `argnums`. A call may pass the argument by position or by keyword.
 
     Returns
     -------
@@ -83,18 +82,17 @@ def value_and_grad(
     Raises
     ------
     TypeError
-        When called: if the result is not a floating scalar, or a leaf to
-        differentiate is not floating (with its path), or an argument that `argnames`
-        names is not passed.
+        When called: if the result is not a floating scalar, a leaf to differentiate is not
+        floating (with its path), or an argument in `argnames` is not passed.
     TapeError
-        When called: if the result is a Tensor of another tape, such as one that was set aside
-        in the body of a loop.
+        When called: if the result is a Tensor of another tape, such as one that the body of a
+        loop stored.
     ValueError
-        If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
+        If a name in `argnames` is no parameter of `fn`. When called, with ``unused="raise"``: if
         no gradient passes to a leaf.
     NonFiniteError
         When called, with `check_finite`: a `FloatingPointError` that names the line of the
-        tape where a NaN or an infinity arose, its operands, and the cause where it is known.
+        tape where a NaN or an infinity arose, its operands, and the cause if it is known.
 
     Examples
     --------
@@ -158,8 +156,7 @@ def grad(
 
     Returns
     -------
-    A function of the same arguments that returns the gradient, or
-    ``(gradient, aux)``.
+    A function of the same arguments that returns the gradient, or ``(gradient, aux)``.
 
     Raises
     ------
@@ -174,7 +171,8 @@ def grad(
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
 
-    By complex numbers it is ``dL/dx + i dL/dy``, so that ``z - rate * gradient`` descends:
+    With respect to a complex number, the gradient is ``dL/dx + i dL/dy``, so that
+    ``z - rate * gradient`` descends:
 
     >>> tg.grad(lambda z: abs(z) ** 2)(1 + 2j)
     array(2.+4.j)

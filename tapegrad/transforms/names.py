@@ -1,35 +1,39 @@
-"""Arguments to differentiate, by position and by name (`argnums`, `argnames`)."""
+"""Checks of `argnums` and `argnames`, and calls with arguments moved from names to positions."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from tapegrad.errors.functions import argument_names, label
 
+if TYPE_CHECKING:
+    from inspect import Parameter
+
 Fn = Callable[..., Any]
 Argnames = str | tuple[str, ...]
 _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
 
-def as_argnames(argnames: Any) -> Argnames | None:
-    """Names of arguments: one, or several as a tuple."""
+def as_argnames(argnames: object) -> Argnames | None:
+    """Return the name of an argument, or several names as a tuple."""
     if argnames is None or isinstance(argnames, str):
         return argnames
-    several = isinstance(argnames, tuple | list | set | frozenset)
-    if not several or not all(isinstance(name, str) for name in argnames):
-        raise TypeError(
-            f"argnames must be the name of an argument, or a tuple of names, not {argnames!r}"
-        )
-    return tuple(argnames)
+    if isinstance(argnames, tuple | list | set | frozenset):
+        names = tuple(argnames)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise TypeError(
+        f"argnames must be the name of an argument, or a tuple of names, not {argnames!r}"
+    )
 
 
-def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
-    """Raise unless the names are parameters, and no positions are given beside them."""
+def check_argnames(fn: Fn, argnums: object, argnames: Argnames | None) -> None:
+    """Raise unless the names are parameters and `argnums` is left at its default."""
     if argnames is None:
         return
     if argnums != 0:
@@ -43,16 +47,16 @@ def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
 
 
 def _parameter_names(fn: Fn) -> tuple[str, ...] | None:
-    """The parameters that a name can mean; None if any can be one."""
+    """Return the names that a call can pass; None if it can pass any name."""
     parameters = _inspect_parameters(fn)
     if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return tuple([p.name for p in parameters if p.kind is not p.VAR_POSITIONAL])
 
 
-def _inspect_parameters(fn: Fn) -> list[Any] | None:
-    """The parameters of a function; None if they are not known."""
-    # here, because it takes long to import
+def _inspect_parameters(fn: Fn) -> list[Parameter] | None:
+    """Return the parameters of a function; None if they are unknown."""
+    # inspect takes long to import
     import inspect
 
     try:
@@ -81,35 +85,35 @@ class KeywordsByPosition:
 def bind_argnames(
     fn: Fn, names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
-    """A call with the named arguments by position: a function, its arguments, and where.
+    """Return a call that passes the named arguments by position, and their positions.
 
     Raises
     ------
     TypeError
-        If the call does not pass one of them.
+        If the call does not pass a named argument.
     """
     by_position = _positional_names(fn, len(args))
     by_keyword = tuple(dict.fromkeys([name for name in names if name in kwargs]))
-    places = []
+    positions = []
     for name in names:
         if name in kwargs:
-            places.append(len(args) + by_keyword.index(name))
+            positions.append(len(args) + by_keyword.index(name))
         elif name in by_position:
-            places.append(by_position.index(name))
+            positions.append(by_position.index(name))
         else:
             raise TypeError(
                 f"{label(fn)} was called without {name}, which argnames names; pass it by position "
                 "or by keyword, also where it has a default"
             )
     if not by_keyword:
-        return fn, args, dict(kwargs), tuple(places)
+        return fn, args, dict(kwargs), tuple(positions)
     rest = {name: x for name, x in kwargs.items() if name not in by_keyword}
     moved = (*args, *[kwargs[name] for name in by_keyword])
-    return KeywordsByPosition(fn, len(args), by_keyword), moved, rest, tuple(places)
+    return KeywordsByPosition(fn, len(args), by_keyword), moved, rest, tuple(positions)
 
 
 def _positional_names(fn: Fn, n: int) -> tuple[str, ...]:
-    """The names of the first n arguments by position."""
+    """Return the names of the first n arguments by position."""
     parameters = _inspect_parameters(fn)
     if parameters is None:
         return argument_names(fn, n)
@@ -117,7 +121,7 @@ def _positional_names(fn: Fn, n: int) -> tuple[str, ...]:
 
 
 def check_positions(fn: Fn, what: str, numbers: tuple[int, ...]) -> None:
-    """Raise for a position that no argument of a function can have."""
+    """Raise for a position that is out of range for the parameters of a function."""
     parameters = _inspect_parameters(fn)
     if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return
@@ -130,7 +134,7 @@ def check_positions(fn: Fn, what: str, numbers: tuple[int, ...]) -> None:
 
 
 def as_positions(what: str, numbers: Any) -> int | tuple[int, ...]:
-    """The position of an argument, or positions, as integers; `what` names them in messages."""
+    """Return the position of an argument, or a tuple of positions, as integers."""
     several = isinstance(numbers, tuple | list | range | set | frozenset)
     try:
         if any(isinstance(i, bool | np.bool) for i in (numbers if several else (numbers,))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, Literal, overload
 
 import attrs
@@ -38,29 +38,30 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import is_record
+from tapegrad.types import PyTree, Tangent
 
 
 @attrs.frozen(eq=False, repr=False)
 class Pullback(WarnsAtUsersLine, Generic[*Ts]):
-    """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
+    """The VJP of a recorded call, which maps a cotangent to gradients any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
 
     tape: Tape
-    output: Any
+    output: PyTree
     marked: tuple[Any, ...]
 
     def __repr__(self) -> str:
         return _describe("pullback", self.tape)
 
-    def __call__(self, cotangent: Any) -> tuple[*Ts]:
-        """The arguments' cotangents, a tuple with one tree each.
+    def __call__(self, cotangent: PyTree) -> tuple[*Ts]:
+        """Return the cotangents of the arguments, a tuple with one tree for each.
 
         Parameters
         ----------
         cotangent
-            A tree like the output; None in it, or alone, stands for zeros.
+            A tree like the output. None for a leaf, or for the tree, stands for zeros.
         """
         seeds: dict[Tensor, Any] = {}
         pairs = tree.zip_leaves(self.output, cotangent, strict=False)
@@ -73,7 +74,7 @@ class Pullback(WarnsAtUsersLine, Generic[*Ts]):
         return gradient_trees(sweep([self.tape], seeds), self.marked)
 
 
-# by arity, so that a function may have further arguments with defaults
+# one overload for each arity, so that a function may have further arguments with defaults
 @overload
 def vjp(
     fn: Callable[[A], R], a: A, /, *, has_aux: Literal[False] = False
@@ -94,40 +95,47 @@ def vjp(
 
 @overload
 def vjp(
-    fn: Fn, a: Any, b: Any, c: Any, d: Any, /, *rest: Any, has_aux: Literal[False] = False
+    fn: Fn,
+    a: PyTree,
+    b: PyTree,
+    c: PyTree,
+    d: PyTree,
+    /,
+    *rest: PyTree,
+    has_aux: Literal[False] = False,
 ) -> tuple[Any, Pullback[*tuple[Any, ...]]]: ...
 
 
 @overload
 def vjp(
-    fn: Callable[..., tuple[R, Aux]], /, *primals: Any, has_aux: Literal[True]
+    fn: Callable[..., tuple[R, Aux]], /, *primals: PyTree, has_aux: Literal[True]
 ) -> tuple[R, Pullback[*tuple[Any, ...]], Aux]: ...
 
 
-def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
-    """The output of a function and its pullback, the vector-Jacobian product.
+def vjp(fn: Fn, *primals: PyTree, has_aux: bool = False) -> Any:
+    """Return the output of a function and its pullback, the vector-Jacobian product.
 
     Parameters
     ----------
     fn
         A function of trees with floating leaves that returns a tree.
     *primals
-        Its arguments.
+        The arguments of `fn`.
     has_aux
-        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
+        Whether `fn` returns ``(output, aux)``; `aux` is returned unchanged.
 
     Returns
     -------
     output, pullback
-        ``pullback(cotangent)`` takes a tree like the output, in which None stands for zeros, to
+        ``pullback(cotangent)`` maps a tree like the output, in which None stands for zeros, to
         a tuple with a tree for each argument, any number of times. With `has_aux`, ``output,
         pullback, aux``.
 
     Raises
     ------
     TypeError
-        If a leaf of the arguments is not floating, with its path; if no leaf of the
-        output is, or one hides Tensors in an object that is not a tree.
+        If a leaf of the arguments is not floating, with its path; if no leaf of the output is
+        floating, or a leaf hides Tensors in an object that is not a tree.
 
     Examples
     --------
@@ -138,7 +146,7 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback((1.0, 0.0)), pullback((None, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
 
-    Of complex numbers it is the adjoint under ``Re(sum(conj(a) * b))``:
+    For complex numbers the pullback is the adjoint under ``Re(sum(conj(a) * b))``:
 
     >>> tg.vjp(lambda z: 1j * z, 2.0 + 0j)[1](1.0 + 0j)
     (array(0.-1.j),)
@@ -153,7 +161,7 @@ def record_with_pullback(
     positions: tuple[int, ...],
     has_aux: bool,
 ) -> tuple[Any, ...]:
-    """`vjp` by some of the arguments of a call."""
+    """Return `vjp` with respect to some arguments of a call."""
     output, tape, marked = record_call(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
     released = unwrap_tree(output)
@@ -161,7 +169,7 @@ def record_with_pullback(
     return released, Pullback(tape, tree.copy_containers(output), marked), *aux
 
 
-def check_result(fn: Fn, output: Any) -> None:
+def check_result(fn: Fn, output: PyTree) -> None:
     """Raise unless the result of a function has a derivative."""
     if output is None:
         raise TypeError(f"{label(fn)} has no derivative: it returned {got(output)}")
@@ -228,12 +236,12 @@ def jvp(
 
 def jvp(
     fn: Fn,
-    primals: Any,
+    primals: Sequence[Any],
     tangents: Sequence[Any],
     has_aux: bool = False,
     check_finite: bool = False,
 ) -> Any:
-    """The output of a function and its tangent, the Jacobian-vector product.
+    """Return the output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and tangents are propagated along the tape
     (`tapegrad.core.forward`).
@@ -243,9 +251,10 @@ def jvp(
     fn
         A function of trees with floating leaves that returns a tree.
     primals, tangents
-        Its arguments and their direction: tuples of like trees. A tangent None stands for zeros.
+        The arguments and their direction: tuples of trees of equal structure. A tangent None
+        stands for zeros.
     has_aux
-        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
+        Whether `fn` returns ``(output, aux)``; `aux` is returned unchanged.
     check_finite
         Whether to raise at the first value or tangent that is not finite, as for
         `value_and_grad`.
@@ -253,14 +262,14 @@ def jvp(
     Returns
     -------
     output, tangent
-        Like trees; a leaf of the output that is no number, such as text, stands in the tangent as
-        it is. With `has_aux`, ``output, tangent, aux``.
+        Trees of equal structure. A leaf that is no number, such as text, is the same in both.
+        With `has_aux`, ``output, tangent, aux``.
 
     Raises
     ------
     TypeError
-        If primals or tangents are not in a tuple, or a leaf is not floating, with its
-        path; or if no leaf of the output is floating.
+        If primals or tangents are not in a tuple, a leaf of them is not floating, with its path,
+        or no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
     NonFiniteError
@@ -277,66 +286,66 @@ def jvp(
     output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
-    checking = lazy_import("tapegrad.explain.finite", "pushed") if check_finite else None
-    pushforward: Pushforward[Any] = Pushforward(tape, output, marked, checking)
+    make_check = lazy_import("tapegrad.explain.finite", "pushed") if check_finite else None
+    pushforward: Pushforward[Any] = Pushforward(tape, output, marked, make_check)
     return unwrap_tree(output), pushforward(*tangents), *aux
 
 
 @attrs.frozen(eq=False, repr=False)
 class Pushforward(WarnsAtUsersLine, Generic[R]):
-    """The JVP of a recorded call, from tangents to a tangent. Call it any number of times."""
+    """The JVP of a recorded call, which maps tangents to a tangent any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
 
     tape: Tape
-    output: Any
+    output: PyTree
     marked: tuple[Any, ...]
-    checking: Any = None
+    make_check: Callable[[Tape, Iterable[Tensor]], Callable[..., None]] | None = None
 
     def __repr__(self) -> str:
         return _describe("pushforward", self.tape)
 
-    def __call__(self, *tangents: Any) -> R:
-        """The output's tangent.
+    def __call__(self, *tangents: PyTree) -> R:
+        """Return the tangent of the output.
 
         Parameters
         ----------
         *tangents
-            A tree like each argument; None in it, or alone, stands for zeros.
+            A tree like each argument. None for a leaf, or for a tree, stands for zeros.
         """
         if len(tangents) != len(self.marked):
             raise ValueError(f"there are {len(self.marked)} primals but {len(tangents)} tangents")
-        moved: dict[Tensor, Any] = {}
+        seeds: dict[Tensor, Any] = {}
         for p, t in tree.zip_leaves(self.marked, tangents, strict=False):
             if t is not None:
                 t = check_cotangent(p, t, f"the tangent of {p.name}", "its primal")
-                # a view, so that it is copied if it is a result itself
-                moved[p] = t if type(t) is Tensor else t.view()
+                # a view, so that a result that is the tangent itself is copied
+                seeds[p] = t if type(t) is Tensor else t.view()
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
-        check = self.checking and self.checking(self.tape, outputs)
-        tangents_of = push_forward(self.tape, moved, outputs, check)
+        check = self.make_check and self.make_check(self.tape, outputs)
+        pushed = push_forward(self.tape, seeds, outputs, check)
 
-        def tangent(x: Any) -> Any:
-            t = tangents_of.get(x) if type(x) is Tensor else None
+        def finish_tangent(x: Any) -> Any:
+            t = pushed.get(x) if type(x) is Tensor else None
             if t is None:
                 return readonly_array(_zero_tangent(x)) if is_numeric(x) else x
             t = finish_gradient(x, t)
-            # of a gradient inside, a conjugate
+            # the conjugate in a gradient inside may leave negative zeros
             if t.dtype.kind != "c":
                 return t
             return drop_negative_zeros(t if is_record(t) else t.copy())
 
-        return tree.map(tangent, self.output)
+        return tree.map(finish_tangent, self.output)
 
-    def transpose(self, cotangent: Any) -> tuple[Any, ...]:
-        """The arguments' cotangents, from the same recording: what `vjp`'s pullback gives.
+    def transpose(self, cotangent: PyTree) -> tuple[Any, ...]:
+        """Return the cotangents of the arguments, as the pullback of `vjp` does.
 
         Parameters
         ----------
         cotangent
-            A tree like the output; None in it, or alone, stands for zeros.
+            A tree like the output. None for a leaf, or for the tree, stands for zeros.
 
         Returns
         -------
@@ -351,8 +360,8 @@ def _describe(kind: str, tape: Tape) -> str:
     return f"<{kind} over {len(tape)} records of {tape.last.origin.label}>"
 
 
-def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
-    """The output of a function and its pushforward, the Jacobian-vector product.
+def linearize(fn: Callable[..., R], *primals: PyTree) -> tuple[R, Pushforward[R]]:
+    """Return the output of a function and its pushforward, the Jacobian-vector product.
 
     The function is recorded once, for any number of tangents.
 
@@ -361,21 +370,21 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     fn
         A function of trees with floating leaves that returns a tree.
     *primals
-        Its arguments.
+        The arguments of `fn`.
 
     Returns
     -------
     output, pushforward
-        ``pushforward(*tangents)`` takes a tree like each argument to a tree like the output, and
-        ``pushforward.transpose(cotangent)`` a tree like the output to a tuple with a tree for
-        each argument; ``vmap`` of either takes a batch of them.
+        ``pushforward(*tangents)`` maps a tree like each argument to a tree like the output, and
+        ``pushforward.transpose(cotangent)`` maps a tree like the output to a tuple with a tree for
+        each argument; ``vmap`` of either maps a batch of these.
 
     Raises
     ------
     TypeError
         If a leaf of the arguments is not floating, with its path.
     ValueError
-        From the pushforward: if a tangent has another structure or shape than its primal.
+        When the pushforward is called: if a tangent has another structure or shape than its primal.
 
     Examples
     --------
@@ -390,18 +399,20 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     return unwrap_tree(output), Pushforward(tape, tree.copy_containers(output), marked)
 
 
-def _check_sequence(what: str, trees: Any) -> tuple[Any, ...]:
-    """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
-    if type(trees) not in (tuple, list):
-        raise TypeError(
-            f"{what} must be a tuple with a tree for each argument, not {a_kind(trees)}; for "
-            "one argument write (x,)"
-        )
-    return tuple(trees)
+def _check_sequence(what: str, trees: object) -> tuple[Any, ...]:
+    """Return the arguments or tangents of `jvp` and `hvp` as a tuple."""
+    if type(trees) is tuple:
+        return trees
+    if type(trees) is list:
+        return tuple(trees)
+    raise TypeError(
+        f"{what} must be a tuple with a tree for each argument, not {a_kind(trees)}; for "
+        "one argument write (x,)"
+    )
 
 
-def _zero_tangent(leaf: Any) -> Any:
-    """Zeros of the shape of a leaf, and of its dtype if that is floating."""
+def _zero_tangent(leaf: Any) -> Tangent:
+    """Return zeros of the shape of a leaf, and of its dtype if the dtype is floating."""
     floating = is_floating(leaf)
     return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
 
@@ -415,14 +426,14 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any: ...
 
 
 def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The product of a scalar function's Hessian with a vector.
+    """Return the product of a scalar function's Hessian with a vector.
 
     Parameters
     ----------
     fn
         A function with a scalar floating result.
     primals, tangents
-        Its arguments and the vector, tuples of like trees.
+        The arguments and the vector, tuples of trees of equal structure.
 
     Returns
     -------
@@ -431,7 +442,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     Raises
     ------
     TypeError, ValueError
-        As for `jvp`; if the result is not a floating scalar, too.
+        As for `jvp`, and if the result is not a floating scalar.
 
     Examples
     --------

@@ -1,8 +1,7 @@
-"""Replay of a recording of one example for a batch, which is how `vmap` works.
+"""Replay of a recording of one example for a batch, on which `vmap` is built.
 
-A tape records everything that one example went through. Each op's batching rule
-(`tapegrad.declare.batching`) computes the results of all examples; an op without one is called
-once for each example.
+Each op's batching rule (`tapegrad.declare.batching`) computes the results of all examples; an op
+without a rule is called once for each example.
 """
 
 from __future__ import annotations
@@ -26,10 +25,13 @@ from tapegrad.declare.parts import parts_of
 from tapegrad.errors.lines import at_place, at_users_line
 from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.numbers import is_floating
+from tapegrad.types import Array, ArrayLike
 
 
 @at_users_line
-def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
+def replay(
+    tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Array | Tensor], n: int
+) -> list[tuple[Any, bool]]:
     """Compute the records of one example's tape for a batch.
 
     Parameters
@@ -37,16 +39,16 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     tape
         The recording of one example.
     outputs
-        The wanted values; those that are not records of the tape stay as they are.
+        The values to compute; a value that is not a record of the tape stays the same.
     known
-        For the records that differ between examples from the start, the n values of each
-        along a leading axis.
+        The n values, along a leading axis, of each record that differs between examples from the
+        start.
     n
         The number of examples.
 
     Returns
     -------
-    For each output, its replacement and whether that has the leading axis.
+    For each output, its replacement, and whether the replacement has the leading axis.
     """
     outputs = list(outputs)
     values: dict[Tensor, tuple[Any, bool]] = {x: (value, True) for x, value in known.items()}
@@ -55,8 +57,8 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     def get_value(x: Any) -> tuple[Any, bool]:
         return values[x] if type(x) is Tensor and x.origin is origin else (x, False)
 
-    wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
-    for record, done in schedule(tape, wanted):
+    records = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
+    for record, done in schedule(tape, records):
         if record not in known:
             pairs = [get_value(x) for x in record._operands]
             if n == 0 and any(b for _, b in pairs):
@@ -75,7 +77,7 @@ def batch_call(
     pairs: Sequence[tuple[Any, bool]],
     evaluate_once: Callable[[tuple[Any, ...]], Any],
 ) -> tuple[Any, bool]:
-    """The result of a recorded call for a batch, and whether it has the leading axis.
+    """Return the result of a recorded call for a batch, and whether it has the leading axis.
 
     Parameters
     ----------
@@ -96,14 +98,14 @@ def batch_call(
 
 
 def _evaluate_once(record: Tensor, operands: tuple[Any, ...]) -> Any:
-    """The value of a record that is the same for all examples."""
+    """Return the value of a record that is the same for all examples."""
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
     if any(type(x) is Tensor for x in operands):
         return append_record(record.op, operands, record._options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
         return append_record(SEED, (), record._options)
-    # not the record's own, which is a placeholder while batching
+    # the record's own value is a placeholder while batching
     op = record.op
     forward = exact_forward(op, list(operands)) if op.keeps_weak else op.forward
     value = forward(*operands, **record._options)
@@ -115,7 +117,7 @@ def _evaluate_once(record: Tensor, operands: tuple[Any, ...]) -> Any:
 def apply_batched(
     op: Primitive, options: Mapping[str, Any], batched: Batched, operands: tuple[Any, ...]
 ) -> Any:
-    """An op's results for a batch, along a leading axis."""
+    """Return an op's results for a batch, along a leading axis."""
     if op is PARAMETER:
         return operands[0]
     result = NotImplemented
@@ -128,12 +130,14 @@ def apply_batched(
 
 
 def take_example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...]:
-    """The operands of the i-th example."""
+    """Return the operands of the i-th example."""
     return tuple([x[i] if b else x for x, b in zip(operands, batched, strict=True)])
 
 
-def _call_each(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
-    """An op without a batching rule, called once an example."""
+def _call_each(
+    *operands: Array, of: Primitive, batched: Batched, options: Mapping[str, Any]
+) -> Array | Parts:
+    """Call an op without a batching rule once for each example."""
     n = batch_size(batched, operands)
     rows = [of.forward(*take_example(operands, batched, i), **options) for i in range(n)]
     if type(rows[0]) is Parts:
@@ -142,32 +146,32 @@ def _call_each(*operands: Any, of: Primitive, batched: Batched, options: Mapping
 
 
 def _stack_placeholders(
-    *operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]
-) -> Any:
-    """A value like the results."""
+    *operands: Array, of: Primitive, batched: Batched, options: Mapping[str, Any]
+) -> Array | Parts:
+    """Return zeros of the shapes and dtypes of the results."""
     n, example_operands = batch_size(batched, operands), take_example(operands, batched, 0)
     forward = of.like or exact_forward(of, list(example_operands))
     return _stack_zeros(n, forward(*example_operands, **options))
 
 
-def _stack_zeros(n: int, like: Any) -> Any:
-    """Zeros for n results, of the shape and dtype of one; of `Parts`, for each part."""
-    if type(like) is Parts:
+def _stack_zeros(n: int, like: ArrayLike | Parts) -> Array | Parts:
+    """Return zeros for n results of the shape and dtype of `like`, or of each of its parts."""
+    if isinstance(like, Parts):
         return Parts(tuple([_stack_zeros(n, x) for x in like.values]))
     return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
 
 
 def _take_row(x: Any, k: int) -> Any:
-    """The value, or the cotangent, of one example; x may be `Parts`, or a record of them."""
+    """Return the value or cotangent of one example; x may be `Parts`, or a record of them."""
     if type(x) is not Parts and (type(x) is not Tensor or type(x._primal) is not Parts):
         return x[k]
     return Parts(tuple([None if value is None else value[k] for value in parts_of(x)]))
 
 
 def _pull_each(
-    g: Any, y: Any, *operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]
+    g: Any, y: Any, *operands: Array, of: Primitive, batched: Batched, options: Mapping[str, Any]
 ) -> list[Any]:
-    """The op's own rules, called once for each example."""
+    """Call the VJPs of an op without a batching rule once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
     for k in range(batch_size(batched, operands)):
         example_operands = take_example(operands, batched, k)

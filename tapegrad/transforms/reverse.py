@@ -1,6 +1,6 @@
-"""reverse_sweep, the gradients of a tape, and the cotangents that a sweep begins with.
+"""`reverse_sweep`, and the checks and defaults of the cotangents that a sweep begins with.
 
-The checks, the defaults and the convention for complex cotangents are here; `core.sweep` has none.
+`core.sweep` has no checks, no defaults, and no convention for complex cotangents.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from tapegrad.errors.words import got
 from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import owned_copy, readonly_array
+from tapegrad.types import Array, ArrayLike, Cotangent
 
-# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
-# can make the sweep begin with a multiple of it.
+# The cotangent of ones that a sweep begins with, recorded while compiling, so that a pass can
+# begin the sweep with a multiple of it.
 SEED = Primitive("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
 _ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
@@ -34,8 +35,8 @@ _ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
 @at_users_line
 def reverse_sweep(
-    tape: Tape, output: Tensor, cotangent: Any = None, check_finite: bool = False
-) -> Mapping[Tensor, Any]:
+    tape: Tape, output: Tensor, cotangent: ArrayLike | None = None, check_finite: bool = False
+) -> Mapping[Tensor, Array]:
     """The gradients of an output with respect to the tape's parameters.
 
     Parameters
@@ -84,12 +85,12 @@ def reverse_sweep(
     return MappingProxyType(Gradients({p: conjugate_cotangent(c) for p, c in gradients.items()}))
 
 
-class Gradients(dict[Tensor, Any]):
-    """Gradients by parameter; a missing key raises an error that says what the keys are."""
+class Gradients(dict[Tensor, Array]):
+    """Gradients by parameter; the error for a missing key describes the keys."""
 
     __slots__ = ()
 
-    def __missing__(self, key: Any) -> NoReturn:
+    def __missing__(self, key: object) -> NoReturn:
         hint = "pass a record of tape.parameters"
         if type(key) is Tensor:
             what = f"{key._line()}, is not a parameter of the tape that was swept"
@@ -100,8 +101,8 @@ class Gradients(dict[Tensor, Any]):
         raise KeyError(f"{what}; {hint}")
 
 
-def check_tape(tape: Any) -> None:
-    """Raise unless the first argument of a function of a tape, and its output, is a tape."""
+def check_tape(tape: object) -> None:
+    """Raise unless the first argument of a function of a tape and an output is a tape."""
     if type(tape) is not Tape:
         raise TypeError(
             f"the first argument must be a Tape, not {got(tape)}: after output, tape = "
@@ -109,8 +110,10 @@ def check_tape(tape: Any) -> None:
         )
 
 
-def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
-    """The cotangents that a sweep begins with, checked."""
+def initial_cotangents(
+    tape: Tape, output: Tensor, cotangent: ArrayLike | None
+) -> dict[Tensor, Cotangent]:
+    """Check and return the cotangents that a sweep begins with."""
     check_tape(tape)
     if type(output) is not Tensor:
         raise TypeError(f"the output of a sweep must be a record of the tape, not {got(output)}")
@@ -131,8 +134,10 @@ def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tenso
     return {output: initial_cotangent(output, cotangent)}
 
 
-def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
-    """The cotangent that a sweep from `output` begins with, ones by default."""
+def initial_cotangent(
+    output: Tensor, cotangent: ArrayLike | None, what: str = "the cotangent"
+) -> Any:
+    """Return the cotangent that a sweep from `output` begins with, ones by default."""
     if cotangent is None:
         if output.origin.compiling and is_recording(output.origin):
             return append_record(SEED, (), {"shape": output.shape, "dtype": output.dtype})
@@ -140,23 +145,26 @@ def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent
         if type(primal) is ndarray and primal.ndim == 0 and primal.dtype in _ONE:
             return _ONE[primal.dtype]
         return np.ones(output.shape, output.dtype)
-    cotangent = check_cotangent(output, cotangent, what, "its output")
-    shared = type(cotangent) is not Tensor and output.dtype.kind != "c"
-    return owned_copy(cotangent) if shared else conjugate_cotangent(cotangent)
+    weight = check_cotangent(output, cotangent, what, "its output")
+    shared = type(weight) is not Tensor and output.dtype.kind != "c"
+    return owned_copy(weight) if shared else conjugate_cotangent(weight)
 
 
-def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
-    """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
+def check_cotangent(record: Tensor, weight: Any, what: str, owner: str) -> Any:
+    """Check a cotangent or tangent of a record and convert it to the record's dtype.
+
+    `what` and `owner` name the weight and the record in messages.
+    """
     if type(weight) is not Tensor:
         if isinstance(weight, ndarray) and type(weight) is not ndarray:
             refuse_unreal(what, (weight,), True)
         weight = np.asarray(weight)
     if weight.shape != record.shape:
         raise ValueError(
-            f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
+            f"{what} has shape {weight.shape}, {owner} {record.shape}; they must be the same"
         )
     if weight.dtype.kind not in ("fiubc" if record.dtype.kind == "c" else "fiub"):
-        raise TypeError(f"{what} must be real numbers, as {of} is, not {weight.dtype}")
+        raise TypeError(f"{what} must be real numbers, as {owner} is, not {weight.dtype}")
     if type(weight) is Tensor and not is_recording(weight.origin):
         raise TapeError(
             f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
