@@ -9,29 +9,39 @@ import numpy as np
 
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared_modulus
-from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within
+from tapegrad.optim.base import (
+    Number,
+    Optimizer,
+    as_number,
+    below_one,
+    compute_into,
+    is_known,
+    is_zero,
+    not_negative,
+)
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
+from tapegrad.types import Array, PyTree
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
 
 
-def mixed_squares(kept: Any, old: Any, g: Any) -> tuple[Any, Any]:
-    """A moving mean of squares, and an array of its shape that nobody needs."""
-    new, part = kept * old, squared_modulus(g)
-    part = within(part, np.multiply, part, 1 - kept)
-    return within(new, np.add, new, part), part
+def update_mean_square(beta: Number, old: Array, g: Array) -> tuple[Array, Array]:
+    """Return a moving mean of squares, and a scratch array of its shape."""
+    new, scratch = beta * old, squared_modulus(g)
+    scratch = compute_into(scratch, np.multiply, scratch, 1 - beta)
+    return compute_into(new, np.add, new, scratch), scratch
 
 
-def rooted(square: Any, epsilon: Any, memory: Any) -> Any:
-    """The root plus epsilon, in an array's memory if it fits there.
+def root_plus_epsilon(square: Array, epsilon: Number, scratch: Array) -> Array:
+    """Compute ``sqrt(square) + epsilon`` in the memory of a scratch array if it fits there.
 
     For float16, which rounds small numbers to 0, epsilon is at least 6e-5.
     """
-    root = within(memory, np.sqrt, square)
+    root = compute_into(scratch, np.sqrt, square)
     if root.dtype == np.float16:
         epsilon = np.maximum(epsilon, np.finfo(root.dtype).tiny)
-    return within(root, np.add, root, epsilon)
+    return compute_into(root, np.add, root, epsilon)
 
 
 @immutable
@@ -54,17 +64,17 @@ class AdamState:
     AdamState(step=array(0), mean=array([0., 0.]), square=array([0., 0.]))
     """
 
-    step: Any
-    mean: Any
-    square: Any
+    step: Array
+    mean: PyTree
+    square: PyTree
 
 
 @immutable
 @attrs.frozen
 class Adam(Optimizer):
-    """Steps of about one length in each parameter (Kingma and Ba 2015, arXiv:1412.6980).
+    """Adam, whose steps have about one length in each parameter (Kingma and Ba 2015).
 
-    With gradient g and parameters p, at the t-th step, counted from 1::
+    (arXiv:1412.6980.) With gradient g and parameters p, at the t-th step, counted from 1::
 
         mean = beta1 * mean + (1 - beta1) * g
         square = beta2 * square + (1 - beta2) * g * g
@@ -92,8 +102,8 @@ class Adam(Optimizer):
 
     Notes
     -----
-    The first step is not differentiable where a gradient is 0, because the square root is
-    not.
+    The first step is not differentiable where a gradient is 0: the square root is not
+    differentiable at 0.
 
     Examples
     --------
@@ -108,31 +118,33 @@ class Adam(Optimizer):
 
     state: ClassVar[type[Any]] = AdamState
 
-    beta1: Any = attrs.field(converter=plain, validator=below_one, default=0.9)
-    beta2: Any = attrs.field(converter=plain, validator=below_one, default=0.999)
-    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+    beta1: float | Array = attrs.field(converter=as_number, validator=below_one, default=0.9)
+    beta2: float | Array = attrs.field(converter=as_number, validator=below_one, default=0.999)
+    epsilon: float | Array = attrs.field(converter=as_number, validator=not_negative, default=1e-8)
 
     def moments(self) -> tuple[str, ...]:
         """The two means."""
         return ("mean", "square")
 
-    def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
-        """The rate, and the corrected step length and epsilon."""
+    def numbers(self, step: Array, rate: Number) -> tuple[Number, ...]:
+        """The rate, the corrected step length and the corrected epsilon."""
         t = step + 1
-        # the means start at 0; the correction is computed once for each step, not for each element
+        # the means start at 0; correcting numbers is cheaper than correcting arrays
         correction = sqrt(1 - self.beta2**t)
         return rate, rate * correction / (1 - self.beta1**t), self.epsilon * correction
 
-    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
-        """A step along the mean, over the root of the mean square."""
+    def leaf(
+        self, p: Array, g: Array, moments: tuple[Array, ...], *numbers: Number
+    ) -> tuple[Array, ...]:
+        """Step along the mean, divided by the root of the mean square."""
         _, length, epsilon = numbers
         mean, part = self.beta1 * moments[0], (1 - self.beta1) * g
-        mean = within(mean, np.add, mean, part)
-        square, root = mixed_squares(self.beta2, moments[1], g)
-        root = rooted(square, epsilon, root)
-        part = within(part, np.multiply, length, mean)
-        part = within(part, np.divide, part, root)
-        return within(part, np.subtract, p, part), mean, square
+        mean = compute_into(mean, np.add, mean, part)
+        square, scratch = update_mean_square(self.beta2, moments[1], g)
+        root = root_plus_epsilon(square, epsilon, scratch)
+        part = compute_into(part, np.multiply, length, mean)
+        part = compute_into(part, np.divide, part, root)
+        return compute_into(part, np.subtract, p, part), mean, square
 
 
 @immutable
@@ -141,18 +153,17 @@ class AdamW(Adam):
     """`Adam` with decoupled weight decay (Loshchilov and Hutter 2019).
 
     Before the step of Adam, ``p = p - learning_rate * weight_decay * p``
-    (arXiv:1711.05101, in the form of PyTorch, where the rate's schedule is the decay's).
+    (arXiv:1711.05101, in PyTorch's form, where the schedule of the rate scales the decay).
 
     Parameters
     ----------
     learning_rate, beta1, beta2, epsilon
         As in `Adam`.
     weight_decay
-        How fast weights decay.
+        The rate of the decay, relative to the learning rate.
     decay
-        Which parameters decay: a function of a parameter's path and of the parameter; all
-        by default. Decide by the path: a rule by the number of axes is wrong for stacked
-        layers.
+        A predicate of a parameter's path and value: whether the parameter decays; all do by
+        default. Decide by the path: a rule by the number of axes is wrong for stacked layers.
 
     Examples
     --------
@@ -166,12 +177,12 @@ class AdamW(Adam):
            [0.999]])
     """
 
-    weight_decay: Any = attrs.field(
-        converter=plain, validator=not_negative, default=0.01, kw_only=True
+    weight_decay: float | Array = attrs.field(
+        converter=as_number, validator=not_negative, default=0.01, kw_only=True
     )
 
-    def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
-        """The parameter after decay."""
+    def decayed(self, p: Array, g: Array, rate: Number, *numbers: Number) -> tuple[Array, Array]:
+        """The parameter after its decay, and its gradient."""
         return p * (1 - rate * self.weight_decay), g
 
 
@@ -198,19 +209,19 @@ class RMSPropState:
     RMSPropState(step=array(0), square=array([0., 0.]), mean=None, velocity=None)
     """
 
-    step: Any
-    square: Any
-    mean: Any = None
-    velocity: Any = None
+    step: Array
+    square: PyTree
+    mean: PyTree = None
+    velocity: PyTree = None
 
 
 @immutable
 @attrs.frozen
 class RMSProp(Optimizer):
-    """Divides the gradient by a moving root mean square (Tieleman and Hinton 2012).
+    """RMSProp, which divides the gradient by a moving root mean square.
 
-    Lecture 6.5 of "Neural networks for machine learning", in the form of PyTorch; centred
-    as in Graves 2013, arXiv:1308.0850. With gradient g and parameters p::
+    (Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning", in PyTorch's
+    form; centred as in Graves 2013, arXiv:1308.0850.) With gradient g and parameters p::
 
         square = alpha * square + (1 - alpha) * g * g
         mean = alpha * mean + (1 - alpha) * g               # if centred, else 0
@@ -229,7 +240,7 @@ class RMSProp(Optimizer):
     momentum
         The share of the velocity that each step keeps, from 0 (none) to less than 1.
     centered
-        Whether to divide by the deviation rather than by the root mean square.
+        Whether to divide by the standard deviation rather than by the root mean square.
     weight_decay, decay
         ``weight_decay * p`` is added to the gradient of the parameters for which
         ``decay(path, p)`` is true; all by default.
@@ -253,33 +264,35 @@ class RMSProp(Optimizer):
 
     state: ClassVar[type[Any]] = RMSPropState
 
-    alpha: Any = attrs.field(converter=plain, validator=below_one, default=0.99)
-    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
-    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
+    alpha: float | Array = attrs.field(converter=as_number, validator=below_one, default=0.99)
+    epsilon: float | Array = attrs.field(converter=as_number, validator=not_negative, default=1e-8)
+    momentum: float | Array = attrs.field(converter=as_number, validator=below_one, default=0.0)
     centered: bool = False
 
     def moments(self) -> tuple[str, ...]:
-        """The means that are needed, and the velocity if there is momentum."""
+        """The mean square, the mean if centred, and the velocity if there is momentum."""
         velocity = () if is_zero(self.momentum) else ("velocity",)
         return ("square", *["mean"] * bool(self.centered), *velocity)
 
-    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
-        """A step along the gradient over the root, or along the velocity."""
+    def leaf(
+        self, p: Array, g: Array, moments: tuple[Array, ...], *numbers: Number
+    ) -> tuple[Array, ...]:
+        """Step along the gradient divided by the root, or along the velocity."""
         (rate,) = numbers
         old = dict(zip(self.moments(), moments, strict=True))
-        square, root = mixed_squares(self.alpha, old["square"], g)
+        square, scratch = update_mean_square(self.alpha, old["square"], g)
         new, variance = [square], square
         if "mean" in old:
             mean, part = self.alpha * old["mean"], (1 - self.alpha) * g
-            new.append(within(mean, np.add, mean, part))
+            new.append(compute_into(mean, np.add, mean, part))
             variance = square - squared_modulus(new[-1])
-        root = rooted(variance, self.epsilon, root)
-        v = within(root, np.divide, g, root)
+        root = root_plus_epsilon(variance, self.epsilon, scratch)
+        v = compute_into(root, np.divide, g, root)
         if "velocity" in old:
             part = self.momentum * old["velocity"]
-            new.append(v := within(part, np.add, part, v))
+            new.append(v := compute_into(part, np.add, part, v))
         step = rate * v
-        return within(step, np.subtract, p, step), *new
+        return compute_into(step, np.subtract, p, step), *new
 
 
 @immutable
@@ -301,17 +314,17 @@ class AdagradState:
     AdagradState(step=array(0), total=array([0., 0.]))
     """
 
-    step: Any
-    total: Any
+    step: Array
+    total: PyTree
 
 
 @immutable
 @attrs.frozen
 class Adagrad(Optimizer):
-    """Divides the gradient by the root of the sum of all its squares (Duchi et al. 2011).
+    """Adagrad, which divides the gradient by the root of the sum of all its squares.
 
-    https://jmlr.org/papers/v12/duchi11a.html. With gradient g and parameters p:
-    ``total = total + g * g`` and ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
+    (Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html.) With gradient g and parameters
+    p: ``total = total + g * g`` and ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
 
     Parameters
     ----------
@@ -345,14 +358,14 @@ class Adagrad(Optimizer):
 
     state: ClassVar[type[Any]] = AdagradState
 
-    initial: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
-    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-10)
+    initial: float | Array = attrs.field(converter=as_number, validator=not_negative, default=0.0)
+    epsilon: float | Array = attrs.field(converter=as_number, validator=not_negative, default=1e-10)
 
     def moments(self) -> tuple[str, ...]:
         """The sums of squares."""
         return ("total",)
 
-    def start(self, p: Any) -> Any:
+    def start(self, p: Array) -> Array:
         """The initial sum of squares of a parameter."""
         zeros = super().start(p)
         return (
@@ -361,11 +374,13 @@ class Adagrad(Optimizer):
             else (zeros + self.initial)
         )
 
-    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
-        """A step along the gradient, over the root of the sum of squares."""
+    def leaf(
+        self, p: Array, g: Array, moments: tuple[Array, ...], *numbers: Number
+    ) -> tuple[Array, ...]:
+        """Step along the gradient, divided by the root of the sum of squares."""
         (rate,) = numbers
         part, step = squared_modulus(g), rate * g
         total = moments[0] + part
-        root = rooted(total, self.epsilon, part)
-        step = within(step, np.divide, step, root)
-        return within(step, np.subtract, p, step), total
+        root = root_plus_epsilon(total, self.epsilon, part)
+        step = compute_into(step, np.divide, step, root)
+        return compute_into(step, np.subtract, p, step), total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -18,31 +18,40 @@ from tapegrad.errors.lines import at_users_line, with_user_warnings
 from tapegrad.errors.names import name_attributes
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
+from tapegrad.types import Array, DType, PyTree
+
+Number: TypeAlias = Array | float
+"""A number of a step: a Python float, or an array or a Tensor without axes."""
+
+Schedule: TypeAlias = Callable[[Array], Number]
+"""A learning rate as a function of the step."""
 
 
-def plain(x: Any) -> Any:
-    """A Python number in place of NumPy's, which would widen float32 parameters."""
+def as_number(x: object) -> Any:
+    """Turn a NumPy number, which would widen float32 parameters, into a Python number."""
     return x.item() if isinstance(x, np.generic | np.ndarray) and x.size == 1 else x
 
 
-def is_known(x: Any) -> bool:
+def is_known(x: object) -> bool:
     """Whether x is not a Tensor, whose value may not be known yet."""
     return not isinstance(x, Tensor)
 
 
-def is_zero(x: Any) -> bool:
+def is_zero(x: Number) -> bool:
     """Whether a number is known to be 0, so that its term can be left out."""
-    return type(x) is not Tensor and x == 0
+    return not isinstance(x, Tensor) and x == 0
 
 
-def within(array: Any, function: Any, *operands: Any) -> Any:
-    """The result of one of NumPy's functions, in the memory of an array if it fits there.
+def compute_into(array: Array, function: Callable[..., Array], *operands: Number) -> Array:
+    """Call a ufunc, with its result in the memory of an array if the result fits there.
 
-    The array is the caller's own, and not needed any more. Records and wider results stay apart.
+    The caller must own the array and not need it any more. A Tensor or a wider result gets new
+    memory.
     """
     if type(array) is not ndarray:
         return function(*operands)
     dtype, shape, fits = array.dtype, array.shape, False
+    x: Any
     for x in operands:
         if x is array:
             fits = True
@@ -55,8 +64,8 @@ def within(array: Any, function: Any, *operands: Any) -> Any:
     return function(*operands, out=array) if fits else function(*operands)
 
 
-def number(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field is a finite number."""
+def check_number(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Raise unless a field is a finite number."""
     if isinstance(value, Tensor) and value.shape == ():
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -65,39 +74,46 @@ def number(instance: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"{attribute.name} must be finite; it is {value!r}")
 
 
-def _numbers(needed: str, fits: Callable[[Any], bool]) -> Callable[[Any, Any, Any], None]:
-    """A validator of finite numbers: each must be as it says, if its value is known."""
+def _number_validator(
+    condition: str, holds: Callable[[float], bool]
+) -> Callable[[object, attrs.Attribute[Any], float], None]:
+    """Make a validator of finite numbers for which a condition holds, if their value is known."""
 
-    def check(instance: Any, attribute: Any, value: Any) -> None:
-        number(instance, attribute, value)
-        if is_known(value) and not fits(value):
-            raise ValueError(f"{attribute.name} must {needed}; it is {value!r}")
+    def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+        check_number(instance, attribute, value)
+        if is_known(value) and not holds(value):
+            raise ValueError(f"{attribute.name} must {condition}; it is {value!r}")
 
     return check
 
 
-not_negative = _numbers("not be negative", lambda x: x >= 0)
-positive = _numbers("be more than 0", lambda x: x > 0)
-# so that old steps fade
-below_one = attrs.validators.and_(not_negative, _numbers("be less than 1", lambda x: x < 1))
-count = attrs.validators.and_(not_negative, _numbers("be a number of steps", lambda x: x == int(x)))
+not_negative = _number_validator("not be negative", lambda x: x >= 0)
+positive = _number_validator("be more than 0", lambda x: x > 0)
+below_one = attrs.validators.and_(
+    not_negative, _number_validator("be less than 1", lambda x: x < 1)
+)
+count = attrs.validators.and_(
+    not_negative, _number_validator("be a number of steps", lambda x: x == int(x))
+)
 
 
-def number_or_schedule(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field is a learning rate: a number or a function of the step."""
+def check_learning_rate(
+    instance: object, attribute: attrs.Attribute[Any], value: float | Schedule
+) -> None:
+    """Raise unless a field is a learning rate: a number or a function of the step."""
     if not callable(value):
         not_negative(instance, attribute, value)
 
 
-Params = TypeVar("Params", bound=Any)
-State = TypeVar("State", bound=Any)
+Params = TypeVar("Params")
+State = TypeVar("State")
 
-_PYTHON = frozenset({float, int})
-# the moments of squares, which are real
-_SQUARES = frozenset({"square", "total"})
+_PYTHON_NUMBERS = frozenset({float, int})
+# moments that average or sum squares, which are real
+_SQUARED_MOMENTS = frozenset({"square", "total"})
 
 
-def everywhere(path: str, leaf: Any) -> bool:
+def everywhere(path: str, leaf: Array) -> bool:
     """Decay each parameter."""
     return True
 
@@ -106,12 +122,12 @@ def everywhere(path: str, leaf: Any) -> bool:
 class Optimizer:
     """The base of the optimizers.
 
-    A subclass names the class of its state, whose first field is ``step``, the number of
+    A subclass sets `state` to the class of its state, whose first field is ``step``, the number of
     steps made. Its methods name the other fields (`moments`), compute the numbers of a step
     (`numbers`) and step one parameter (`leaf`).
 
-    Complex parameters are stepped along ``dL/dx + i dL/dy``, and their squares are ``abs(g)**2``.
-    So if the initial parameters and the data are multiplied by a phase, the path is too.
+    Complex parameters step along ``dL/dx + i dL/dy``, and the square of g is ``abs(g)**2``. So a
+    phase that multiplies the initial parameters and the data also multiplies all later parameters.
 
     Attributes
     ----------
@@ -119,9 +135,9 @@ class Optimizer:
         The length of a step: a non-negative number, or a function of the step, counted
         from 0, such as the schedules of this package.
     weight_decay
-        How much of each parameter is added to its gradient.
+        The multiple of each parameter that is added to its gradient.
     decay
-        Which parameters decay: a function of a parameter's path and value. ``lambda path, leaf:
+        A predicate of a parameter's path and value: whether it decays. ``lambda path, leaf:
         path.endswith("weight")`` leaves biases alone.
 
     Examples
@@ -137,37 +153,38 @@ class Optimizer:
 
     state: ClassVar[type[Any]]
 
-    learning_rate: Any = attrs.field(converter=plain, validator=number_or_schedule)
-    weight_decay: Any = attrs.field(
-        converter=plain, validator=not_negative, default=0.0, kw_only=True
+    learning_rate: float | Array | Schedule = attrs.field(
+        converter=as_number, validator=check_learning_rate
     )
-    decay: Callable[[str, Any], bool] = attrs.field(
+    weight_decay: float | Array = attrs.field(
+        converter=as_number, validator=not_negative, default=0.0, kw_only=True
+    )
+    decay: Callable[[str, Array], bool] = attrs.field(
         default=everywhere, kw_only=True, validator=attrs.validators.is_callable()
     )
 
     def __init_subclass__(cls) -> None:
         name_parameters(cls)
 
-    def init(self, params: Any) -> Any:
-        """The initial state: step 0, and zeros like the parameters, which are floating."""
+    def init(self, params: PyTree) -> Any:
+        """Make the initial state: step 0, and zeros like the parameters, which are floating."""
         who = f"{type(self).__name__}.init"
         for path, p in tree.named_leaves(params, "params"):
             refuse_unreal(f"{who}: {path}", (p,), True)
             _check_floating(who, path, p)
         real = tree.map(lambda p: p.real if dtype_of(p).kind == "c" else p, params)
-        start = {
-            name: tree.map(self.start, real if name in _SQUARES else params)
+        moments = {
+            name: tree.map(self.start, real if name in _SQUARED_MOMENTS else params)
             for name in self.moments()
         }
-        return self.state(step=readonly_array(np.zeros((), np.int64)), **start)
+        return self.state(step=readonly_array(np.zeros((), np.int64)), **moments)
 
     @at_users_line
-    def rate(self, state: Any) -> Any:
+    def rate(self, state: Any) -> Number:
         """The learning rate of the next step."""
-        rate = self.learning_rate
-        if not callable(rate):
-            return rate
-        rate = rate(state.step)
+        if not callable(self.learning_rate):
+            return self.learning_rate
+        rate = self.learning_rate(state.step)
         if np.shape(rate) != ():
             raise ValueError(
                 f"learning_rate must return one number for a step; it returned an array "
@@ -179,8 +196,8 @@ class Optimizer:
             )
         return rate
 
-    def update(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
-        """New parameters and a new state; the old ones stay unchanged.
+    def update(self, params: Params, grads: PyTree, state: State) -> tuple[Params, State]:
+        """Make new parameters and a new state; the old ones stay unchanged.
 
         Parameters
         ----------
@@ -192,7 +209,7 @@ class Optimizer:
         Returns
         -------
         params, state
-            Of the same structure, shapes and dtypes.
+            The new trees, of the same structure, shapes and dtypes.
 
         Raises
         ------
@@ -207,32 +224,32 @@ class Optimizer:
                 f"{type(self).__name__}.update(params, grads, state): state must be what init or "
                 f"the last update returned; got {type(state).__name__}"
             )
-        return with_user_warnings(self._updated, params, grads, state)
+        return with_user_warnings(self._update_trees, params, grads, state)
 
-    def _updated(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
+    def _update_trees(self, params: Params, grads: PyTree, state: Any) -> tuple[Params, Any]:
         names = self.moments()
         moments = [getattr(state, name) for name in names] if names else []
-        now = self.numbers(state.step, self.rate(state))
+        step_numbers = self.numbers(state.step, self.rate(state))
         cast = None
-        if not _PYTHON.issuperset(map(type, now)):
-            cast = functools.cache(functools.partial(_cast, now))
-        decays = self._decays(params)
+        if not _PYTHON_NUMBERS.issuperset(map(type, step_numbers)):
+            cast = functools.cache(functools.partial(_cast_numbers, step_numbers))
+        decay_flags = self._decay_flags(params)
         leaf = self.leaf
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[Array, ...]] = []
 
-        # this runs for each parameter in each step, so it does only what is necessary
-        def stepped(p: Any, g: Any, *moments: Any) -> Any:
+        # a hot loop: this runs for each parameter in each step
+        def step_parameter(p: Array, g: Array, *moments: Array) -> Array:
             shape = getattr(p, "shape", ())
             if getattr(g, "shape", ()) != shape:
                 # NumPy would broadcast; `_refuse_difference` explains it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             if type(p) is not ndarray or type(g) is not ndarray:
                 refuse_unreal(f"{type(self).__name__}.update", (p, g), True)
-            numbers = now if cast is None else cast(dtype_of(p))
-            at = p
-            if decays is not None and next(decays):
-                at, g = self.decayed(p, g, *numbers)
-            row = leaf(at, g, moments, *numbers)
+            numbers = step_numbers if cast is None else cast(dtype_of(p))
+            start = p
+            if decay_flags is not None and next(decay_flags):
+                start, g = self.decayed(p, g, *numbers)
+            row = leaf(start, g, moments, *numbers)
             new = row[0]
             if type(p) is ndarray and new.dtype is not p.dtype and new.dtype != p.dtype:
                 raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
@@ -241,26 +258,26 @@ class Optimizer:
                     if shape_of(old) != shape or x.dtype != dtype_of(old):
                         raise ValueError(f"{dtype_of(old)} {shape_of(old)} for a {x.dtype} {shape}")
                 rows.append(row)
-            return new if type(new) is Tensor else readonly_array(new)
+            return new if isinstance(new, Tensor) else readonly_array(new)
 
-        is_plain = not names and decays is None and cast is None
-        each = self.stepper(stepped, *now) if is_plain else stepped
+        is_plain = not names and decay_flags is None and cast is None
+        step = self.stepper(step_parameter, *step_numbers) if is_plain else step_parameter
         try:
-            new = tree.map(each, params, grads, *moments)
+            new = tree.map(step, params, grads, *moments)
         except (TypeError, ValueError):
             who = f"{type(self).__name__}.update"
-            _refuse_difference(who, params, "grads", grads)
+            _check_trees_match(who, params, "grads", grads)
             for name, moment in zip(names, moments, strict=True):
-                _refuse_difference(who, params, f"state.{name}", moment)
+                _check_trees_match(who, params, f"state.{name}", moment)
             raise
-        after = {}
+        new_moments = {}
         for i, name in enumerate(names, 1):
             leaves = iter([as_readonly_leaf(row[i]) for row in rows])
-            after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
-        return new, self.state(_after(state.step), **after)
+            new_moments[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
+        return new, self.state(_next_step(state.step), **new_moments)
 
-    def _decays(self, params: Any) -> Iterator[bool] | None:
-        """For each parameter, whether it decays; None if none does."""
+    def _decay_flags(self, params: PyTree) -> Iterator[bool] | None:
+        """Yield for each parameter whether it decays; return None if none does."""
         if is_zero(self.weight_decay):
             return None
         return map(self.decay, tree.paths(params), tree.leaves(params))
@@ -271,27 +288,30 @@ class Optimizer:
         """The fields of the state that are trees like the parameters."""
         raise NotImplementedError
 
-    def start(self, p: Any) -> Any:
-        """The initial moment of a parameter; for one of squares, p is the parameter's real part."""
+    def start(self, p: Array) -> Array:
+        """The initial moment of a parameter; a moment of squares gets the parameter's real part."""
         return readonly_array(np.zeros(np.shape(p), dtype_of(p)))
 
-    def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
+    def numbers(self, step: Array, rate: Number) -> tuple[Number, ...]:
         """The numbers of a step that `leaf` needs, the learning rate first."""
         return (rate,)
 
-    def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
-        """A parameter and its gradient with the decay in one of them."""
+    def decayed(self, p: Array, g: Array, rate: Number, *numbers: Number) -> tuple[Array, Array]:
+        """A parameter and its gradient, with the weight decay in one of the two."""
         decay = self.weight_decay * p
-        return p, within(decay, np.add, g, decay)
+        return p, compute_into(decay, np.add, g, decay)
 
-    def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
+    def stepper(self, stepped: Callable[..., Array], *numbers: Number) -> Callable[..., Array]:
         """A function that steps a parameter along its gradient, without moments and decay.
 
-        It may do in less time what `run_steps` does, which makes the step by `leaf` and checks it.
+        The default is `stepped`, which calls `leaf` and checks its results; a subclass may return
+        a faster function.
         """
         return stepped
 
-    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+    def leaf(
+        self, p: Array, g: Array, moments: tuple[Array, ...], *numbers: Number
+    ) -> tuple[Array, ...]:
         """A new parameter and its new moments."""
         raise NotImplementedError
 
@@ -299,48 +319,48 @@ class Optimizer:
 name_attributes(Optimizer, "optimizer")
 
 
-def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
-    """Python numbers unchanged, and arrays in a parameter's dtype, so that they widen nothing."""
+def _cast_numbers(numbers: tuple[Number, ...], dtype: DType) -> tuple[Number, ...]:
+    """Cast arrays to a parameter's dtype, so that they widen nothing; keep Python numbers."""
     dtype = real_dtype(dtype)
     return tuple(
-        [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in numbers]
+        [x.astype(dtype) if hasattr(x, "astype") and dtype_of(x) != dtype else x for x in numbers]
     )
 
 
-def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
-    """Raise for the first place where another tree differs from the parameters."""
+def _check_trees_match(who: str, params: PyTree, name: str, other: PyTree) -> None:
+    """Raise for the first leaf where another tree differs from the parameters."""
     try:
         pairs = tree.zip_leaves(params, other)
     except ValueError as error:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for (path, _), (p, x) in zip(tree.named_leaves(params, "params"), pairs, strict=True):
         _check_floating(who, path, p)
-        ours, theirs = dtype_of(p), dtype_of(x)
+        p_dtype, x_dtype = dtype_of(p), dtype_of(x)
         if (
             shape_of(p) != shape_of(x)
-            or theirs.kind not in "fciub"
-            or np.result_type(ours, theirs) != ours
+            or x_dtype.kind not in "fciub"
+            or np.result_type(p_dtype, x_dtype) != p_dtype
         ):
             raise ValueError(
-                f"{who}: {path} is {ours} {shape_of(p)}, but {name}{path.removeprefix('params')} "
-                f"is {theirs} {shape_of(x)}"
+                f"{who}: {path} is {p_dtype} {shape_of(p)}, but "
+                f"{name}{path.removeprefix('params')} is {x_dtype} {shape_of(x)}"
             )
 
 
-def _check_floating(who: str, path: str, p: Any) -> None:
+def _check_floating(who: str, path: str, p: Array) -> None:
     """Raise for a parameter that is not floating."""
     if dtype_of(p).kind not in "fc":
         raise ValueError(f"{who}: {path} is {dtype_of(p)}; parameters must be floating")
 
 
-def real_dtype(dtype: Any) -> Any:
-    """The dtype of the parts of complex numbers; of real ones, theirs."""
+def real_dtype(dtype: DType) -> DType:
+    """The dtype of the real part of numbers of a dtype."""
     return np.finfo(dtype).dtype if dtype.kind == "c" else dtype
 
 
-def _after(step: Any) -> Any:
-    """The number of the next step."""
+def _next_step(step: Array) -> Array:
+    """Count a step."""
     if type(step) is ndarray and not step.ndim:
-        # NumPy turns a sum without axes into a number, and making an array of it takes as long
+        # the sum of 0-d arrays is a number in NumPy, which takes as long to turn into an array
         return readonly_array(np.array(step.item() + 1, step.dtype))
     return as_readonly_leaf(step + 1)

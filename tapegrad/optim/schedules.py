@@ -1,7 +1,7 @@
-"""Learning rates as functions of the step, which is counted from 0.
+"""Schedules: learning rates as functions of the step, which is counted from 0.
 
-Each is a frozen description, called with the step: a number, an array of steps, or a
-Tensor. It is recorded, compiled and pickled like any other function.
+A schedule is a frozen record. Its argument is a step: a number, an array of steps or a Tensor. It
+is recorded, compiled and pickled like any other function.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad.errors.lines import WarnsAtUsersLine
 from tapegrad.ops import cos, index_select, minimum, where
-from tapegrad.optim.base import count, is_known, not_negative, plain, positive
+from tapegrad.optim.base import as_number, count, is_known, not_negative, positive
+from tapegrad.types import Array
 
 __all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosine"]
 
@@ -37,9 +37,9 @@ class constant(WarnsAtUsersLine):  # noqa: N801
     0.1
     """
 
-    value: Any = attrs.field(converter=plain, validator=not_negative)
+    value: float | Array = attrs.field(converter=as_number, validator=not_negative)
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Array | int) -> Array | float:
         """The rate at a step."""
         return self.value
 
@@ -51,7 +51,7 @@ class linear(WarnsAtUsersLine):  # noqa: N801
     Parameters
     ----------
     start, end
-        The rates at step 0, and from the last step on.
+        The rate at step 0, and the rate from step `steps` on.
     steps
         The number of steps from start to end, at least 1.
 
@@ -62,11 +62,11 @@ class linear(WarnsAtUsersLine):  # noqa: N801
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
 
-    start: Any = attrs.field(converter=plain, validator=not_negative)
-    end: Any = attrs.field(converter=plain, validator=not_negative)
-    steps: Any = attrs.field(converter=plain, validator=[count, positive])
+    start: float | Array = attrs.field(converter=as_number, validator=not_negative)
+    end: float | Array = attrs.field(converter=as_number, validator=not_negative)
+    steps: float | Array = attrs.field(converter=as_number, validator=[count, positive])
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Array | int) -> Array | float:
         """The rate at a step."""
         return self.start + (self.end - self.start) * minimum(step / self.steps, 1.0)
 
@@ -75,11 +75,10 @@ class linear(WarnsAtUsersLine):  # noqa: N801
 class warmup_cosine(WarnsAtUsersLine):  # noqa: N801
     """A linear rise from above zero to a peak, then a fall along half a cosine.
 
-    At step t it is ``peak * (t + 1) / warmup`` for the first `warmup` steps, the last of
-    which is at the peak; then ``end + (peak - end) * (1 + cos(pi * x)) / 2``, with x from 0
-    to 1 on the way from step `warmup` to step `total`; and then `end` (Loshchilov and
-    Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017,
-    arXiv:1706.02677).
+    At step t the rate is ``peak * (t + 1) / warmup`` for the first `warmup` steps, so that the last
+    of these has the peak; then ``end + (peak - end) * (1 + cos(pi * x)) / 2``, with x from 0 to 1
+    between the steps `warmup` and `total`; and then `end` (Loshchilov and Hutter 2017,
+    arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017, arXiv:1706.02677).
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ class warmup_cosine(WarnsAtUsersLine):  # noqa: N801
     warmup
         The number of steps of the rise, 0 for none.
     total
-        The number of all steps, including the warm-up.
+        The number of steps until `end`, including the warm-up.
     end
         The rate from step `total` on.
 
@@ -105,31 +104,30 @@ class warmup_cosine(WarnsAtUsersLine):  # noqa: N801
     array([0.25, 0.5 , 0.75, 1.  , 1.  , 0.85, 0.5 , 0.15, 0.  , 0.  ])
     """
 
-    peak: Any = attrs.field(converter=plain, validator=not_negative)
-    warmup: Any = attrs.field(converter=plain, validator=count)
-    total: Any = attrs.field(converter=plain, validator=count)
-    end: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
+    peak: float | Array = attrs.field(converter=as_number, validator=not_negative)
+    warmup: float | Array = attrs.field(converter=as_number, validator=count)
+    total: float | Array = attrs.field(converter=as_number, validator=count)
+    end: float | Array = attrs.field(converter=as_number, validator=not_negative, default=0.0)
 
     @total.validator
-    def _after_warmup(self, attribute: Any, value: Any) -> None:
-        known = is_known(value) and is_known(self.warmup)
-        if known and value <= self.warmup:
+    def _check_total(self, attribute: attrs.Attribute[float], value: float) -> None:
+        if is_known(value) and is_known(self.warmup) and value <= self.warmup:
             raise ValueError(f"total must be more than warmup, {self.warmup!r}; it is {value!r}")
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Array | int) -> Array | float:
         """The rate at a step."""
-        done = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
-        down = self.end + (self.peak - self.end) * (1 + cos(math.pi * done)) / 2
+        progress = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        cosine = self.end + (self.peak - self.end) * (1 + cos(math.pi * progress)) / 2
         if is_known(self.warmup) and self.warmup == 0:
-            return down
-        return where(step < self.warmup, self.peak * ((step + 1) / self.warmup), down)
+            return cosine
+        return where(step < self.warmup, self.peak * ((step + 1) / self.warmup), cosine)
 
 
 @attrs.frozen
 class exponential_decay(WarnsAtUsersLine):  # noqa: N801
     """Continuous exponential decay, by a factor for each period of steps.
 
-    At step t it is ``start * factor ** (t / steps)``.
+    At step t the rate is ``start * factor ** (t / steps)``.
 
     Parameters
     ----------
@@ -147,16 +145,16 @@ class exponential_decay(WarnsAtUsersLine):  # noqa: N801
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
 
-    start: Any = attrs.field(converter=plain, validator=not_negative)
-    factor: Any = attrs.field(converter=plain, validator=positive)
-    steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
+    start: float | Array = attrs.field(converter=as_number, validator=not_negative)
+    factor: float | Array = attrs.field(converter=as_number, validator=positive)
+    steps: float | Array = attrs.field(converter=as_number, validator=[count, positive], default=1)
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Array | int) -> Array | float:
         """The rate at a step."""
         return self.start * self.factor ** (step / self.steps)
 
 
-def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
+def _as_tuple(values: Iterable[float | Array]) -> tuple[float | Array, ...]:
     return tuple(values)
 
 
@@ -169,7 +167,7 @@ class piecewise(WarnsAtUsersLine):  # noqa: N801
     values
         The rates.
     boundaries
-        The steps at which the second one, the third one and so on begin, in order.
+        The first steps of the second rate, the third rate and so on, in order.
 
     Raises
     ------
@@ -183,18 +181,22 @@ class piecewise(WarnsAtUsersLine):  # noqa: N801
     array([1.  , 1.  , 0.1 , 0.1 , 0.01, 0.01])
     """
 
-    values: Any = attrs.field(converter=_in_order)
-    boundaries: Any = attrs.field(converter=_in_order)
+    values: tuple[float | Array, ...] = attrs.field(converter=_as_tuple)
+    boundaries: tuple[float | Array, ...] = attrs.field(converter=_as_tuple)
 
     @values.validator
-    def _are_rates(self, attribute: Any, value: Any) -> None:
+    def _check_values(
+        self, attribute: attrs.Attribute[tuple[float, ...]], value: tuple[float, ...]
+    ) -> None:
         for x in value:
-            not_negative(self, attribute, plain(x))
+            not_negative(self, attribute, as_number(x))
 
     @boundaries.validator
-    def _are_steps(self, attribute: Any, value: Any) -> None:
+    def _check_boundaries(
+        self, attribute: attrs.Attribute[tuple[float, ...]], value: tuple[float, ...]
+    ) -> None:
         for x in value:
-            count(self, attribute, plain(x))
+            count(self, attribute, as_number(x))
         if len(value) + 1 != len(self.values):
             raise ValueError(
                 f"{len(self.values)} values need {len(self.values) - 1} boundaries between them, "
@@ -203,9 +205,9 @@ class piecewise(WarnsAtUsersLine):  # noqa: N801
         if any(a >= b for a, b in itertools.pairwise(value)):
             raise ValueError(f"boundaries must rise; they are {value!r}")
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Array | int) -> Array | float:
         """The rate at a step."""
-        passed = 0
+        interval: Array | int = 0
         for boundary in self.boundaries:
-            passed = passed + (step >= boundary) * 1
-        return index_select(np.array(self.values), passed)
+            interval = interval + (step >= boundary) * 1
+        return index_select(np.array(self.values), interval)

@@ -9,10 +9,18 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.optim.base import Optimizer, below_one, is_zero, plain, within
+from tapegrad.optim.base import (
+    Number,
+    Optimizer,
+    as_number,
+    below_one,
+    compute_into,
+    is_zero,
+)
 from tapegrad.tree.cotangents import FLOAT64
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
+from tapegrad.types import Array, PyTree
 
 __all__ = ["SGD", "SGDState"]
 
@@ -36,18 +44,18 @@ class SGDState:
     SGDState(step=array(0), velocity=array([0., 0.]))
     """
 
-    step: Any
-    velocity: Any = None
+    step: Array
+    velocity: PyTree = None
 
 
 @immutable
 @attrs.frozen
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum.
+    """Stochastic gradient descent, with or without momentum.
 
     With gradient g, parameters p and velocity v: ``v = momentum * v + g`` and ``p = p -
     learning_rate * v`` (Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html,
-    in the form that leaves the rate out of the velocity, as PyTorch's does). Nesterov's form uses
+    in PyTorch's form, which leaves the rate out of the velocity). Nesterov's form uses
     ``g + momentum * v`` in place of v in the step.
 
     Parameters
@@ -83,11 +91,11 @@ class SGD(Optimizer):
 
     state: ClassVar[type[Any]] = SGDState
 
-    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
+    momentum: float | Array = attrs.field(converter=as_number, validator=below_one, default=0.0)
     nesterov: bool = attrs.field(default=False)
 
     @nesterov.validator
-    def _needs_momentum(self, attribute: Any, value: Any) -> None:
+    def _check_nesterov(self, attribute: attrs.Attribute[bool], value: bool) -> None:
         if value and not self.moments():
             raise ValueError("nesterov needs a momentum; momentum is 0")
 
@@ -95,32 +103,34 @@ class SGD(Optimizer):
         """The velocity, if there is momentum."""
         return () if is_zero(self.momentum) else ("velocity",)
 
-    def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
-        """For arrays, a step down the gradient in half the time."""
+    def stepper(self, stepped: Callable[..., Array], *numbers: Number) -> Callable[..., Array]:
+        """A function that takes half the time of `leaf` for arrays."""
         (rate,) = numbers
         # a Python number takes longer than an array to multiply by
         exact = np.array(rate, float)
 
-        def stepped_down(p: Any, g: Any) -> Any:
+        def step_down(p: Array, g: Array) -> Array:
             if type(p) is ndarray and type(g) is ndarray:
                 dtype = p.dtype
                 if g.dtype is dtype and dtype.kind == "f" and g.shape == p.shape:
                     step = (exact if dtype is FLOAT64 else rate) * g
-                    # in place, without memory for a third array of this size
+                    # in place, which saves a third array of this size
                     return readonly_array(
                         np.subtract(p, step, step) if type(step) is ndarray else p - step
                     )
             return stepped(p, g)
 
-        return stepped_down
+        return step_down
 
-    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
-        """A step down the gradient, or along the velocity."""
+    def leaf(
+        self, p: Array, g: Array, moments: tuple[Array, ...], *numbers: Number
+    ) -> tuple[Array, ...]:
+        """Step down the gradient, or along the velocity."""
         (rate,) = numbers
         if not moments:
             step = rate * g
-            return (within(step, np.subtract, p, step),)
+            return (compute_into(step, np.subtract, p, step),)
         v = self.momentum * moments[0]
-        v = within(v, np.add, v, g)
+        v = compute_into(v, np.add, v, g)
         step = rate * (g + self.momentum * v if self.nesterov else v)
-        return within(step, np.subtract, p, step), v
+        return compute_into(step, np.subtract, p, step), v

@@ -163,6 +163,10 @@ def choice(key: Array, p: Array, *, n: int, shape: Shape, replace: bool) -> Arra
     return np.asarray(_make_generator(key).choice(n, shape, replace, weights))
 
 
+# the names of two of these ops in pickled programs
+seeded, folded_in = make_key, fold_in
+
+
 def key_of_sequence(sequence: np.random.SeedSequence) -> Array:
     """Hash a seed sequence to a key."""
     return readonly_array(sequence.generate_state(2, np.uint64))

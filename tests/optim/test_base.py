@@ -18,7 +18,7 @@ from messages import Refusal, check_refusals
 from trees import bytes_of, random_tree
 
 import tapegrad as tg
-from tapegrad.optim.base import within
+from tapegrad.optim.base import compute_into
 
 
 def only_weights(path: str, leaf: Any) -> bool:
@@ -310,7 +310,7 @@ def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str) -> No
         operands = [*arrays, number, np.float64(0.1), 2.0, 1j]
         used = [operands[i] for i in pair]
         want, before = np.add(*used), [np.copy(x) for x in arrays[1:]]
-        got = within(arrays[0], np.add, *used)
+        got = compute_into(arrays[0], np.add, *used)
         np.testing.assert_array_equal(got, want, strict=True)
         assert got is arrays[0] or 0 not in pair or not {*pair} <= {0, 1, 5, 7}
         for x, old in zip(arrays[1:], before, strict=True):
