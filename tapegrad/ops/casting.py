@@ -22,6 +22,7 @@ from tapegrad.types import Array, ArrayLike, DType, DTypeLike, PyTree, Scalar
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
 T = TypeVar("T")
+Number = TypeVar("Number", Array, complex)
 
 
 @op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise_jvp, view=True, complex=True)
@@ -131,7 +132,7 @@ def as_floating(x: ArrayLike, complex: bool = False) -> Array:
     return x if x.dtype.kind in "fc" else x.astype(float)
 
 
-def squared_modulus(x: Array | complex) -> Array | complex:
+def squared_modulus(x: Number) -> Number:
     """The square of each absolute value, which is real for complex numbers too."""
     dtype = getattr(x, "dtype", None)
     if type(x) is complex if dtype is None else dtype.kind == "c":
