@@ -1,4 +1,4 @@
-"""checkpoint: a call recorded as one line and repeated during the sweep."""
+"""`checkpoint`: a call that is one record, and is repeated during the sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapegrad import tree
 from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import push_forward
 from tapegrad.core.messages import check_output
-from tapegrad.core.primitive import Joint, Primitive
+from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
@@ -34,6 +34,7 @@ from tapegrad.errors.lines import with_user_warnings
 from tapegrad.ops.casting import asarray, stopped
 from tapegrad.tree.numbers import as_constant
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.types import Array, ArrayLike, PyTree, Tangent
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -49,8 +50,8 @@ class Checkpoint(Wrapper, Generic[P, R]):
     fn
         The function.
     by_rule
-        Whether it repeats a checkpointed call for a rule. Its records then belong to the tape that
-        the rule differentiates.
+        Whether the call repeats a checkpointed call for a rule. Its records then belong to the
+        tape that the rule differentiates.
     """
 
     kind = "checkpoint"
@@ -66,7 +67,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
             check_output(output, start, label(self.fn))
             return output
         args, kwargs = tree.map(_freeze_array, (args, kwargs))
-        # dropped with the call; a record that leaks from it is of no other tape
+        # an origin that is dropped with the call: a record that leaks belongs to no other tape
         origin: Tensor | Origin
         if self.by_rule:
             origin, copies, named, last = start, args, kwargs, start
@@ -103,20 +104,19 @@ def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
     Parameters
     ----------
     fn
-        A pure function: called twice with the same arguments, it returns the same. Its arguments
-        and its result may be any trees. Tensors that it captures receive gradients, as its
-        arguments do.
+        A pure function: two calls with the same arguments return the same result. Arguments and
+        result may be any trees. Tensors that it captures receive gradients, as its arguments do.
 
     Returns
     -------
     A function of the same arguments, with the name, docstring and signature of `fn`,
-    that pickles if `fn` does. Inside `compile` it is `fn` itself, since a program's
-    buffers are planned as a whole, and inside `vmap`: write ``checkpoint(vmap(fn))``.
+    that pickles if `fn` does. Inside `compile` it is `fn` itself, since the buffers of a program
+    are planned as a whole, and also inside `vmap`: write ``checkpoint(vmap(fn))``.
 
     Raises
     ------
     ValueError
-        During the sweep: if the repeated call does not return the same.
+        During the sweep: if the repeated call returns another result.
 
     Examples
     --------
@@ -133,18 +133,18 @@ def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
 
 @attrs.frozen(eq=False, repr=False)
 class CheckpointedCall:
-    """A checkpointed call, with all that is needed to repeat it.
+    """A checkpointed call, with the data for its repetition.
 
     Attributes
     ----------
     checkpoint, args, kwargs
         The checkpointed function, and the arguments of the call.
     start
-        The record before it.
+        The record before the call.
     reads
-        The records that it uses: arguments, and Tensors that the function captures.
+        The records that the call uses: arguments, and Tensors that the function captures.
     layout, primal
-        Its results.
+        The layout and the values of the results.
     """
 
     __tree_leaf__: ClassVar[bool] = True
@@ -155,19 +155,19 @@ class CheckpointedCall:
     start: Tensor | Origin
     reads: tuple[Tensor, ...]
     layout: Layout
-    primal: Any
+    primal: Array | float | complex | Parts
 
     def __repr__(self) -> str:
         return label(self.checkpoint.fn)
 
     def pull(self, cotangents: list[Any]) -> list[Any]:
-        """The cotangents of the records that it reads, given the cotangents of its results."""
+        """Return the cotangents of `reads`, given the cotangents of the results."""
         tapes, seeds = self._sweep_arguments(cotangents)
         gradients = sweep(tapes, seeds)
         return [gradients[x] for x in self.reads]
 
     def _sweep_arguments(self, cotangents: list[Any]) -> tuple[list[Tape], dict[Tensor, Any]]:
-        """The arguments of a sweep; nothing else holds the records that it has passed."""
+        """Return the arguments of a sweep, which can free the records that it has passed."""
         tape, outputs = self.repeat()
         seeds: dict[Tensor, Any] = {}
         for x, c in zip(outputs, cotangents, strict=True):
@@ -175,15 +175,18 @@ class CheckpointedCall:
                 seeds[x] = seeds[x] + c if x in seeds else c
         return [tape], seeds
 
-    def push(self, moved: Mapping[int, Any]) -> list[Any]:
-        """The tangents of its results, given the tangents of the records that it reads."""
+    def push(self, moved: Mapping[int, Tangent]) -> list[Tangent | None]:
+        """Return the tangents of the results, given the tangents of `reads` by position."""
         tape, outputs = self.repeat()
         tangents = {self.reads[i]: t for i, t in moved.items()}
-        tangents_of = push_forward(tape, tangents, [x for x in outputs if type(x) is Tensor])
-        return [tangents_of.get(x) if type(x) is Tensor else None for x in outputs]
+        pushed = push_forward(tape, tangents, [x for x in outputs if type(x) is Tensor])
+        return [pushed.get(x) if type(x) is Tensor else None for x in outputs]
 
     def repeat_on_own_tape(self, origin: Origin) -> tuple[Tape, list[Any]]:
-        """A second call, on a tape of its own that begins there, and its floating results."""
+        """Repeat the call on a separate tape, which begins at `origin`.
+
+        Return the tape and the floating results.
+        """
         (args, kwargs), last = _lift_arguments(origin, (self.args, self.kwargs))
         output, last = record_from(last, _call_readonly, (self.checkpoint.fn, args, kwargs))
         marks = [x for x in Tape(last, origin) if x.op is PARAMETER and x._operands]
@@ -191,7 +194,7 @@ class CheckpointedCall:
         return Tape(last, origin, tuple(read)), floating_leaves(output)
 
     def repeat(self) -> tuple[Tape, list[Any]]:
-        """The records of a second call, and its floating results."""
+        """Repeat the call, and return its records and its floating results."""
         if is_recording(self.start.origin):
             output, tape = self._check_repeated(last_record())
         else:
@@ -199,7 +202,7 @@ class CheckpointedCall:
         return tape, floating_leaves(output)
 
     def _check_repeated(self, start: Tensor | Origin) -> tuple[Any, Tape]:
-        """The function's result, checked, and the records written from the start."""
+        """Return the result of a second call, and its records; raise if the result differs."""
         output = _call_readonly(self.checkpoint.fn, self.args, self.kwargs)
         tape = Tape(last_record(), start, self.reads)
         layout = Layout.from_output(output)
@@ -210,7 +213,7 @@ class CheckpointedCall:
                 f"{self.layout.shapes}: it must do the same each time"
             )
         values = primals(floating_leaves(output))
-        # where values are not known, as in a batch, there is nothing to compare
+        # a batch has no values to compare
         if not start.origin.compiling and not all(
             map(_is_close, values, layout.partition(self.primal))
         ):
@@ -222,47 +225,47 @@ class CheckpointedCall:
         return output, tape
 
 
-def _is_close(x: Any, y: Any) -> bool:
-    """Whether two results are the same, up to rounding."""
-    # as a rule to the bit, which takes less memory to see
+def _is_close(x: ArrayLike, y: ArrayLike) -> bool:
+    """Return whether two results are the same, up to rounding."""
+    # most are the same to the bit, a comparison that takes less memory
     return np.array_equal(x, y) or np.allclose(x, y, rtol=1e-3, atol=1e-6, equal_nan=True)
 
 
 def _call_readonly(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The function's result for arguments that it cannot change."""
+    """Call a function on read-only views of its arguments."""
     args, kwargs = tree.map(readonly_view, (args, kwargs))
     return fn(*args, **kwargs)
 
 
-def _freeze_array(leaf: Any) -> Any:
-    """An argument as a later call may use it."""
+def _freeze_array(leaf: PyTree) -> Any:
+    """Return a leaf of an argument for a later call: an array becomes a copy."""
     return as_constant(leaf, "checkpoint", True) if type(leaf) is np.ndarray else leaf
 
 
-def _lift_arguments(origin: Origin, trees: Any) -> tuple[Any, Tensor | Origin]:
-    """Arguments for a call on the tape that begins there, and its last record.
+def _lift_arguments(origin: Origin, trees: PyTree) -> tuple[Any, Tensor | Origin]:
+    """Lift the Tensors of arguments to the tape that begins at `origin`.
 
-    Their Tensors are marked on it, or else each use of one would be.
+    Return the arguments and the last record. Without this, each use of a Tensor would lift it.
     """
     last: Tensor | Origin = origin
 
-    def mark(leaf: Any) -> Any:
+    def lift_leaf(leaf: PyTree) -> Any:
         nonlocal last
         if type(leaf) is not Tensor:
             return readonly_view(leaf)
-        last, marked = lift(last, CHECKPOINT, leaf)
-        return marked
+        last, lifted = lift(last, CHECKPOINT, leaf)
+        return lifted
 
-    return tree.map(mark, trees), last
+    return tree.map(lift_leaf, trees), last
 
 
 def _is_outside(x: Tensor, start: Tensor | Origin) -> bool:
-    """Whether a record is of another tape, or from before the start of this one."""
+    """Return whether a record belongs to another tape, or precedes the start of this one."""
     return x.origin is not start.origin or x.index <= start.index
 
 
 def _detach_unless_floating(origin: Tensor | Origin, leaf: Any) -> Any:
-    """A result; if no gradient passes to it, detached from the records that are dropped."""
+    """Detach a leaf of the result that has no gradient from the records that are dropped."""
     if type(leaf) is not Tensor or leaf.dtype.kind in "fc" or _is_outside(leaf, origin):
         return leaf
     last = write_known(last_record(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
@@ -270,8 +273,8 @@ def _detach_unless_floating(origin: Tensor | Origin, leaf: Any) -> Any:
     return last
 
 
-def _find_captured(tape: Tape, output: Any) -> tuple[Tensor, ...]:
-    """The floating records of tapes around this one that its own records, or the output, use."""
+def _find_captured(tape: Tape, output: PyTree) -> tuple[Tensor, ...]:
+    """Return the floating records of outer tapes that a tape or the output uses."""
     operands = [x for record in tape for x in record._operands] + tree.leaves(output)
     return tuple(
         dict.fromkeys(
@@ -282,22 +285,22 @@ def _find_captured(tape: Tape, output: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _replace_results(output: Any, layout: Layout, record: Tensor) -> Any:
-    """The results of a call, as records made from its own."""
+def _replace_results(output: PyTree, layout: Layout, record: Tensor) -> Any:
+    """Return the output with its floating records replaced by the parts of `record`."""
     results = []
     for x, result in zip(floating_leaves(output), layout.partition(record), strict=True):
         if type(x) is not Tensor:
             result = x
         elif type(x._primal) is not np.ndarray and result is not record:
-            # a Python number stays one
+            # a Python number stays a Python number
             result = write_known(last_record(), asarray, (result,), NO_OPTIONS, x._primal)
             advance(result)
         results.append(result)
     return layout.to_tree(results)
 
 
-def _return_primal(*reads: Any, call: CheckpointedCall) -> Any:
-    """A call that is repeated during the sweep."""
+def _return_primal(*reads: Array, call: CheckpointedCall) -> Any:
+    """Return the values of the results, which the call has computed."""
     return call.primal
 
 

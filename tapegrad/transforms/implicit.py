@@ -1,4 +1,4 @@
-"""Derivatives of the roots that a solver finds: `implicit_root`."""
+"""`implicit_root`: derivatives of the roots that a solver finds."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, ArrayLike, PyTree
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -33,19 +34,19 @@ LinearSolve = Callable[[Callable[[Any], Any], Any], Any]
 class _Residual:
     """The value of the equations at a root, a leaf of the result that is no number.
 
-    Any two are equal, since a root says all that there is to say of a call.
+    All residuals are equal, since the root alone decides whether two results are equal.
     """
 
     __tree_leaf__: ClassVar[bool] = True
 
-    value: Any = attrs.field(eq=False)
-    # the line of the call
+    value: Array | None = attrs.field(eq=False)
+    # the source line of the call
     place: str = attrs.field(eq=False)
 
 
 @attrs.frozen(slots=False)
 class _Solver:
-    """A solver, whose results are checked against the equations."""
+    """A solver whose results are checked against the equations."""
 
     f: Fn
     solve: Fn
@@ -55,7 +56,7 @@ class _Solver:
         check_callable(self.f)
         keep_names(self, self.solve)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> Any:
         try:
             return self._solve(args, kwargs)
         except TapeError as error:
@@ -67,7 +68,7 @@ class _Solver:
                 "in root(k), which passes it to both"
             ) from error
 
-    def _solve(self, args: Any, kwargs: Any) -> Any:
+    def _solve(self, args: tuple[PyTree, ...], kwargs: dict[str, PyTree]) -> Any:
         copies, named = tree.copy_containers((args, kwargs))
         x = self.solve(*copies, **named)
         x, *aux = x if self.has_aux else (x,)
@@ -78,14 +79,14 @@ class _Solver:
                     f"implicit_root: {label(self.solve)} returned {_describe_leaf(path)} of type "
                     f"{type(leaf).__name__}; a root must be a tree of floating arrays"
                 )
-        # recorded, so that a Tensor that f captures, or sets aside, is refused
+        # a recording raises for a Tensor that f captures or stores
         output = record_call(partial(self.f, **tree.copy_containers(kwargs)), (x, *args))[0]
         equations = _ravel(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
         _check_count(self.f, equations, _ravel(x))
         return x, _Residual(equations, str(users_place())), *aux
 
 
-def _check_count(f: Fn, equations: Any, root: Any) -> None:
+def _check_count(f: Fn, equations: ArrayLike, root: ArrayLike) -> None:
     n, m = np.size(root), np.size(equations)
     if n != m:
         raise ValueError(
@@ -98,7 +99,7 @@ def _describe_leaf(path: str) -> str:
     return f"a leaf ({path})" if path else "a root"
 
 
-def _ravel(x: Any) -> Any:
+def _ravel(x: PyTree) -> Array:
     return tree.ravel(x)[0]
 
 
@@ -110,7 +111,7 @@ class _RootVJP:
     linear_solve: LinearSolve | None = None
     judge: Fn | None = None
 
-    def __call__(self, g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def __call__(self, g: PyTree, y: Any, *args: PyTree, **kwargs: PyTree) -> tuple[Any, ...]:
         try:
             return self._pull_back(g, y, args, kwargs)
         except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
@@ -118,32 +119,38 @@ class _RootVJP:
                 error.add_note(f"of the solution found at {y[1].place}")
             raise without_our_frames(error)  # noqa: B904  # the same error
 
-    def _pull_back(self, g: Any, y: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
+    def _pull_back(
+        self, g: Any, y: Any, args: tuple[PyTree, ...], kwargs: dict[str, PyTree]
+    ) -> tuple[Any, ...]:
         x, residual, *aux = y
         leaves, structure = tree.flatten(args)
-        places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
+        positions = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
         vector, unravel = tree.ravel(x)
         f = _VectorEquations(self.f, unravel)
 
-        def equations(v: Any, *moving: Any) -> Any:
-            filled = replace_leaves(leaves, places, moving)
+        def equations(v: Array, *moving: Array) -> Array:
+            filled = replace_leaves(leaves, positions, moving)
             return f(v, *tree.unflatten(structure, filled), **kwargs)
 
-        moving = [leaves[i] for i in places]
+        moving = [leaves[i] for i in positions]
         again, pull = vjp(lambda *moving: equations(vector, *moving), *moving)
         _check_count(self.f, again, vector)
         values = tree.leaves((again, vector))
-        before = residual.value
+        value_at_root = residual.value
         if any(type(v) is Tensor and v.origin.compiling for v in values):
-            before = None
+            value_at_root = None
         judge = None
         if self.judge is not None:
-            rest = tree.map(lambda leaf: primals((leaf,))[0], aux) if before is not None else [None]
+            rest = (
+                tree.map(lambda leaf: primals((leaf,))[0], aux)
+                if value_at_root is not None
+                else [None]
+            )
             judge = partial(self.judge, *rest)
         if self.linear_solve is None:
             by_root = jacobian(lambda v: equations(v, *moving))(vector)
-            if before is not None:
-                _check_unchanged(self.f, before, *primals((again, by_root, vector)))
+            if value_at_root is not None:
+                _check_unchanged(self.f, value_at_root, *primals((again, by_root, vector)))
             if judge is not None:
                 operands = by_root, x, *args
                 judged: Fn = CustomVJP(partial(_call_judge, judge), _pass_first, _take_first)
@@ -157,27 +164,27 @@ class _RootVJP:
                 ) from None
         else:
             adjoint = _AdjointEquations(f)
-            solver = _MatrixFreeSolver(adjoint, self.linear_solve, before, judge)
+            solver = _MatrixFreeSolver(adjoint, self.linear_solve, value_at_root, judge)
             rule = _RootVJP(adjoint, self.linear_solve)
             root: Any = _Root(
                 _Solver(adjoint, solver), rule, partial(_placeholder_root, _wrap_root)
             )
             multipliers = root(_ravel(g[0]), vector, *args, **kwargs)
-        cotangents = replace_leaves([None] * len(leaves), places, pull(-multipliers))
+        cotangents = replace_leaves([None] * len(leaves), positions, pull(-multipliers))
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
 
 
-def _check_unchanged(f: Fn, before: Any, again: Any, by_root: Any, vector: Any) -> None:
-    """Raise unless the equations are those that were solved.
+def _check_unchanged(f: Fn, before: Array, again: Array, by_root: Array, vector: Array) -> None:
+    """Raise if the equations have changed since they were solved.
 
-    A difference matters if it takes a step away from the root to make it.
+    A difference counts if it is as large as the effect of a step away from the root.
     """
     if np.any(np.abs(again - before) > np.abs(by_root) @ _relative_step(vector)):
         _raise_changed(f)
 
 
-def _relative_step(vector: Any) -> Any:
+def _relative_step(vector: Array) -> Array:
     return 1e-3 * np.abs(vector) + 1e-6
 
 
@@ -188,35 +195,35 @@ def _raise_changed(f: Fn) -> NoReturn:
     )
 
 
-def _call_judge(judge: Fn, by_root: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+def _call_judge(judge: Fn, by_root: Array, x: PyTree, *args: PyTree, **kwargs: PyTree) -> Array:
     judge(by_root, x, *args, **kwargs)
     return by_root
 
 
-def _take_first(x: Any, *rest: Any, **kwargs: Any) -> Any:
+def _take_first(x: Array, *rest: PyTree, **kwargs: PyTree) -> Array:
     return x
 
 
-def _wrap_root(x: Any, *rest: Any, **kwargs: Any) -> tuple[Any, ...]:
+def _wrap_root(x: PyTree, *rest: PyTree, **kwargs: PyTree) -> tuple[PyTree, ...]:
     return (x,)
 
 
-def _placeholder_root(like: Fn, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-    """The result of a solver whose arguments are not known."""
+def _placeholder_root(like: Fn, *args: PyTree, **kwargs: PyTree) -> tuple[Any, ...]:
+    """Return a result in the shapes of the solver's, without values of its arguments."""
     x, *aux = like(*args, **kwargs)
     return x, _Residual(None, str(users_place())), *aux
 
 
-def _pass_first(g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+def _pass_first(g: Array, y: Array, *args: PyTree, **kwargs: PyTree) -> tuple[Any, ...]:
     return (g, *[None] * (len(args) - 1))
 
 
-# --- by products alone ---------------------------------------------------------------------
+# --- products in place of the Jacobian ---------------------------------------------------------
 
 
 @attrs.frozen(slots=False)
 class _VectorEquations:
-    """Equations as a function of the vector of their unknowns, with a vector as the result."""
+    """The equations as a function from the vector of their unknowns to a vector."""
 
     f: Fn
     unravel: Fn
@@ -224,57 +231,61 @@ class _VectorEquations:
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.f)
 
-    def __call__(self, v: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, v: Array, *args: PyTree, **kwargs: PyTree) -> Array:
         copies, named = tree.copy_containers((args, kwargs))
         return _ravel(self.f(self.unravel(v), *copies, **named))
 
 
 @attrs.frozen(slots=False)
 class _AdjointEquations:
-    """The equations ``Aᵀ u - g`` of the multipliers u, A the derivative of f by its unknowns v."""
+    """The equations ``Aᵀ u - g`` of the multipliers u, where A is the Jacobian of f by v."""
 
     f: _VectorEquations
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.f)
 
-    def pullback(self, v: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
-        """The value of the equations, and the product with ``Aᵀ``."""
+    def pullback(
+        self, v: Array, *args: PyTree, **kwargs: PyTree
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """Return the value of the equations, and the product with ``Aᵀ``."""
         y, pull = vjp(lambda v: self.f(v, *args, **kwargs), v)
         return y, lambda u: pull(u)[0]
 
-    def __call__(self, u: Any, g: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, u: Array, g: Array, v: Array, *args: PyTree, **kwargs: PyTree) -> Array:
         return self.pullback(v, *args, **kwargs)[1](u) - g
 
 
 @attrs.frozen(slots=False)
 class _MatrixFreeSolver:
-    """The solver of the multipliers' equations, called on arrays."""
+    """The solver of the equations of the multipliers, which is called on arrays."""
 
     adjoint: _AdjointEquations
     linear_solve: LinearSolve
-    before: Any
+    value_at_root: Array | None
     judge: Fn | None
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.linear_solve)
 
-    def __call__(self, g: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, g: Array, v: Array, *args: PyTree, **kwargs: PyTree) -> Array:
         f = self.adjoint.f
         again, multiply = self.adjoint.pullback(v, *args, **kwargs)
-        is_same = self.before is None or np.array_equal(again, self.before, equal_nan=True)
+        is_same = self.value_at_root is None or np.array_equal(
+            again, self.value_at_root, equal_nan=True
+        )
         if not is_same or self.judge is not None:
             push = linearize(lambda v: f(v, *args, **kwargs), v)[1]
             if self.judge is not None:
                 self.judge(partial(_multiply_writable, push, v), f.unravel(v), *args, **kwargs)
             if not is_same and np.any(
-                np.abs(self._solve_checked(push, again - self.before)) > _relative_step(v)
+                np.abs(self._solve_checked(push, again - self.value_at_root)) > _relative_step(v)
             ):
                 _raise_changed(f)
         return self._solve_checked(multiply, g)
 
-    def _solve_checked(self, multiply: Fn, b: Any) -> Any:
-        """The solution of a linear system, which is checked, as solvers may end early."""
+    def _solve_checked(self, multiply: Fn, b: Array) -> Array:
+        """Solve a linear system, and raise if the solver has not converged."""
         product = partial(_multiply_writable, multiply, b)
         u = self.linear_solve(product, np.array(b))
         if not isinstance(u, np.ndarray) or u.shape != b.shape or u.dtype.kind != "f":
@@ -293,8 +304,8 @@ class _MatrixFreeSolver:
         return u
 
 
-def _multiply_writable(multiply: Fn, like: Any, u: Any) -> Any:
-    """A product as solvers take it: an array that they may write to."""
+def _multiply_writable(multiply: Fn, like: Array, u: ArrayLike) -> Array:
+    """Return a product as an array that a solver may write to."""
     return np.array(multiply(np.asarray(u, like.dtype).reshape(like.shape)))
 
 
@@ -314,12 +325,12 @@ class _Root(CustomVJP[P, R]):
 def implicit_root(
     f: Fn, solve: Callable[P, R], linear_solve: LinearSolve | None = None
 ) -> CustomVJP[P, R]:
-    r"""A solver with the derivatives of the root that it finds.
+    r"""Return a solver with the derivatives of the root that it finds.
 
-    The solver may be anything: it is not recorded. Where ``f(x, *args) == 0``, the implicit
+    The solver is not recorded, so it may use any library. Where ``f(x, *args) == 0``, the implicit
     function theorem says how the root moves with the arguments: ``dx = -A⁻¹ B dargs``, where
-    ``A`` and ``B`` are the derivatives of `f` by ``x`` and by the arguments at the root. A
-    cotangent ``g`` is pulled back by one linear system, ``Aᵀ u = g``, to ``-Bᵀ u`` (Blondel et
+    ``A`` and ``B`` are the derivatives of `f` by ``x`` and by the arguments at the root. The VJP
+    of a cotangent ``g`` is ``-Bᵀ u``, with ``u`` from one linear system ``Aᵀ u = g`` (Blondel et
     al., Efficient and Modular Implicit Differentiation, 2022,
     https://arxiv.org/abs/2105.15183).
 
@@ -331,8 +342,8 @@ def implicit_root(
         and is written like any function to differentiate.
     solve
         ``solve(*args)``, which returns a root. It gets arrays and Python numbers, and may
-        iterate, call SciPy, or start from the root of an earlier call. Use nothing that it
-        computes but the root: no gradient passes through the rest.
+        iterate, call SciPy, or start from the root of an earlier call. Use only the
+        root: no gradient passes through other values that it computes.
     linear_solve
         ``linear_solve(matvec, b)``, which returns the vector x of n numbers with ``matvec(x) ==
         b``, up to its tolerance. It gets a vector and a function of vectors, both of arrays that
@@ -362,10 +373,10 @@ def implicit_root(
 
     Notes
     -----
-    A derivative costs the Jacobian of `f` by the root, n rows along one tape, and an LU
-    factorization of it, whatever the solver costs. With `linear_solve` it costs a sweep along one
-    tape for each product. It is as accurate as the root: a solver that
-    stops early gives the derivative at another point.
+    The cost of a derivative does not depend on the solver: it is the Jacobian of `f` by the root,
+    n rows along one tape, and its LU factorization, or with `linear_solve` a sweep along one tape
+    for each product. A derivative is as accurate as the root: a solver that stops early gives the
+    derivative at another point.
 
     A minimum is a root of the gradient: ``implicit_root(tg.grad(loss), minimize)``.
 
@@ -390,7 +401,7 @@ def implicit_root(
     >>> tg.grad(lambda a: root(a).imag)(4j).round(3)
     np.complex128(-0.177+0.177j)
 
-    Of 1,000 unknowns, without a matrix of 1,000,000 numbers:
+    A root of 1,000 unknowns, without a matrix of 1,000,000 numbers:
 
     >>> def conjugate_gradients(matvec, b):
     ...     x, r, p = 0 * b, b, b
@@ -418,14 +429,14 @@ def make_implicit_root(
     has_aux: bool = False,
     like: Fn | None = None,
 ) -> CustomVJP[P, R]:
-    """`implicit_root` of a solver that may return more than the root, which is handed on.
+    """Return `implicit_root` of a solver that may return auxiliary results beside the root.
 
     In the backward pass ``judge(rest, matrix, x, *args)`` may raise. It is called on arrays, with
-    the rest of what the solver returned (None in a program) and the Jacobian by the root, or a
-    function that multiplies it if there is a `linear_solve`.
+    the auxiliary results (None in a program) and the Jacobian by the root, or with a
+    `linear_solve` a function that multiplies the Jacobian by a vector.
 
-    Where values are not known, the solver might fail at placeholders; ``like(*args)`` returns a
-    tuple of the right shapes instead, of the root and the rest.
+    Where values are unknown, the solver might fail at placeholders; ``like(*args)`` returns a root
+    and auxiliary results of the right shapes instead.
     """
     rule = _RootVJP(f, linear_solve, judge)
     return _Root(_Solver(f, solve, has_aux), rule, like and partial(_placeholder_root, like))
