@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import attrs
 import numpy as np
@@ -14,13 +13,13 @@ from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 from tapegrad.tree.structure import immutable
-from tapegrad.types import DTypeLike
+from tapegrad.types import Array, DTypeLike, Shape
 
 __all__ = ["MultiHeadAttention", "attention"]
 
 
 @at_users_line
-def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
+def attention(queries: Array, keys: Array, values: Array, mask: Array | None = None) -> Array:
     """Scaled dot-product attention, ``softmax(q @ k.T / sqrt(n)) @ v``.
 
     (Vaswani et al. 2017, arXiv:1706.03762.)
@@ -28,12 +27,12 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     Parameters
     ----------
     queries
-        Of shape (..., n_queries, n).
+        An array of shape (..., n_queries, n).
     keys, values
-        Of shapes (..., n_keys, n) and (..., n_keys, m).
+        Arrays of shapes (..., n_keys, n) and (..., n_keys, m).
     mask
         Booleans that broadcast to (..., n_queries, n_keys), true where a query may attend.
-        A query that may attend to no key attends to all equally.
+        A query that may attend to no key attends to all keys equally.
 
     Returns
     -------
@@ -42,8 +41,8 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     Raises
     ------
     TypeError
-        If the mask does not hold booleans. A mask of numbers may be meant to be added to the
-        scores, where 0 lets a query attend.
+        If the mask does not hold booleans. A mask of numbers may be a summand of the scores,
+        where 0 lets a query attend.
 
     Examples
     --------
@@ -60,7 +59,7 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     return matmul(softmax(scores), values)
 
 
-def _check_is_boolean(mask: Any) -> None:
+def _check_is_boolean(mask: Array) -> None:
     dtype = dtype_of(mask)
     if dtype != np.bool_:
         raise TypeError(
@@ -72,7 +71,7 @@ def _check_is_boolean(mask: Any) -> None:
 @immutable
 @attrs.frozen
 class MultiHeadAttentionParams:
-    """The parameters of `MultiHeadAttention`: four of `Linear`, each (n, n) and (n,)."""
+    """The parameters of `MultiHeadAttention`: four `LinearParams`, each (n, n) and (n,)."""
 
     query: LinearParams
     key: LinearParams
@@ -89,11 +88,11 @@ class MultiHeadAttention(BaseLayer):
     Parameters
     ----------
     n
-        The length of the last axis of its input and its output.
+        The length of the last axis of the input and of the output.
     heads
-        Their number, which divides `n`.
+        The number of heads, which divides `n`.
     causal
-        Whether a query attends only to its own position and earlier ones.
+        Whether a query attends only to its own position and earlier positions.
 
     Examples
     --------
@@ -112,7 +111,7 @@ class MultiHeadAttention(BaseLayer):
             raise ValueError(f"heads={self.heads} do not divide n={self.n}")
 
     def init(self, key: Key, dtype: DTypeLike = float) -> MultiHeadAttentionParams:
-        """Glorot-uniform weights and biases of zeros."""
+        """Draw Glorot-uniform weights; the biases are zeros."""
         return MultiHeadAttentionParams(
             *(
                 LinearParams(glorot_uniform(k, (self.n, self.n), dtype), zeros((self.n,), dtype))
@@ -121,8 +120,12 @@ class MultiHeadAttention(BaseLayer):
         )
 
     def __call__(
-        self, params: MultiHeadAttentionParams, x: Any, memory: Any = None, mask: Any = None
-    ) -> Any:
+        self,
+        params: MultiHeadAttentionParams,
+        x: Array,
+        memory: Array | None = None,
+        mask: Array | None = None,
+    ) -> Array:
         """The attention of each vector of x over the memory.
 
         Parameters
@@ -130,9 +133,9 @@ class MultiHeadAttention(BaseLayer):
         params
             From `init`.
         x
-            Of shape (..., n_queries, n).
+            The input, of shape (..., n_queries, n).
         memory
-            The keys and values, of shape (..., n_keys, n); x itself by default.
+            The source of the keys and values, of shape (..., n_keys, n); x by default.
         mask
             Booleans that broadcast to (..., n_queries, n_keys), the same for all heads, true
             where a query may attend.
@@ -148,23 +151,23 @@ class MultiHeadAttention(BaseLayer):
         check_params(self, params, MultiHeadAttentionParams)
         memory = x if memory is None else memory
         self._check_shapes(shape_of(x), shape_of(memory), None if mask is None else shape_of(mask))
-        queries = self._parted(affine(self, params.query, x, self.n, self.n, "query"))
+        queries = self._split_heads(affine(self, params.query, x, self.n, self.n, "query"))
         keys, values = (
-            self._parted(affine(self, p, memory, self.n, self.n, at, "memory"))
-            for p, at in ((params.key, "key"), (params.value, "value"))
+            self._split_heads(affine(self, p, memory, self.n, self.n, path, "memory"))
+            for p, path in ((params.key, "key"), (params.value, "value"))
         )
         if mask is not None:
             _check_is_boolean(mask)
             mask = expand_dims(mask, -3) if len(shape_of(mask)) > 2 else mask
         if self.causal:
-            earlier = np.tri(queries.shape[-2], keys.shape[-2], dtype=bool)
-            mask = earlier if mask is None else logical_and(mask, earlier)
-        taken = swapaxes(attention(queries, keys, values, mask), -3, -2)
-        joined = reshape(taken, (*taken.shape[:-2], self.n))
+            causal_mask = np.tri(queries.shape[-2], keys.shape[-2], dtype=bool)
+            mask = causal_mask if mask is None else logical_and(mask, causal_mask)
+        heads = swapaxes(attention(queries, keys, values, mask), -3, -2)
+        joined = reshape(heads, (*heads.shape[:-2], self.n))
         return affine(self, params.output, joined, self.n, self.n, "output")
 
-    def _check_shapes(self, x: Any, memory: Any, mask: Any) -> None:
-        """Raise unless the memory fits x, and the mask fits both."""
+    def _check_shapes(self, x: Shape, memory: Shape, mask: Shape | None) -> None:
+        """Raise unless the shape of the memory fits x, and the shape of the mask fits both."""
         try:
             leading = np.broadcast_shapes(x[:-2], memory[:-2])
             scores = (*leading, *x[-2:-1], *memory[-2:-1])
@@ -173,12 +176,12 @@ class MultiHeadAttention(BaseLayer):
         except ValueError:
             fits = False
         if not fits:
-            of_mask = "" if mask is None else f", mask {mask}"
+            mask_part = "" if mask is None else f", mask {mask}"
             raise ValueError(
-                f"{self}: x has shape {x}, memory {memory}{of_mask}; (..., n_queries, {self.n}), "
+                f"{self}: x has shape {x}, memory {memory}{mask_part}; (..., n_queries, {self.n}), "
                 f"(..., n_keys, {self.n}) and for a mask (..., n_queries, n_keys) are needed"
             )
 
-    def _parted(self, x: Any) -> Any:
-        """(..., n_vectors, n) as (..., heads, n_vectors, n / heads)."""
+    def _split_heads(self, x: Array) -> Array:
+        """Reshape (..., n_vectors, n) to (..., heads, n_vectors, n / heads)."""
         return swapaxes(reshape(x, (*x.shape[:-1], self.heads, self.n // self.heads)), -3, -2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
@@ -21,29 +21,30 @@ from tapegrad.nn.layers import (
 from tapegrad.ops import add, matmul, max, mean, reshape
 from tapegrad.ops.window import patches
 from tapegrad.tree.structure import immutable
-from tapegrad.types import DTypeLike
+from tapegrad.types import Array, DTypeLike, Shape
 
 __all__ = ["AvgPool2d", "Conv1d", "Conv2d", "Flatten", "MaxPool2d"]
 
-Sides = int | tuple[int, ...]
+PerAxis: TypeAlias = int | tuple[int, ...]
+"""A number for all spatial axes of a layer, or one for each."""
 
 
-def sides(instance: Any, attribute: Any, value: Any) -> None:
-    """Raise unless a value is a length, or one for each of a layer's spatial axes."""
+def check_per_axis(instance: Any, attribute: attrs.Attribute[Any], value: PerAxis) -> None:
+    """Raise unless a field is a length, or a length for each spatial axis of a layer."""
     least = 0 if attribute.name == "padding" else 1
-    for side in each_side(instance, value):
-        if not is_count(side, least):
+    for length in expand_per_axis(instance.n_axes, value):
+        if not is_count(length, least):
             raise ValueError(
                 f"{attribute.name} is an integer, at least {least}, or a tuple of "
                 f"{instance.n_axes} of them; not {value!r}"
             )
 
 
-def each_side(layer: Any, value: Any) -> tuple[Any, ...]:
-    """A length for each spatial axis of a layer."""
+def expand_per_axis(n_axes: int, value: PerAxis) -> tuple[int, ...]:
+    """Return a length for each axis; a tuple of another number of lengths becomes invalid."""
     if not isinstance(value, tuple):
-        return (value,) * int(layer.n_axes)
-    return value if len(value) == layer.n_axes else (None,)
+        return (value,) * n_axes
+    return value if len(value) == n_axes else (-1,)
 
 
 @immutable
@@ -54,8 +55,8 @@ class ConvParams:
     ``weight`` (n_outputs, n_inputs / groups, *size), ``bias`` (n_outputs,).
     """
 
-    weight: Any
-    bias: Any
+    weight: Array
+    bias: Array
 
 
 @attrs.frozen
@@ -66,9 +67,9 @@ class _Conv(BaseLayer):
 
     n_inputs: int = attrs.field(validator=positive_integer)
     n_outputs: int = attrs.field(validator=positive_integer)
-    size: Sides = attrs.field(validator=sides)
-    stride: Sides = attrs.field(default=1, validator=sides)
-    padding: Sides = attrs.field(default=0, validator=sides)
+    size: PerAxis = attrs.field(validator=check_per_axis)
+    stride: PerAxis = attrs.field(default=1, validator=check_per_axis)
+    padding: PerAxis = attrs.field(default=0, validator=check_per_axis)
     groups: int = attrs.field(default=1, validator=positive_integer)
 
     def __attrs_post_init__(self) -> None:
@@ -79,19 +80,19 @@ class _Conv(BaseLayer):
             )
 
     def init(self, key: Key, dtype: DTypeLike = float) -> ConvParams:
-        """A He-normal weight and a bias of zeros."""
+        """Draw a He-normal weight; the bias is zeros."""
         weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
         return ConvParams(weight, zeros((self.n_outputs,), dtype))
 
-    def __call__(self, params: ConvParams, x: Any) -> Any:
-        """The convolution of x of shape (batch, n_inputs, *sides).
+    def __call__(self, params: ConvParams, x: Array) -> Array:
+        """The convolution of x of shape (batch, n_inputs, *lengths).
 
         Raises
         ------
         TypeError
             If the parameters are not `ConvParams`.
         ValueError
-            If a shape does not fit the sizes of the layer, or no kernel fits.
+            If a shape does not fit the layer, or x is smaller than a kernel.
         """
         check_params(self, params, ConvParams)
         check_shape(self, "", "weight", params.weight, self._weight_shape)
@@ -105,32 +106,36 @@ class _Conv(BaseLayer):
         y = convolve(
             x,
             params.weight,
-            each_side(self, self.stride),
-            each_side(self, self.padding),
+            expand_per_axis(self.n_axes, self.stride),
+            expand_per_axis(self.n_axes, self.padding),
             self.groups,
         )
         return add(y, reshape(params.bias, (self.n_outputs, *(1,) * self.n_axes)))
 
     @property
-    def _weight_shape(self) -> tuple[int, ...]:
-        return self.n_outputs, self.n_inputs // self.groups, *each_side(self, self.size)
+    def _weight_shape(self) -> Shape:
+        return (
+            self.n_outputs,
+            self.n_inputs // self.groups,
+            *expand_per_axis(self.n_axes, self.size),
+        )
 
 
 def convolve(
-    x: Any, weight: Any, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
-) -> Any:
+    x: Array, weight: Array, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
+) -> Array:
     """The products of kernels with all patches: a cross-correlation, as is usual in layers.
 
-    The tape keeps the patches, which are larger than x by the number of kernel elements.
+    The tape keeps the patches; these have the size of x times the number of kernel elements.
     """
     n_outputs, n_inputs, *size = shape_of(weight)
     if any(padding):
         x = pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
-    cut = patches(x, tuple(size), stride)
-    batch, counts = cut.shape[0], cut.shape[-len(size) :]
-    inner = n_inputs * math.prod(size)
-    columns = reshape(cut, (batch, groups, inner, math.prod(counts)))
-    kernels = reshape(weight, (groups, n_outputs // groups, inner))
+    windows = patches(x, tuple(size), stride)
+    batch, counts = windows.shape[0], windows.shape[-len(size) :]
+    n_terms = n_inputs * math.prod(size)
+    columns = reshape(windows, (batch, groups, n_terms, math.prod(counts)))
+    kernels = reshape(weight, (groups, n_outputs // groups, n_terms))
     return reshape(matmul(kernels, columns), (batch, n_outputs, *counts))
 
 
@@ -144,9 +149,9 @@ class Conv1d(_Conv):
     size
         The length of a kernel.
     stride
-        The step from one place of the kernel to the next.
+        The distance between neighbouring positions of a kernel.
     padding
-        The number of zeros added before the first and after the last element.
+        The number of zeros before the first and after the last element.
     groups
         The number of groups of channels, each with its own kernels.
 
@@ -197,15 +202,17 @@ class _Pool(WithoutParameters):
     """The base of the pooling layers."""
 
     n_axes: ClassVar[int] = 2
-    reduce: ClassVar[Callable[..., Any]]
+    reduce: ClassVar[Callable[..., Array]]
 
-    size: Sides = attrs.field(validator=sides)
-    stride: Sides | None = attrs.field(default=None, validator=attrs.validators.optional(sides))
+    size: PerAxis = attrs.field(validator=check_per_axis)
+    stride: PerAxis | None = attrs.field(
+        default=None, validator=attrs.validators.optional(check_per_axis)
+    )
 
-    def function(self, x: Any) -> Any:
+    def function(self, x: Array) -> Array:
         """One number for each patch of x, of shape (..., height, width)."""
-        size = each_side(self, self.size)
-        stride = size if self.stride is None else each_side(self, self.stride)
+        size = expand_per_axis(self.n_axes, self.size)
+        stride = size if self.stride is None else expand_per_axis(self.n_axes, self.stride)
         return self.reduce(patches(x, size, stride), axis=(-4, -3))
 
 
@@ -217,7 +224,7 @@ class MaxPool2d(_Pool):
     size
         The height and width of a patch, one number or a pair.
     stride
-        The steps from one patch to the next; `size` by default.
+        The distance between neighbouring patches, one number or a pair; `size` by default.
 
     Notes
     -----
@@ -257,7 +264,7 @@ class AvgPool2d(_Pool):
 
 
 class Flatten(WithoutParameters):
-    """Joins all axes except the first into one.
+    """A layer that joins all axes except the first.
 
     Examples
     --------
@@ -268,8 +275,8 @@ class Flatten(WithoutParameters):
 
     __slots__ = ()
 
-    def function(self, x: Any) -> Any:
-        """X of shape (batch, ...) as (batch, n)."""
+    def function(self, x: Array) -> Array:
+        """Reshape x of shape (batch, ...) to (batch, n)."""
         shape = shape_of(x)
         if not shape:
             raise ValueError(f"{self}: x has no axis")

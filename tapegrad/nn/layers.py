@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Protocol
@@ -18,24 +19,24 @@ from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
 from tapegrad.ops.rows import from_zero
 from tapegrad.tree.structure import immutable
-from tapegrad.types import DTypeLike
+from tapegrad.types import Array, DTypeLike, Shape
 
 __all__ = ["Dropout", "Elu", "Embedding", "Gelu", "LeakyRelu", "Linear", "LogSoftmax", "Relu"]
 __all__ += ["Sigmoid", "Silu", "Softmax", "Tanh"]
 
 
 class Layer(Protocol):
-    """Anything with parameters and a pure function of them."""
+    """An object with parameters and a pure function of them."""
 
     def init(self, key: Key, dtype: DTypeLike = float) -> Any:
-        """Parameters drawn with a key; the same key gives the same parameters."""
+        """Draw parameters; the same key gives the same parameters."""
 
-    def __call__(self, params: Any, x: Any) -> Any:
+    def __call__(self, params: Any, x: Array) -> Array:
         """The layer's output."""
 
 
 class BaseLayer(WarnsAtUsersLine):
-    """The base of layers, which hold no arrays and so are no nodes of trees."""
+    """The base of layers; these hold no arrays, so they are leaves of trees."""
 
     __slots__ = ()
     __tree_leaf__: ClassVar[bool] = True
@@ -43,16 +44,16 @@ class BaseLayer(WarnsAtUsersLine):
     def __init_subclass__(cls) -> None:
         name_parameters(cls)
         call = vars(cls).get("__call__")
-        # attrs builds a class again for its slots
+        # attrs makes a class a second time, with slots
         if isinstance(call, FunctionType) and not hasattr(call, "__wrapped__"):
-            cls.__call__ = at_users_line(_with_params(call))  # type: ignore[method-assign]
+            cls.__call__ = at_users_line(_explain_missing_params(call))  # type: ignore[method-assign]
 
 
 name_attributes(BaseLayer, "layer")
 
 
-def _with_params(call: Any) -> Any:
-    """A layer's call that says how it is made where arguments are missing."""
+def _explain_missing_params(call: FunctionType) -> Callable[..., Any]:
+    """Wrap a layer's ``__call__`` so that errors about missing arguments say how to call it."""
     n = call.__code__.co_argcount - len(call.__defaults__ or ())
     remedy = (
         f"write layer({', '.join(call.__code__.co_varnames[1:n])}) with params = layer.init(key)"
@@ -60,14 +61,14 @@ def _with_params(call: Any) -> Any:
     return explaining(call, lambda self, error: f"{type(self).__name__}: {remedy}; {error}")
 
 
-def positive_integer(instance: Any, attribute: Any, value: Any) -> None:
-    """Raise unless an attribute is a positive integer: a validator."""
+def positive_integer(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    """Raise unless a field is a positive integer."""
     if not is_count(value, 1):
         raise ValueError(f"{attribute.name} must be a positive integer, not {value!r}")
 
 
-def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> None:
-    """Raise unless these are parameters of this kind."""
+def check_params(layer: object, params: object, kind: type, name: str = "params") -> None:
+    """Raise unless the parameters are an instance of a class."""
     if not isinstance(params, kind):
         raise TypeError(
             f"{layer}: {name} must be the {kind.__name__} that init returns; got "
@@ -75,16 +76,16 @@ def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> N
         )
 
 
-def check_shape(layer: Any, at: str, name: str, x: Any, expected: tuple[int, ...]) -> None:
-    """Raise unless a parameter has the expected shape; `at` is its record's path."""
+def check_shape(layer: object, path: str, name: str, x: Array, expected: Shape) -> None:
+    """Raise unless a parameter, a field of the record at `path`, has the expected shape."""
     if shape_of(x) != expected:
         raise ValueError(
-            f"{layer}: {_joined(at, name)} has shape {shape_of(x)}; {expected} is needed"
+            f"{layer}: {_join_path(path, name)} has shape {shape_of(x)}; {expected} is needed"
         )
 
 
-def _joined(at: str, name: str) -> str:
-    return f"{at}.{name}" if at else name
+def _join_path(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 @immutable
@@ -92,8 +93,8 @@ def _joined(at: str, name: str) -> str:
 class LinearParams:
     """The parameters of `Linear`: ``weight`` (n_inputs, n_outputs), ``bias`` (n_outputs,)."""
 
-    weight: Any
-    bias: Any
+    weight: Array
+    bias: Array
 
 
 @attrs.frozen
@@ -103,7 +104,7 @@ class Linear(BaseLayer):
     Parameters
     ----------
     n_inputs, n_outputs
-        The lengths of the last axis of its input and its output.
+        The lengths of the last axis of the input and of the output.
 
     Examples
     --------
@@ -120,11 +121,11 @@ class Linear(BaseLayer):
     n_outputs: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> LinearParams:
-        """A He-normal weight and a bias of zeros."""
+        """Draw a He-normal weight; the bias is zeros."""
         weight = he_normal(key, (self.n_inputs, self.n_outputs), dtype)
         return LinearParams(weight, zeros((self.n_outputs,), dtype))
 
-    def __call__(self, params: LinearParams, x: Any) -> Any:
+    def __call__(self, params: LinearParams, x: Array) -> Array:
         """``x @ weight + bias`` for x of shape (..., n_inputs).
 
         Raises
@@ -132,22 +133,29 @@ class Linear(BaseLayer):
         TypeError
             If the parameters are not `LinearParams`.
         ValueError
-            If a shape does not fit the sizes of the layer.
+            If a shape does not fit the layer.
         """
         return affine(self, params, x, self.n_inputs, self.n_outputs)
 
 
 def affine(
-    layer: Any, params: Any, x: Any, n_inputs: int, n_outputs: int, at: str = "", of: str = "x"
-) -> Any:
-    """``x @ weight + bias`` of a layer, or of its part at a path; errors name both."""
-    check_params(layer, params, LinearParams, at or "params")
-    check_shape(layer, at, "weight", params.weight, (n_inputs, n_outputs))
-    check_shape(layer, at, "bias", params.bias, (n_outputs,))
+    layer: object,
+    params: LinearParams,
+    x: Array,
+    n_inputs: int,
+    n_outputs: int,
+    path: str = "",
+    operand: str = "x",
+) -> Array:
+    """Compute ``x @ weight + bias``; errors name the layer, the operand and the path."""
+    check_params(layer, params, LinearParams, path or "params")
+    check_shape(layer, path, "weight", params.weight, (n_inputs, n_outputs))
+    check_shape(layer, path, "bias", params.bias, (n_outputs,))
     if shape_of(x)[-1:] != (n_inputs,):
         raise ValueError(
-            f"{layer}: {of} has shape {shape_of(x)}, which does not fit {_joined(at, 'weight')} of "
-            f"shape {(n_inputs, n_outputs)}; its last axis must have length {n_inputs}"
+            f"{layer}: {operand} has shape {shape_of(x)}, which does not fit "
+            f"{_join_path(path, 'weight')} of shape {(n_inputs, n_outputs)}; its last axis must "
+            f"have length {n_inputs}"
         )
     return add(matmul(x, params.weight), params.bias)
 
@@ -157,19 +165,19 @@ def affine(
 class EmbeddingParams:
     """The parameters of `Embedding`: ``weight`` (vocab_size, dim)."""
 
-    weight: Any
+    weight: Array
 
 
 @attrs.frozen
 class Embedding(BaseLayer):
-    """A table of vectors, selected by integer.
+    """A table of vectors, indexed by integers.
 
     Parameters
     ----------
     vocab_size
         The number of vectors.
     dim
-        Their length.
+        The length of each vector.
 
     Examples
     --------
@@ -183,10 +191,10 @@ class Embedding(BaseLayer):
     dim: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> EmbeddingParams:
-        """Vectors uniform between -1/2 and 1/2, divided by their length."""
+        """Draw vectors uniformly between -1/2 and 1/2, divided by their length."""
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
-    def __call__(self, params: EmbeddingParams, indices: Any) -> Any:
+    def __call__(self, params: EmbeddingParams, indices: Array) -> Array:
         """The vectors at integer indices of any shape.
 
         Raises
@@ -206,8 +214,8 @@ class Embedding(BaseLayer):
             raise TypeError(f"{self}: {error}; write indices.astype(int)") from error
 
 
-def check_no_params(layer: Any, params: Any) -> None:
-    """Raise unless a layer without parameters gets None for them."""
+def check_no_params(layer: object, params: object) -> None:
+    """Raise unless the parameters of a layer without parameters are None."""
     if params is not None:
         raise TypeError(f"{layer} has no parameters, so it is called with None: layer(None, x)")
 
@@ -216,12 +224,12 @@ def check_no_params(layer: Any, params: Any) -> None:
 class WithoutParameters(BaseLayer):
     """A layer without parameters."""
 
-    function: ClassVar[Any]
+    function: ClassVar[Callable[..., Array]]
 
     def init(self, key: Key, dtype: DTypeLike = float) -> None:
-        """None: there are no parameters."""
+        """Return None: there are no parameters."""
 
-    def __call__(self, params: None, x: Any) -> Any:
+    def __call__(self, params: None, x: Array) -> Array:
         """The function of x."""
         check_no_params(self, params)
         return self.function(x)
@@ -256,7 +264,7 @@ class Sigmoid(WithoutParameters):
 
 
 class Relu(WithoutParameters):
-    """`tapegrad.relu` as a layer, without parameters. Its slope at 0 is 0.
+    """`tapegrad.relu` as a layer, without parameters. Its derivative at 0 is 0.
 
     Examples
     --------
@@ -269,7 +277,7 @@ class Relu(WithoutParameters):
     function = relu
 
 
-def _rate(value: Any) -> float:
+def _parse_rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"rate must be a number, at least 0 and less than 1; not {value!r}")
     return float(value)
@@ -277,10 +285,10 @@ def _rate(value: Any) -> float:
 
 @attrs.frozen
 class Dropout(BaseLayer):
-    """Sets elements to 0 at random and scales up the others.
+    """Dropout, which sets elements to 0 at random and scales up the others.
 
-    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The
-    expected value is unchanged.
+    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The expected value of
+    an element does not change.
 
     Parameters
     ----------
@@ -297,13 +305,15 @@ class Dropout(BaseLayer):
     [0.0, 2.0]
     """
 
-    rate: float = attrs.field(converter=_rate)
+    rate: float = attrs.field(converter=_parse_rate)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> None:
-        """None: there are no parameters."""
+        """Return None: there are no parameters."""
 
-    def __call__(self, params: None, x: Any, key: Any = None, training: bool = False) -> Any:
-        """X with elements dropped; without a key, x unchanged.
+    def __call__(
+        self, params: None, x: Array, key: Key | None = None, training: bool = False
+    ) -> Array:
+        """Drop elements of x; without a key, return x unchanged.
 
         Raises
         ------
@@ -336,18 +346,18 @@ class Silu(WithoutParameters):
 
 
 @attrs.frozen
-class _WithOptions(WithoutParameters):
-    """A function whose further arguments are the fields of the layer."""
+class _ParametricActivation(WithoutParameters):
+    """A layer whose fields are the options of its function."""
 
-    of: ClassVar[Any]
+    activation: ClassVar[Callable[..., Array]]
 
-    def function(self, x: Any) -> Any:
-        """The function of x."""
-        return self.of(x, *attrs.astuple(self))
+    def function(self, x: Array) -> Array:
+        """The activation of x."""
+        return self.activation(x, *attrs.astuple(self))
 
 
 @attrs.frozen
-class Gelu(_WithOptions):
+class Gelu(_ParametricActivation):
     """`tapegrad.gelu` as a layer, without parameters.
 
     Examples
@@ -357,12 +367,12 @@ class Gelu(_WithOptions):
     array([-0.1587,  0.    ,  0.8413])
     """
 
-    of = staticmethod(gelu)
+    activation = staticmethod(gelu)
     approximate: bool = False
 
 
 @attrs.frozen
-class LeakyRelu(_WithOptions):
+class LeakyRelu(_ParametricActivation):
     """`tapegrad.leaky_relu` as a layer, without parameters.
 
     Examples
@@ -372,12 +382,12 @@ class LeakyRelu(_WithOptions):
     array([-0.1,  0. ,  1. ])
     """
 
-    of = staticmethod(leaky_relu)
+    activation = staticmethod(leaky_relu)
     slope: float = 0.01
 
 
 @attrs.frozen
-class Elu(_WithOptions):
+class Elu(_ParametricActivation):
     """`tapegrad.elu` as a layer, without parameters.
 
     Examples
@@ -387,12 +397,12 @@ class Elu(_WithOptions):
     array([-0.6321,  0.    ,  1.    ])
     """
 
-    of = staticmethod(elu)
+    activation = staticmethod(elu)
     alpha: float = 1.0
 
 
 @attrs.frozen
-class Softmax(_WithOptions):
+class Softmax(_ParametricActivation):
     """`tapegrad.softmax` as a layer, without parameters.
 
     Examples
@@ -402,12 +412,12 @@ class Softmax(_WithOptions):
     array([0.5, 0.5])
     """
 
-    of = softmax
+    activation = softmax
     axis: int = -1
 
 
 @attrs.frozen
-class LogSoftmax(_WithOptions):
+class LogSoftmax(_ParametricActivation):
     """`tapegrad.log_softmax` as a layer, without parameters.
 
     Examples
@@ -417,5 +427,5 @@ class LogSoftmax(_WithOptions):
     array([-0.6931, -0.6931])
     """
 
-    of = log_softmax
+    activation = log_softmax
     axis: int = -1

@@ -1,9 +1,8 @@
-"""Losses, metrics, and labels as rows of zeros and ones."""
+"""Losses, metrics and one-hot labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,65 +13,65 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import as_floating, as_real, squared_modulus, to_array, values_if_known
 from tapegrad.ops.rows import pick
 from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.types import Array, ArrayLike, DTypeLike
 
 __all__ = ["accuracy", "binary_cross_entropy_loss", "cross_entropy_loss", "huber_loss", "kl_loss"]
 __all__ += ["l1_loss", "mse_loss", "one_hot"]
 
-_REDUCTIONS: dict[str, Callable[[Any], Any]] = {
+_REDUCTIONS: dict[str, Callable[[Array], Array]] = {
     "mean": ops.mean,
     "sum": ops.sum,
     "none": lambda losses: losses,
 }
 
 
-def _reduction(name: Any) -> Callable[[Any], Any]:
+def _get_reduction(name: str) -> Callable[[Array], Array]:
     if not isinstance(name, str) or name not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; not {name!r}")
     return _REDUCTIONS[name]
 
 
-def _errors(name: str, predictions: Any, targets: Any) -> Any:
-    """The predictions minus the targets, which must have the same shape."""
-    targets = _targets_like(name, "predictions", predictions, targets)
+def _subtract_targets(loss: str, predictions: ArrayLike, targets: ArrayLike) -> Array:
+    """Subtract the targets from the predictions; raise unless their shapes are equal."""
+    _check_same_shape(loss, "predictions", predictions, targets)
     if getattr(predictions, "dtype", np.dtype(float)).kind not in "fc":
         # differences of small or unsigned integers would overflow
         predictions = as_floating(predictions)
     return ops.subtract(predictions, targets)
 
 
-def _check_probabilities(loss: str, targets: Any, most: float) -> None:
-    """Raise for targets out of range, unless only a program knows them."""
+def _check_probabilities(loss: str, targets: Array, most: float) -> None:
+    """Raise for targets out of range, unless only a compiled program knows their values."""
     known = values_if_known(targets)
     if known is not None and ((known < 0) | (known > most)).any():
         raise ValueError(f"{loss}: targets must be probabilities, from 0 to 1; got {known}")
 
 
-def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
-    """The targets, if they have the shape of x."""
+def _check_same_shape(loss: str, name: str, x: ArrayLike, targets: ArrayLike) -> None:
+    """Raise unless the targets have the shape of x."""
     shape, expected = shape_of(x), shape_of(targets)
     if shape != expected:
         raise ValueError(
             f"{loss}: {name} have shape {shape}, targets {expected}; they must be the same"
         )
-    return targets
 
 
-def _classes(name: str, logits: Any, targets: Any) -> int:
-    """The number of classes of the logits, whose leading shape the targets have."""
+def _count_classes(loss: str, logits: ArrayLike, targets: ArrayLike) -> int:
+    """Return the number of classes; raise unless the targets have the logits' leading shape."""
     shape = shape_of(logits)
     if not shape:
-        raise ValueError(f"{name}: logits of shape () have no axis of classes")
+        raise ValueError(f"{loss}: logits of shape () have no axis of classes")
     if shape_of(targets) != shape[:-1]:
         raise ValueError(
-            f"{name}: logits of shape {shape} need targets of shape {shape[:-1]}, not "
+            f"{loss}: logits of shape {shape} need targets of shape {shape[:-1]}, not "
             f"{shape_of(targets)}"
         )
     return shape[-1]
 
 
 @at_users_line
-def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The squared errors, ``(predictions - targets)**2``; of complex ones, ``abs(...)**2``.
+def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+    """The squared errors, ``(predictions - targets)**2``; for complex numbers ``abs(...)**2``.
 
     Parameters
     ----------
@@ -96,14 +95,14 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> tg.grad(tg.nn.mse_loss)(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
     array([1., 2.])
     """
-    reduced = _reduction(reduction)
-    errors = _errors("mse_loss", predictions, targets)
-    return reduced((squared_modulus if errors.dtype.kind == "c" else ops.square)(errors))
+    reduce = _get_reduction(reduction)
+    errors = _subtract_targets("mse_loss", predictions, targets)
+    return reduce((squared_modulus if errors.dtype.kind == "c" else ops.square)(errors))
 
 
 @at_users_line
-def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The absolute errors, ``|predictions - targets|``, with slope 0 at 0.
+def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+    """The absolute errors, ``|predictions - targets|``, with derivative 0 at 0.
 
     Parameters
     ----------
@@ -125,14 +124,16 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> tg.nn.l1_loss(np.array([1.0, 2.0]), np.array([0.0, 4.0])).item()
     1.5
     """
-    return _reduction(reduction)(ops.abs(_errors("l1_loss", predictions, targets)))
+    return _get_reduction(reduction)(ops.abs(_subtract_targets("l1_loss", predictions, targets)))
 
 
 @at_users_line
-def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+def huber_loss(
+    predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean", delta: float = 1.0
+) -> Array:
     """Half the squared errors, continued by straight lines beyond `delta`.
 
-    With the error e: ``e**2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``
+    For an error e it is ``e**2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``
     (Huber 1964, https://doi.org/10.1214/aoms/1177703732).
 
     Parameters
@@ -157,16 +158,18 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     >>> tg.nn.huber_loss(np.array([1.0, 4.0]), np.array([0.0, 0.0]), reduction="none")
     array([0.5, 3.5])
     """
-    reduced = _reduction(reduction)
+    reduce = _get_reduction(reduction)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, not {delta!r}")
-    size = ops.abs(_errors("huber_loss", predictions, targets))
-    near = ops.minimum(size, delta)
-    return reduced(near * (size - 0.5 * near))
+    distance = ops.abs(_subtract_targets("huber_loss", predictions, targets))
+    near = ops.minimum(distance, delta)
+    return reduce(near * (distance - 0.5 * near))
 
 
 @at_users_line
-def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+def binary_cross_entropy_loss(
+    logits: ArrayLike, targets: ArrayLike, reduction: str = "mean"
+) -> Array:
     """The cross entropy of a sigmoid with its target, without overflow.
 
     Parameters
@@ -185,8 +188,8 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     Raises
     ------
     ValueError
-        If the shapes differ, or a target is out of range (which a compiled function does not know
-        of its inputs).
+        If the shapes differ, or a target is out of range (a compiled function does not check
+        this for its inputs).
 
     Examples
     --------
@@ -195,18 +198,19 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     >>> tg.nn.binary_cross_entropy_loss(logits, targets, reduction="none")
     array([6.93147181e-01, 1.00000000e+04])
     """
-    reduced = _reduction(reduction)
+    reduce = _get_reduction(reduction)
     name = "binary_cross_entropy_loss"
     refuse_unreal(name, (logits, targets))
     logits = as_floating(logits)
-    targets = as_real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
+    _check_same_shape(name, "logits", logits, targets)
+    targets = as_real(targets).astype(logits.dtype)
     _check_probabilities(name, targets, 1)
-    # for a target of 0 or 1, the term that is not 0 keeps its digits
-    return reduced(targets * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits))
+    # a target of 0 or 1 leaves one term, without cancellation
+    return reduce(targets * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits))
 
 
 @at_users_line
-def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The Kullback-Leibler divergence of a softmax from the target's probabilities.
 
     ``sum(targets * (log(targets) - log_softmax(logits)))`` along the last axis. The logarithms
@@ -237,17 +241,18 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> float(tg.nn.kl_loss(np.zeros(2), np.array([1.0, 0.0])).round(4))
     0.6931
     """
-    reduced = _reduction(reduction)
+    reduce = _get_reduction(reduction)
     refuse_unreal("kl_loss", (logits, targets))
-    targets = as_real(_targets_like("kl_loss", "logits", logits, targets))
-    # those of a softmax may be a little above 1
+    _check_same_shape("kl_loss", "logits", logits, targets)
+    targets = as_real(targets)
+    # rounding can lift the probabilities of a softmax above 1
     _check_probabilities("kl_loss", targets, 1.01)
-    logs = ops.log(ops.where(ops.greater(targets, 0), targets, 1))
-    return reduced(ops.sum(targets * (logs - ops.log_softmax(logits)), axis=-1))
+    log_targets = ops.log(ops.where(ops.greater(targets, 0), targets, 1))
+    return reduce(ops.sum(targets * (log_targets - ops.log_softmax(logits)), axis=-1))
 
 
 @at_users_line
-def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+def cross_entropy_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The cross entropy of a softmax with integer targets, without overflow.
 
     Parameters
@@ -268,7 +273,7 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     TypeError
         If the targets are not integers.
     ValueError
-        If their shape is not the logits' leading shape.
+        If the targets' shape is not the logits' leading shape.
     IndexError
         If a target is not one of the classes.
 
@@ -279,7 +284,7 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     >>> tg.nn.cross_entropy_loss(logits, np.array([0, 0]), reduction="none")
     array([1.00000000e+04, 6.93147181e-01])
     """
-    reduced = _reduction(reduction)
+    reduce = _get_reduction(reduction)
     if not isinstance(targets, Tensor):
         refuse_unreal("cross_entropy_loss", (targets,))
         targets = np.asarray(targets)
@@ -288,7 +293,7 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
             f"cross_entropy_loss(logits, targets) takes integer targets, not {targets.dtype}; "
             "write np.argmax(targets, axis=-1) if they are one-hot, or targets.astype(int)"
         )
-    n = _classes("cross_entropy_loss", logits, targets)
+    n = _count_classes("cross_entropy_loss", logits, targets)
     if not n:
         raise ValueError(
             f"cross_entropy_loss: logits of shape {shape_of(logits)} have no axis of classes"
@@ -299,12 +304,12 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
         raise IndexError(
             f"cross_entropy_loss: a target is not one of the {n} classes: {error}"
         ) from error
-    return reduced(ops.negative(picked))
+    return reduce(ops.negative(picked))
 
 
 @at_users_line
-def accuracy(logits: Any, targets: Any) -> Any:
-    """The share of predictions whose largest logit is the target.
+def accuracy(logits: ArrayLike, targets: ArrayLike) -> Array:
+    """The fraction of predictions whose largest logit is the target.
 
     Parameters
     ----------
@@ -318,7 +323,7 @@ def accuracy(logits: Any, targets: Any) -> Any:
     ValueError
         If the targets' shape is not the logits' leading shape.
     IndexError
-        If a target is not one of the classes (which a compiled function does not know of its
+        If a target is not one of the classes (a compiled function does not check this for its
         inputs).
 
     Examples
@@ -328,7 +333,7 @@ def accuracy(logits: Any, targets: Any) -> Any:
     >>> tg.nn.accuracy(np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([1, 1])).item()
     0.5
     """
-    n, known = _classes("accuracy", logits, targets), values_if_known(targets)
+    n, known = _count_classes("accuracy", logits, targets), values_if_known(targets)
     if known is not None and ((known < 0) | (known >= n)).any():
         raise IndexError(
             f"accuracy: a target is not one of the {n} classes: targets go from 0 to {n - 1}; "
@@ -337,15 +342,15 @@ def accuracy(logits: Any, targets: Any) -> Any:
     return ops.mean(ops.equal(ops.argmax(logits, axis=-1), targets))
 
 
-def one_hot(labels: Any, num_classes: int, dtype: Any = float) -> Any:
-    """Rows of zeros with a one at each label. It passes no gradient.
+def one_hot(labels: ArrayLike, num_classes: int, dtype: DTypeLike = float) -> Array:
+    """Rows of zeros with a one at each label. No gradient passes through it.
 
     `cross_entropy_loss` takes the labels themselves.
 
     Parameters
     ----------
     labels
-        Integers of any shape. One that is not from 0 to ``num_classes - 1`` has no one in its row.
+        Integers of any shape. The row of a label outside 0 to ``num_classes - 1`` is all zeros.
     num_classes
         The length of the rows.
     dtype
@@ -362,7 +367,7 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = float) -> Any:
 
     Notes
     -----
-    Meaning and name are those of ``jax.nn.one_hot``.
+    The name and the meaning agree with ``jax.nn.one_hot``.
 
     Examples
     --------

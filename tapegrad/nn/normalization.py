@@ -15,7 +15,7 @@ from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_in
 from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_gradient
 from tapegrad.ops.casting import deviations
 from tapegrad.tree.structure import immutable
-from tapegrad.types import DTypeLike
+from tapegrad.types import Array, DTypeLike
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
@@ -25,8 +25,8 @@ __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 class NormParams:
     """The parameters of `LayerNorm` and `BatchNorm`: ``weight`` and ``bias``, each (n,)."""
 
-    weight: Any
-    bias: Any
+    weight: Array
+    bias: Array
 
 
 @immutable
@@ -34,21 +34,21 @@ class NormParams:
 class RMSNormParams:
     """The parameters of `RMSNorm`: ``weight`` (n,)."""
 
-    weight: Any
+    weight: Array
 
 
-def _positive(instance: Any, attribute: Any, value: Any) -> None:
+def _check_positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ValueError(f"{attribute.name} must be a positive number, not {value!r}")
 
 
-def _share(instance: Any, attribute: Any, value: Any) -> None:
-    _positive(instance, attribute, value)
+def _check_momentum(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    _check_positive(instance, attribute, value)
     if value > 1:
         raise ValueError(f"{attribute.name} must be at most 1, which keeps nothing; not {value!r}")
 
 
-def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
+def _check_call(layer: Any, params: object, kind: type, x: Array, axis: int) -> None:
     check_params(layer, params, kind)
     for field in attrs.fields(kind):
         check_shape(layer, "", field.name, getattr(params, field.name), (layer.n,))
@@ -61,28 +61,28 @@ def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
 
 
 @attrs.frozen
-class _ScaledAndShifted(BaseLayer):
-    """The base of the layers with `NormParams`."""
+class _AffineNorm(BaseLayer):
+    """The base of layers with `NormParams`."""
 
     n: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> NormParams:
-        """A weight of ones and a bias of zeros, whatever the key."""
+        """Make a weight of ones and a bias of zeros, whatever the key."""
         return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
 
 @attrs.frozen
-class LayerNorm(_ScaledAndShifted):
-    """Normalizes each vector to mean 0 and variance 1, then scales and shifts it.
+class LayerNorm(_AffineNorm):
+    """Layer normalization: each vector gets mean 0 and variance 1, then a scale and a shift.
 
     (Ba et al. 2016, arXiv:1607.06450.)
 
     Parameters
     ----------
     n
-        The length of the last axis, along which it normalizes.
+        The length of the last axis, along which the layer normalizes.
     epsilon
-        Added to the variance.
+        A number added to the variance.
 
     Examples
     --------
@@ -92,26 +92,26 @@ class LayerNorm(_ScaledAndShifted):
     array([[-1.,  1.]])
     """
 
-    epsilon: float = attrs.field(default=1e-5, validator=_positive)
+    epsilon: float = attrs.field(default=1e-5, validator=_check_positive)
 
-    def __call__(self, params: NormParams, x: Any) -> Any:
-        """X of shape (..., n), normalized."""
-        _check(self, params, NormParams, x, -1)
+    def __call__(self, params: NormParams, x: Array) -> Array:
+        """Normalize x of shape (..., n)."""
+        _check_call(self, params, NormParams, x, -1)
         return standardize(x, epsilon=self.epsilon) * params.weight + params.bias
 
 
 @attrs.frozen
 class RMSNorm(BaseLayer):
-    """Divides each vector by the root of its mean square, then scales it.
+    """RMS normalization: divide each vector by its root mean square, then scale it.
 
     (Zhang and Sennrich 2019, arXiv:1910.07467.)
 
     Parameters
     ----------
     n
-        The length of the last axis, along which it normalizes.
+        The length of the last axis, along which the layer normalizes.
     epsilon
-        Added to the mean square.
+        A number added to the mean square.
 
     Examples
     --------
@@ -122,15 +122,15 @@ class RMSNorm(BaseLayer):
     """
 
     n: int = attrs.field(validator=positive_integer)
-    epsilon: float = attrs.field(default=1e-6, validator=_positive)
+    epsilon: float = attrs.field(default=1e-6, validator=_check_positive)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> RMSNormParams:
-        """A weight of ones, whatever the key."""
+        """Make a weight of ones, whatever the key."""
         return RMSNormParams(ones((self.n,), dtype))
 
-    def __call__(self, params: RMSNormParams, x: Any) -> Any:
-        """X of shape (..., n), normalized."""
-        _check(self, params, RMSNormParams, x, -1)
+    def __call__(self, params: RMSNormParams, x: Array) -> Array:
+        """Normalize x of shape (..., n)."""
+        _check_call(self, params, RMSNormParams, x, -1)
         return standardize(x, epsilon=self.epsilon, center=False) * params.weight
 
 
@@ -139,16 +139,16 @@ class RMSNorm(BaseLayer):
 class BatchNormState:
     """The running statistics of `BatchNorm`: ``mean`` and ``variance``, each (n,)."""
 
-    mean: Any
-    variance: Any
+    mean: Array
+    variance: Array
 
 
 @attrs.frozen
-class BatchNorm(_ScaledAndShifted):
-    """Normalizes each channel by its mean and variance over the batch.
+class BatchNorm(_AffineNorm):
+    """Batch normalization: normalize each channel by its mean and variance over the batch.
 
-    (Ioffe and Szegedy 2015, arXiv:1502.03167.) Each call takes the running
-    statistics and returns new ones; no gradient passes through them.
+    (Ioffe and Szegedy 2015, arXiv:1502.03167.) Each call takes the running statistics and returns
+    new statistics; no gradient passes through these.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class BatchNorm(_ScaledAndShifted):
     momentum
         The share of the running statistics that each training batch replaces.
     epsilon
-        Added to the variance.
+        A number added to the variance.
 
     Examples
     --------
@@ -169,17 +169,17 @@ class BatchNorm(_ScaledAndShifted):
     ([[-1.0], [1.0]], BatchNormState(mean=array([0.2]), variance=array([1.1])))
     """
 
-    momentum: float = attrs.field(default=0.1, validator=_share)
-    epsilon: float = attrs.field(default=1e-5, validator=_positive)
+    momentum: float = attrs.field(default=0.1, validator=_check_momentum)
+    epsilon: float = attrs.field(default=1e-5, validator=_check_positive)
 
     def initial_state(self, dtype: DTypeLike = float) -> BatchNormState:
         """The initial running statistics: mean 0 and variance 1."""
         return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
 
     def __call__(
-        self, params: NormParams, x: Any, state: BatchNormState, training: bool = False
-    ) -> tuple[Any, BatchNormState]:
-        """X of shape (batch, n, ...), normalized, and the new state.
+        self, params: NormParams, x: Array, state: BatchNormState, training: bool = False
+    ) -> tuple[Array, BatchNormState]:
+        """Normalize x of shape (batch, n, ...); return the result and the new state.
 
         Parameters
         ----------
@@ -188,18 +188,18 @@ class BatchNorm(_ScaledAndShifted):
         state
             From `initial_state` or the last call.
         training
-            Whether to normalize by the batch's statistics and update the running ones
-            (with the unbiased variance, as PyTorch does), or by the running ones, which
-            then stay unchanged.
+            Whether to normalize by the statistics of the batch, and update the running statistics
+            (with the unbiased variance, as in PyTorch). Otherwise normalize by the running
+            statistics, which stay unchanged.
 
         Raises
         ------
         TypeError
-            If the parameters or the state are not of this layer's classes.
+            If the parameters are not `NormParams`, or the state is not a `BatchNormState`.
         ValueError
             If a shape does not fit, or training has fewer than two numbers for each channel.
         """
-        _check(self, params, NormParams, x, 1)
+        _check_call(self, params, NormParams, x, 1)
         check_params(self, state, BatchNormState, "state")
         shape = shape_of(x)
         if not isinstance(training, bool | np.bool):
@@ -213,12 +213,12 @@ class BatchNorm(_ScaledAndShifted):
                     f"{self}: x has shape {shape}, fewer than two numbers for each channel"
                 )
             average = mean(x, axis=axes)
-            means = partial(mean, axis=axes, keepdims=True)
-            centred = deviations(x, reshape(average, channels), means)
+            channel_means = partial(mean, axis=axes, keepdims=True)
+            centred = deviations(x, reshape(average, channels), channel_means)
             variance = mean(square(centred), axis=axes)
             state = BatchNormState(
-                self._moved(state.mean, average),
-                self._moved(state.variance, variance * (count / (count - 1))),
+                self._update_average(state.mean, average),
+                self._update_average(state.variance, variance * (count / (count - 1))),
             )
         else:
             variance = astype(state.variance, x.dtype)
@@ -226,6 +226,6 @@ class BatchNorm(_ScaledAndShifted):
         scale = params.weight / sqrt(variance + self.epsilon)
         return centred * reshape(scale, channels) + reshape(params.bias, channels), state
 
-    def _moved(self, old: Any, new: Any) -> Any:
-        moved = (1 - self.momentum) * old + self.momentum * stop_gradient(new).astype(old.dtype)
-        return stop_gradient(moved)
+    def _update_average(self, old: Array, new: Array) -> Array:
+        new = stop_gradient(new).astype(old.dtype)
+        return stop_gradient((1 - self.momentum) * old + self.momentum * new)

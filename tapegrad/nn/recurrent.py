@@ -1,8 +1,8 @@
-"""Recurrent cells: plain, gated (GRU) and with long short-term memory (LSTM)."""
+"""Recurrent cells: plain, GRU and LSTM."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
@@ -27,13 +27,13 @@ __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 
 
-def as_wide(hidden: Any, x: Any) -> Any:
-    """A hidden state in the dtype of x, so that it does not widen the model's dtype."""
+def match_dtype(hidden: Array, x: Array) -> Array:
+    """Convert a hidden state to the dtype of x, so that it does not widen the model's dtype."""
     hidden = to_array(hidden)
     return hidden if hidden.dtype == x.dtype else astype(hidden, x.dtype)
 
 
-def _known(instance: Any, attribute: Any, value: Any) -> None:
+def _check_activation(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value not in tuple(_ACTIVATIONS):
         raise ValueError(
             f"{attribute.name} must be one of {', '.join(_ACTIVATIONS)}; not {value!r}"
@@ -57,7 +57,7 @@ class RNNCell(BaseLayer):
     Parameters
     ----------
     n_inputs, n_hidden, n_outputs
-        The lengths of the last axis of its input, hidden state and output.
+        The lengths of the last axis of the input, the hidden state and the output.
     activation
         ``"sigmoid"``, ``"tanh"``, which is PyTorch's default, or ``"relu"``.
 
@@ -74,10 +74,10 @@ class RNNCell(BaseLayer):
     n_inputs: int = attrs.field(validator=positive_integer)
     n_hidden: int = attrs.field(validator=positive_integer)
     n_outputs: int = attrs.field(validator=positive_integer)
-    activation: str = attrs.field(default="sigmoid", validator=_known)
+    activation: str = attrs.field(default="sigmoid", validator=_check_activation)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> RNNCellParams:
-        """Parameters of three `Linear` layers, each drawn with its own key."""
+        """Draw the parameters of three `Linear` layers, each with its own key."""
         ih, hh, ho = split(key, 3)
         return RNNCellParams(
             Linear(self.n_inputs, self.n_hidden).init(ih, dtype),
@@ -92,7 +92,7 @@ class RNNCell(BaseLayer):
         """
         return zeros((batch_size, self.n_hidden), dtype)
 
-    def __call__(self, params: RNNCellParams, x: Any, hidden: Any) -> tuple[Any, Any]:
+    def __call__(self, params: RNNCellParams, x: Array, hidden: Array) -> tuple[Array, Array]:
         """The output and the new hidden state.
 
         Parameters
@@ -102,35 +102,35 @@ class RNNCell(BaseLayer):
         x
             The input, of shape (batch, n_inputs).
         hidden
-            The hidden state, of shape (batch, n_hidden), in any floating dtype. The new one
-            has the dtype of the parameters and the input, promoted.
+            The hidden state, of shape (batch, n_hidden), in any floating dtype. The new hidden
+            state has the promoted dtype of the parameters and the input.
 
         Raises
         ------
         TypeError
             If the parameters are not `RNNCellParams`.
         ValueError
-            If a shape does not fit the sizes of the cell.
+            If a shape does not fit the cell.
         """
         check_params(self, params, RNNCellParams)
         from_x = affine(self, params.w_ih, x, self.n_inputs, self.n_hidden, "w_ih")
         from_hidden = affine(
             self,
             params.w_hh,
-            as_wide(hidden, from_x),
+            match_dtype(hidden, from_x),
             self.n_hidden,
             self.n_hidden,
             "w_hh",
             "hidden",
         )
         try:
-            combined = add(from_x, from_hidden)
+            preactivation = add(from_x, from_hidden)
         except ValueError as error:
             raise ValueError(
                 f"{self}: x of shape {shape_of(x)} and hidden of shape {shape_of(hidden)} are not "
                 "of one batch"
             ) from error
-        hidden = _ACTIVATIONS[self.activation](combined)
+        hidden = _ACTIVATIONS[self.activation](preactivation)
         return affine(self, params.w_ho, hidden, self.n_hidden, self.n_outputs, "w_ho"), hidden
 
 
@@ -149,7 +149,7 @@ class GatedParams:
 
 @attrs.frozen
 class _GatedCell(BaseLayer):
-    """The base of the cells with gates."""
+    """The base of cells with gates."""
 
     n_gates: ClassVar[int]
 
@@ -157,7 +157,7 @@ class _GatedCell(BaseLayer):
     n_hidden: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: DTypeLike = float) -> GatedParams:
-        """Glorot-uniform weights for the input, orthogonal ones for the hidden state."""
+        """Draw Glorot-uniform weights for the input, and orthogonal ones for the hidden state."""
         width = self.n_gates * self.n_hidden
         ih, *hh = split(key, 1 + self.n_gates)
         w_ih = glorot_uniform(ih, (self.n_inputs, width), dtype)
@@ -165,25 +165,25 @@ class _GatedCell(BaseLayer):
         bias = zeros((width,), dtype)
         return GatedParams(LinearParams(w_ih, bias), LinearParams(as_readonly_leaf(w_hh), bias))
 
-    def _gates(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
+    def _gate_inputs(self, params: GatedParams, x: Array, hidden: Array) -> tuple[Array, Array]:
         """The contributions of the input and the hidden state to the gates."""
         check_params(self, params, GatedParams)
         width = self.n_gates * self.n_hidden
         from_x = affine(self, params.w_ih, x, self.n_inputs, width, "w_ih")
-        hidden = as_wide(hidden, from_x)
+        hidden = match_dtype(hidden, from_x)
         return from_x, affine(self, params.w_hh, hidden, self.n_hidden, width, "w_hh", "hidden")
 
 
 class GRUCell(_GatedCell):
     """One step of a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
-    With the reset gate r, the update gate z and the new n, the hidden state h becomes
+    With the reset gate r, the update gate z and the candidate n, the hidden state h becomes
     ``(1 - z) * n + z * h``, as in PyTorch.
 
     Parameters
     ----------
     n_inputs, n_hidden
-        The lengths of the last axis of its input and hidden state.
+        The lengths of the last axis of the input and of the hidden state.
 
     Examples
     --------
@@ -202,8 +202,8 @@ class GRUCell(_GatedCell):
         """A hidden state of zeros, of shape (batch_size, n_hidden)."""
         return zeros((batch_size, self.n_hidden), dtype)
 
-    def __call__(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
-        """The output, which is the new hidden state, and that state.
+    def __call__(self, params: GatedParams, x: Array, hidden: Array) -> tuple[Array, Array]:
+        """The new hidden state, twice: as the output and as the state.
 
         Parameters
         ----------
@@ -219,15 +219,15 @@ class GRUCell(_GatedCell):
         TypeError
             If the parameters are not `GatedParams`.
         ValueError
-            If a shape does not fit the sizes of the cell.
+            If a shape does not fit the cell.
         """
-        from_x, from_hidden = self._gates(params, x, hidden)
-        hidden = as_wide(hidden, from_x)
+        from_x, from_hidden = self._gate_inputs(params, x, hidden)
+        hidden = match_dtype(hidden, from_x)
         n = self.n_hidden
         gates = sigmoid(from_x[..., : 2 * n] + from_hidden[..., : 2 * n])
         reset, update = gates[..., :n], gates[..., n:]
-        new = tanh(from_x[..., 2 * n :] + reset * from_hidden[..., 2 * n :])
-        hidden = new + update * (hidden - new)
+        candidate = tanh(from_x[..., 2 * n :] + reset * from_hidden[..., 2 * n :])
+        hidden = candidate + update * (hidden - candidate)
         return hidden, hidden
 
 
@@ -240,7 +240,7 @@ class LSTMCell(_GatedCell):
     Parameters
     ----------
     n_inputs, n_hidden
-        The lengths of the last axis of its input and of its hidden and cell states.
+        The lengths of the last axis of the input, and of the hidden and the cell state.
 
     Examples
     --------
@@ -256,13 +256,13 @@ class LSTMCell(_GatedCell):
     n_gates = 4
 
     def initial_hidden(self, batch_size: int, dtype: DTypeLike = float) -> tuple[Array, Array]:
-        """A hidden and a cell state of zeros, each of shape (batch_size, n_hidden)."""
+        """A hidden state and a cell state of zeros, each of shape (batch_size, n_hidden)."""
         state = zeros((batch_size, self.n_hidden), dtype)
         return state, state
 
     def __call__(
-        self, params: GatedParams, x: Any, hidden: tuple[Any, Any]
-    ) -> tuple[Any, tuple[Any, Any]]:
+        self, params: GatedParams, x: Array, hidden: tuple[Array, Array]
+    ) -> tuple[Array, tuple[Array, Array]]:
         """The output, and the new hidden and cell states.
 
         Parameters
@@ -280,15 +280,15 @@ class LSTMCell(_GatedCell):
         TypeError
             If the parameters are not `GatedParams`, or `hidden` is not a pair.
         ValueError
-            If a shape does not fit the sizes of the cell.
+            If a shape does not fit the cell.
         """
         if not isinstance(hidden, tuple | list) or len(hidden) != 2:
             raise TypeError(f"{self}: hidden is a pair of a hidden and a cell state")
-        before, cell = hidden
-        from_x, from_hidden = self._gates(params, x, before)
+        old_hidden, cell = hidden
+        from_x, from_hidden = self._gate_inputs(params, x, old_hidden)
         gates, n = from_x + from_hidden, self.n_hidden
-        into, forget = sigmoid(gates[..., :n]), sigmoid(gates[..., n : 2 * n])
-        new, out = tanh(gates[..., 2 * n : 3 * n]), sigmoid(gates[..., 3 * n :])
-        cell = forget * as_wide(cell, gates) + into * new
-        output = out * tanh(cell)
+        input_gate, forget_gate = sigmoid(gates[..., :n]), sigmoid(gates[..., n : 2 * n])
+        candidate, output_gate = tanh(gates[..., 2 * n : 3 * n]), sigmoid(gates[..., 3 * n :])
+        cell = forget_gate * match_dtype(cell, gates) + input_gate * candidate
+        output = output_gate * tanh(cell)
         return output, (output, cell)

@@ -1,4 +1,4 @@
-"""Layers in sequence, and how they receive a key, a mode or state."""
+"""Layers in sequence, with a key, a mode and state for the layers that take them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import BaseLayer, Layer, WithoutParameters, check_params
-from tapegrad.types import DTypeLike
+from tapegrad.types import Array, DTypeLike
 
 __all__ = ["Sequential"]
 
-# inspect.CO_VARARGS, without the module, which takes long to import
+# inspect.CO_VARARGS, since inspect takes long to import
 _VARARGS = 4
-# the arguments of a call, besides the parameters and x, that `Sequential` passes on
-_HANDED_ON = ("state", "training", "key")
+# the arguments of a call, besides the parameters and x, that `Sequential` passes to its layers
+_CALL_OPTIONS = ("state", "training", "key")
 
 
 @attrs.frozen
 class _Function(WithoutParameters):
     """A user's function as a layer."""
 
-    function: Callable[[Any], Any]  # type: ignore[misc]
+    function: Callable[[Array], Array]  # type: ignore[misc]
 
 
-def _as_layer(layer: Any) -> Any:
-    """A layer, or a function made into one."""
+def _as_layer(layer: Any) -> Layer:
+    """Return a layer itself, or make a layer of a function."""
     if isinstance(layer, list | tuple):
         raise TypeError("pass layers one by one, not in a list: Sequential(*layers)")
     if isinstance(layer, type):
@@ -47,19 +47,19 @@ def _as_layer(layer: Any) -> Any:
         return layer
     if not callable(layer):
         raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
-    kept = _array_kept(layer, [])
-    if kept is not None:
+    attribute = _find_array(layer, [])
+    if attribute is not None:
         raise TypeError(
-            f"{type(layer).__name__} holds an array in {kept}, which would never be trained. A "
-            "layer holds none: it has init(key, dtype), which returns its parameters, a tree of "
+            f"{type(layer).__name__} holds an array in {attribute}, which would never be trained. "
+            "A layer holds none: it has init(key, dtype), which returns its parameters, a tree of "
             "arrays, and is called as layer(params, x)"
         )
     return _Function(layer)
 
 
-def _array_kept(thing: Any, seen: list[Any]) -> str | None:
-    """The attribute in which a callable, or a method's object, holds a floating array, or None."""
-    owner = getattr(thing, "__self__", thing)
+def _find_array(function: object, seen: list[object]) -> str | None:
+    """Return the attribute of a callable, or a method's object, that holds a floating array."""
+    owner = getattr(function, "__self__", function)
     if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
         return None
     seen.append(owner)
@@ -70,14 +70,14 @@ def _array_kept(thing: Any, seen: list[Any]) -> str | None:
         for leaf in tree.leaves(getattr(owner, name, None)):
             if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc":
                 return name
-            inner = _array_kept(leaf, seen) if callable(leaf) else None
+            inner = _find_array(leaf, seen) if callable(leaf) else None
             if inner is not None:
                 return f"{name}.{inner}"
     return None
 
 
-def _wants(layer: Any) -> frozenset[str]:
-    """The arguments, of those that `Sequential` passes on, that a layer's call takes."""
+def _call_options(layer: Layer) -> frozenset[str]:
+    """The arguments among `_CALL_OPTIONS` that a layer's ``__call__`` takes."""
     if isinstance(layer, Sequential):
         return frozenset().union(*layer.wants)
     call = type(layer).__call__
@@ -85,9 +85,9 @@ def _wants(layer: Any) -> frozenset[str]:
     while (wrapped := getattr(call, "__wrapped__", None)) is not None:
         call = wrapped
     code = getattr(call, "__code__", None)
-    # inspect.signature would say the same, but takes long to import
+    # not by inspect.signature, since inspect takes long to import
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
-    return frozenset(name for name in _HANDED_ON if name in names)
+    return frozenset(name for name in _CALL_OPTIONS if name in names)
 
 
 @attrs.frozen(init=False)
@@ -97,23 +97,23 @@ class Sequential(BaseLayer):
     Parameters
     ----------
     *layers
-        Each takes the output of the one before. A layer is an object with ``init(key, dtype)``,
-        which returns its parameters; it is called as ``layer(params, x)``. A pure function of x
-        serves as a layer without parameters.
+        Each layer takes the output of the layer before. A layer is an object with ``init(key,
+        dtype)``, which returns its parameters; its call is ``layer(params, x)``. A pure function of
+        x is a layer without parameters.
 
     Raises
     ------
     TypeError
-        If one is neither of these, or is an object without `init` that holds arrays, which would
-        never be trained.
+        If an argument is neither a layer nor a function, or is an object without `init` that holds
+        arrays, which would never be trained.
 
     Notes
     -----
     A layer whose call has a parameter ``key``, such as `Dropout`, receives its own key, split from
-    the caller's; one with a parameter ``training`` receives that. A layer with state, such as
-    `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state`` and returns its output and
-    the new state. A `Sequential` that holds such a layer does the same: its state is a tuple, with
-    None for layers without state.
+    the caller's key; a layer whose call has a parameter ``training`` receives the caller's value. A
+    layer with state, such as `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state``
+    and returns its output and the new state. A `Sequential` with such a layer does the same: its
+    state is a tuple, with None for layers without state.
 
     Examples
     --------
@@ -135,17 +135,17 @@ class Sequential(BaseLayer):
     """
 
     layers: tuple[Layer, ...]
-    # derived from the layers: the arguments of each one's call, and whether one has state
+    # derived from the layers: the options that each layer's call takes, and whether any has state
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
     has_state: bool = attrs.field(eq=False, repr=False)
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
-        chain = tuple(map(_as_layer, layers))
-        wants = tuple(map(_wants, chain))
-        self.__attrs_init__(chain, wants, any("state" in names for names in wants))
+        as_layers = tuple(map(_as_layer, layers))
+        wants = tuple(map(_call_options, as_layers))
+        self.__attrs_init__(as_layers, wants, any("state" in names for names in wants))
 
     def init(self, key: Key, dtype: DTypeLike = float) -> tuple[Any, ...]:
-        """Each layer's parameters, drawn with its own key."""
+        """Draw each layer's parameters, with its own key."""
         keys = split(key, len(self.layers))
         return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
 
@@ -162,12 +162,12 @@ class Sequential(BaseLayer):
     def __call__(
         self,
         params: tuple[Any, ...],
-        x: Any,
+        x: Array,
         state: tuple[Any, ...] | None = None,
         training: bool = False,
         key: Key | None = None,
     ) -> Any:
-        """The last layer's output, or a pair of it and the new state if a layer has state.
+        """The last layer's output; if a layer has state, a pair of the output and the new state.
 
         Parameters
         ----------
@@ -176,9 +176,9 @@ class Sequential(BaseLayer):
         state
             From `initial_state` or the last call, if a layer has state.
         training
-            Passed on to the layers that take it.
+            An option of the layers that take it.
         key
-            Split among the layers that take one.
+            A key, which is split among the layers that take one.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Sequential(BaseLayer):
             self._check("state", state)
         states = (None,) * len(self.layers) if state is None else state
         keys = iter(() if key is None else split(key, sum("key" in w for w in self.wants)))
-        after = []
+        new_states = []
         for layer, p, s, names in zip(self.layers, params, states, self.wants, strict=True):
             if not names:
                 x = layer(p, x)
@@ -208,10 +208,10 @@ class Sequential(BaseLayer):
                 x = layer(p, x, **{name: options[name] for name in names})
                 if "state" in names:
                     x, s = x
-            after.append(s)
-        return (x, tuple(after)) if self.has_state else x
+            new_states.append(s)
+        return (x, tuple(new_states)) if self.has_state else x
 
-    def _check(self, name: str, trees: Any) -> None:
+    def _check(self, name: str, trees: tuple[Any, ...]) -> None:
         if not isinstance(trees, list):
             check_params("Sequential", trees, tuple, name)
         if len(trees) != len(self.layers):
