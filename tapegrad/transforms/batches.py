@@ -1,4 +1,4 @@
-"""vmap: a function of one example as a function of a batch, and the axis of each leaf."""
+"""`vmap`: a function of a batch, from a function of one example."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_view
+from tapegrad.types import Array, PyTree
 
 __all__ = ["Vmap", "vmap"]
 
 
 @attrs.frozen(eq=False)
 class MappedLeaf:
-    """A leaf of the arguments and its batch axis; None where it is the same for all examples."""
+    """A leaf of the arguments and its batch axis, or None if all examples share the leaf."""
 
     path: str
     leaf: Any
     axis: int | None
 
     @classmethod
-    def check(cls, fn: Fn, path: str, leaf: Any, axis: int | None) -> MappedLeaf:
-        """The leaf, checked."""
+    def check(cls, fn: Fn, path: str, leaf: PyTree, axis: int | None) -> MappedLeaf:
+        """Return a mapped leaf; raise if the leaf lacks the axis."""
         if axis is None:
             return cls(path, leaf, None)
         if isinstance(leaf, np.ndarray | np.generic | Tensor):
@@ -52,11 +53,11 @@ class MappedLeaf:
         )
 
     def move_batch_first(self) -> Any:
-        """The array with the examples along its first axis."""
+        """Return the array with the examples along its first axis."""
         assert self.axis is not None
         x = self.leaf
         if type(x) is np.ndarray:
-            # a view: a tape would copy it, and no result is the array itself
+            # a view, which a tape does not copy, and which makes no result the array itself
             require_real(x.dtype, f"vmap: {self.path}", True)
             x = x.view()
             x.setflags(write=False)
@@ -66,7 +67,7 @@ class MappedLeaf:
 
 
 def move_batch_to(fn: Fn, x: Any, axis: int, where: str) -> Any:
-    """An array with its first axis moved to where out_axes says."""
+    """Move the batch from the first axis of an array to an axis of out_axes."""
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"vmap of {label(fn)}: {where} has shape {x.shape[1:]} for each example, so that "
@@ -76,7 +77,7 @@ def move_batch_to(fn: Fn, x: Any, axis: int, where: str) -> Any:
 
 
 def count_examples(fn: Fn, mapped: Sequence[MappedLeaf]) -> int:
-    """The number of examples; raises unless all leaves agree."""
+    """Return the number of examples; raise unless all leaves agree."""
     sizes: dict[int, list[MappedLeaf]] = {}
     for x in mapped:
         if x.axis is not None:
@@ -94,8 +95,8 @@ def count_examples(fn: Fn, mapped: Sequence[MappedLeaf]) -> int:
     return next(iter(sizes))
 
 
-def flatten_axes(what: str, axes: Any, target: Any, name: str) -> list[int | None]:
-    """The axis of each leaf of a tree, given a tree of axes that may end earlier."""
+def flatten_axes(what: str, axes: PyTree, target: PyTree, name: str) -> list[int | None]:
+    """Return the axis of each leaf of `target`, from a tree of axes that is a prefix of it."""
     leaves, structure = tree.flatten(target)
     if axes is None or (isinstance(axes, int | np.integer) and not isinstance(axes, bool)):
         return [None if axes is None else int(axes)] * len(leaves)
@@ -124,8 +125,8 @@ class Vmap(Wrapper, Generic[P, R]):
     kind = "vmap"
 
     fn: Fn
-    in_axes: Any = 0
-    out_axes: Any = 0
+    in_axes: PyTree = 0
+    out_axes: PyTree = 0
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         mapped = self._flatten_arguments(args, kwargs)
@@ -145,7 +146,7 @@ class Vmap(Wrapper, Generic[P, R]):
             known[mark] = batch
             marks.append(mark)
         structure = tree.flatten((args, kwargs))[1]
-        # of the first example, whose values are not read
+        # the record is of the first example, whose values are not read
         call = partial(call_silently, self._call)
         output = recorder.run(call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
@@ -169,8 +170,8 @@ class Vmap(Wrapper, Generic[P, R]):
         result: Any = tree.unflatten(structure, results)
         return result
 
-    def _call_each(self, mapped: list[MappedLeaf], call: Any, n: int) -> Any:
-        """The results of a call for each example, stacked."""
+    def _call_each(self, mapped: list[MappedLeaf], call: PyTree, n: int) -> Any:
+        """Call the function for each example, and stack the results."""
         structure = tree.flatten(call)[1]
         rows = []
         for i in range(n):
@@ -189,7 +190,7 @@ class Vmap(Wrapper, Generic[P, R]):
         return self.fn(*args, **kwargs)
 
     def _flatten_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[MappedLeaf]:
-        """The leaves of the arguments, with the axis of each."""
+        """Return the leaves of the arguments, each with its axis."""
         in_axes = self.in_axes
         if isinstance(in_axes, list):
             in_axes = tuple(in_axes)
@@ -215,14 +216,14 @@ class Vmap(Wrapper, Generic[P, R]):
         return mapped
 
 
-def _first_example(batch: Any) -> Any:
-    """The first example of a batch; for an empty batch, an array of its shape and dtype."""
+def _first_example(batch: Any) -> Array:
+    """Return the first example of a batch, or zeros of an example's shape for an empty batch."""
     batch = batch._primal if type(batch) is Tensor else batch
     return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
 
 
 def _finish_leaf(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
-    """A leaf of the result, with the batch along its axis."""
+    """Return a leaf of the result with the batch along `axis`."""
     where = f"the result at {path}" if path else "the result"
     if axis is None:
         if is_batched:
@@ -232,7 +233,7 @@ def _finish_leaf(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, pat
             )
         return unwrap_result(x)
     if not is_numeric(x):
-        # a pullback too, whose tape is of one example
+        # a pullback raises too, since its tape is of one example
         refuse_hidden(x, where, recordings=False)
         return x
     if not is_batched:
@@ -242,21 +243,20 @@ def _finish_leaf(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, pat
     return as_readonly_leaf(move_batch_to(fn, x, axis, where))
 
 
-def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
+def vmap(fn: Callable[P, R], in_axes: PyTree = 0, out_axes: PyTree = 0) -> Vmap[P, R]:
     """A function of a batch, made from a function of one example.
 
     The function is recorded once, for one example, and the recording is replayed with
-    arrays that have one more axis: a product of a matrix and a vector becomes one of
-    matrices. An op declares its rule for a batch; one without a rule is called once for each
-    example. The support table lists which have one. A `custom_op` has none unless it says
-    ``batch="elementwise"``, or gives a rule: that may take hundreds of times as long, and a
-    printed program says where it happens.
+    arrays that have one more axis: a product of a matrix and a vector becomes a product of
+    matrices. An op without a batching rule is called once for each example, which may take hundreds
+    of times as long; a printed program says where this happens. The support table lists the ops
+    that have a rule. A `custom_op` has none unless it says ``batch="elementwise"`` or gives one.
 
     Parameters
     ----------
     fn
-        A pure function of trees. In place of the arrays of a batch it gets Tensors of the
-        shape of one example. Control flow cannot depend on their values; use `where`.
+        A pure function of trees. In place of a batch it gets Tensors of the shape of one example.
+        Control flow cannot depend on their values; use `where`.
     in_axes
         The axis of each array along which the examples lie, or None for an array that all
         examples share. One entry for all positional arguments, or a tuple with one for each;
@@ -268,16 +268,16 @@ def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
 
     Returns
     -------
-    A function of the same arguments, whose arrays have a batch axis where `in_axes` says so.
-    It nests with all transforms and with itself, and pickles if `fn` does.
+    A function of the same arguments, whose arrays have the batch axes of `in_axes`. It nests with
+    all transforms and with itself, and pickles if `fn` does.
 
     Raises
     ------
     ValueError
-        When called: if an array lacks its axis, batches differ in size, nothing is mapped, or
-        an axis is given for a part that an argument lacks; with the path.
+        When called: if an array lacks its axis, batches differ in size, no array has an axis, or
+        `in_axes` has an entry for a part that an argument lacks; with the path.
     TypeError
-        When called: if in_axes or out_axes hold anything but axes.
+        When called: if in_axes or out_axes contain anything but axes.
     TraceError
         When called: if the function reads a value (``if``, ``float``, ``.value``, a mask)
         that differs between the examples.
@@ -298,7 +298,7 @@ def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
     >>> tg.vmap(np.dot)(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
     array([3., 4.])
 
-    The gradient for each example:
+    A gradient for each example:
 
     >>> def loss(w, x, y):
     ...     return (w @ x - y) ** 2

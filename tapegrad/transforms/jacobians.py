@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.forward import push_forward
+from tapegrad.core.op import Op
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
@@ -32,21 +33,21 @@ from tapegrad.transforms.base import (
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
-from tapegrad.types import Array
+from tapegrad.types import Array, Cotangent, Tangent
 
-# the most bytes that the largest record may take in one block of directions
+# the largest size in bytes of a record in one block of directions
 _BLOCK_BYTES = 1 << 24
-# a batch costs as much as a few single directions
+# up to this many directions, single sweeps cost less than a batch
 _MAX_SINGLE = 3
 _MODES = (None, "forward", "reverse")
 
 
-def _check_mode(transform: Any, field: Any, mode: Any) -> None:
+def _check_mode(transform: object, field: object, mode: str | None) -> None:
     if mode not in _MODES:
         raise ValueError(f'mode must be "forward", "reverse" or None, not {mode!r}')
 
 
-def _check_sparse(transform: Any, field: Any, sparse: Any) -> None:
+def _check_sparse(transform: object, field: object, sparse: object) -> None:
     if not isinstance(sparse, bool):
         _import_sparsity("check_pattern")(sparse)
 
@@ -57,7 +58,7 @@ class Jacobian(Transform[P, R]):
 
     kind = "jacobian"
 
-    mode: Any = attrs.field(default=None, validator=_check_mode)
+    mode: str | None = attrs.field(default=None, validator=_check_mode)
     sparse: Any = attrs.field(default=False, validator=_check_sparse)
     symmetric: bool = False
     last_pattern: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
@@ -70,7 +71,7 @@ class Jacobian(Transform[P, R]):
     def _output_and_jacobian(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any, Any]:
-        """The function's result, its Jacobian, and the auxiliary part, if any."""
+        """Return the function's result, its Jacobian, and any auxiliary part."""
         call = self.resolve_call(args, kwargs)
         output, aux, tape, marked = self.record(call)
         check_result(self.fn, output)
@@ -88,16 +89,17 @@ class Jacobian(Transform[P, R]):
         return output, tree.unflatten(structure, rows), aux
 
     def _dense_rows(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
-        """The blocks of each output by each input."""
-        # outputs without a gradient are left out
-        moving = [x for x in outputs if is_differentiable(x)]
+        """Return the block of each output and input."""
+        differentiable = [x for x in outputs if is_differentiable(x)]
         halves: dict[Tensor, list[Tensor]] = {}
-        for y in dict.fromkeys(moving):
+        for y in dict.fromkeys(differentiable):
             if y.dtype.kind == "c":
                 tape, halves[y] = _split_complex(tape, y)
-        moving = [part for y in moving for part in halves.get(y, [y])]
-        mode = self.mode or ("forward" if total_size(inputs) < total_size(moving) else "reverse")
-        matrices = _dense_blocks(tape, inputs, moving, mode == "forward")
+        differentiable = [part for y in differentiable for part in halves.get(y, [y])]
+        mode = self.mode or (
+            "forward" if total_size(inputs) < total_size(differentiable) else "reverse"
+        )
+        matrices = _dense_blocks(tape, inputs, differentiable, mode == "forward")
         if self.check_finite:
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         for y, (re, im) in halves.items():
@@ -114,13 +116,13 @@ class Jacobian(Transform[P, R]):
         ]
 
     def _sparse_rows(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
-        """The sparse blocks of each output by each input."""
+        """Return the sparse block of each output and input."""
         blocks: list[list[Any]] = _import_sparsity("sparse_blocks")(self, tape, inputs, outputs)
         return blocks
 
 
-def _import_sparsity(name: str) -> Any:
-    """A function for sparse blocks, whose module most programs do not need."""
+def _import_sparsity(name: str) -> Fn:
+    """Import a function for sparse blocks, which most programs do not need."""
     return lazy_import("tapegrad.transforms.sparsity", name)
 
 
@@ -137,7 +139,7 @@ class ValueAndJacobian(Jacobian[P, R]):
 
 
 def check_real_inputs(transform: Transform[..., Any], inputs: Sequence[Tensor]) -> None:
-    """Raise for a matrix of derivatives by complex numbers."""
+    """Raise if an input is complex, since no matrix holds a derivative by complex numbers."""
     for x in inputs:
         if x.dtype.kind == "c":
             raise TypeError(
@@ -149,42 +151,45 @@ def check_real_inputs(transform: Transform[..., Any], inputs: Sequence[Tensor]) 
 
 
 def _split_complex(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
-    """A tape with the real and the imaginary part of a complex record, and these."""
+    """Append the real and the imaginary part of a complex record to a tape."""
     tape, re = append_op(tape, real, y)
     tape, im = append_op(tape, imag, y)
     return tape, [re, im]
 
 
-def append_op(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
-    """A tape with one more record, of an op of y, and this."""
+def append_op(tape: Tape, op: Op[...], y: Tensor) -> tuple[Tape, Tensor]:
+    """Return a tape with a record of op(y) at its end, and the record."""
     if not is_recording(y.origin):
         return tape.write(op, y)
-    record = op(y)
+    record: Any = op(y)
     return Tape(last_record(), tape.start, tape.parameters), record
 
 
-def is_differentiable(y: Any) -> bool:
-    """Whether a result is a record that has derivatives."""
+def is_differentiable(y: object) -> bool:
+    """Return whether a result is a record with derivatives."""
     return type(y) is Tensor and y.dtype.kind in "fc"
 
 
 def total_size(leaves: Sequence[Any]) -> int:
-    """The number of elements of some arrays."""
+    """Return the total number of elements of some arrays."""
     return sum([x.size for x in leaves])
 
 
 def make_propagator(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> tuple[Callable[[dict[Tensor, Any]], list[Any]], list[Tensor], list[Tensor]]:
-    """How directions pass along a tape, forward or in reverse: from which records to which."""
+    """Return a function that passes directions along a tape, forward or in reverse.
 
-    def push(moved: dict[Tensor, Any]) -> list[Any]:
-        tangents = push_forward(tape, moved, outputs)
-        # zero where the output does not depend on the inputs that move
-        return [tangents[y] if y in tangents else np.zeros(y.shape, y.dtype) for y in outputs]
+    Return also the records that the directions start from, and the records that they reach.
+    """
 
-    def pull(weights: dict[Tensor, Any]) -> list[Any]:
-        gradients = sweep([tape], weights)
+    def push(tangents: dict[Tensor, Tangent]) -> list[Tangent]:
+        pushed = push_forward(tape, tangents, outputs)
+        # an output that does not depend on these inputs has no tangent
+        return [pushed[y] if y in pushed else np.zeros(y.shape, y.dtype) for y in outputs]
+
+    def pull(cotangents: dict[Tensor, Cotangent]) -> list[Cotangent]:
+        gradients = sweep([tape], cotangents)
         return [gradients[x] for x in inputs]
 
     return (push, inputs, outputs) if forward else (pull, outputs, inputs)
@@ -193,13 +198,15 @@ def make_propagator(
 def _dense_blocks(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> dict[Any, Any]:
-    """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
-    move, ends, others = make_propagator(tape, inputs, outputs, forward)
+    """Return the Jacobian of each output by each input, by columns if `forward`, else by rows."""
+    propagate, ends, others = make_propagator(tape, inputs, outputs, forward)
     blocks: dict[Any, Any] = {}
-    for other, stacked in zip(others, propagate_in_blocks(move, tape, ends, others), strict=True):
+    for other, stacked in zip(
+        others, propagate_in_blocks(propagate, tape, ends, others), strict=True
+    ):
         start = 0
         for end in dict.fromkeys(ends):
-            # what changes nothing would be recorded all the same
+            # a slice or reshape that changes nothing would be recorded too
             part = stacked if end.size == len(stacked) else stacked[start : start + end.size]
             start += end.size
             part = np.transpose(part, (*range(1, part.ndim), 0)) if forward else part
@@ -212,22 +219,22 @@ def _dense_blocks(
 
 
 def cast_derivative(part: Any, x: Tensor) -> Any:
-    """A derivative by x, of its dtype."""
+    """Convert a derivative by x to the dtype of x."""
     part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
     return as_readonly_leaf(part)
 
 
 def propagate_in_blocks(
-    move: Callable[[dict[Tensor, Any]], list[Any]],
+    propagate: Callable[[dict[Tensor, Any]], list[Any]],
     tape: Tape,
     ends: Sequence[Tensor],
     others: Sequence[Any],
     colors: Array | None = None,
 ) -> list[Any]:
-    """The results of directions, taken from one end of a tape to the other, stacked.
+    """Pass directions from one end of a tape to the other, and stack the results.
 
-    A direction is the sum of the unit vectors of one color; without colors, each unit vector is a
-    direction of its own. The directions are taken in blocks, which bounds the memory.
+    A direction is the sum of the unit vectors of one color; without colors, it is one unit vector.
+    Directions are passed in blocks, which bounds the memory.
     """
     ends = list(dict.fromkeys(ends))
     if colors is None:
@@ -248,8 +255,8 @@ def propagate_in_blocks(
                 directions.append(units.astype(x.dtype).reshape(stop - start, *x.shape))
             first += x.size
 
-        def propagate_units(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
-            return move(dict(zip(moved, units, strict=True)))
+        def propagate_units(*units: Array, moved: list[Tensor] = moved) -> list[Array]:
+            return propagate(dict(zip(moved, units, strict=True)))
 
         batched: Fn = Vmap(propagate_units)
         m = stop - start
@@ -275,45 +282,45 @@ def jacobian(
 ) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
 
-    The function is recorded once. All columns, or all rows, are computed together, in blocks
-    where they would take too much memory.
+    The function is recorded once. All columns, or all rows, are computed together, or in blocks
+    if they would take too much memory.
 
     Parameters
     ----------
     fn
-        A function that returns a tree of floating arrays. Results may be complex, arguments to
-        differentiate by may not.
+        A function that returns a tree of floating arrays. Results may be complex; arguments to
+        differentiate with respect to may not.
     argnums, has_aux, argnames
         As for `value_and_grad`.
     mode
-        ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for each
-        number of the result, or None for whichever is fewer.
+        ``"forward"``, a column for each element of the arguments, ``"reverse"``, a row for each
+        element of the result, or None for the mode that needs fewer.
     check_finite
-        Whether to raise at the first value that is not finite, or where a column or a row that is
-        not finite went wrong, as for `value_and_grad`.
+        Whether to raise at the first value that is not finite, and at the first derivative in a
+        column or row that is not finite, as for `value_and_grad`.
     sparse
         If True, each block is a `tapegrad.scipy.sparse.coo_array` of shape ``(output.size,
         argument.size)``, both in C order, and takes one product for each color of its pattern
-        (see `sparsity`). Or a pattern of your own for the whole matrix, of all numbers of the
-        result by all of the arguments: what `sparsity` returns, or an array of ``scipy.sparse``,
-        whose numbers do not count. It needs SciPy.
+        (see `sparsity`). Or a pattern for the whole matrix, of all elements of the result by all
+        elements of the arguments: a result of `sparsity`, or an array of ``scipy.sparse``, whose
+        values are ignored. This needs SciPy.
 
     Returns
     -------
     A function of the same arguments. For an array argument and an array result it
-    returns an array of shape ``output.shape + argument.shape``; for trees, the
-    tree of the output with trees of the argument for leaves; a leaf that is no number, such as
-    text, stays as it is. With `has_aux`, ``(jacobian, aux)``.
+    returns an array of shape ``output.shape + argument.shape``; for trees, the tree of the output
+    with trees of the argument for leaves. A leaf that is no number, such as text, stays the same.
+    With `has_aux`, ``(jacobian, aux)``.
 
     Raises
     ------
     ValueError
-        If `mode` is anything else. When called: if a pattern of your own has another shape, or
-        misses a place of an element that is not 0. A compiled function looks for one in its first
-        call, `vmap` in its first example; in the body of a compiled loop, where the carry is 0.
+        If `mode` is anything else. When called: if a given pattern has another shape than the
+        matrix, or misses an element that is not 0. A compiled function checks this in its first
+        call, `vmap` in its first example, and the body of a compiled loop for a carry of 0.
     TypeError
-        When called: if a leaf to differentiate is not floating, with its path; if no
-        leaf of the result is, or one hides Tensors in an object that is not a tree; or if an
+        When called: if a leaf to differentiate is not floating, with its path; if no leaf of the
+        result is floating, or a leaf hides Tensors in an object that is not a tree; or if an
         argument is complex, since no complex matrix holds such a derivative.
     NonFiniteError
         When called, with `check_finite`: where a NaN or an infinity arose.
@@ -372,7 +379,7 @@ class _GradientTransform(Transform[P, R]):
     """A transform of the gradient of its function."""
 
     def resolve_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """A call of the gradient."""
+        """Return a call of the gradient."""
         fn, args, kwargs, positions = super().resolve_call(args, kwargs)
         which = self.argnums if self.argnames is None else self.argnames
         argnums = positions if isinstance(which, tuple) else positions[0]
@@ -402,14 +409,14 @@ def hessian(
     argnums, has_aux, argnames
         As for `value_and_grad`.
     sparse
-        As for `jacobian`. The blocks are those of one symmetric matrix over all leaves, which
-        takes fewer products: one for each color of a star coloring.
+        As for `jacobian`. The blocks belong to one symmetric matrix over all leaves, which takes
+        fewer products: one for each color of a star coloring.
 
     Returns
     -------
-    A function of the same arguments that returns the Jacobian of the gradient: for an
-    array an array of shape ``argument.shape + argument.shape``, for trees a tree of
-    trees, as `jacobian` does; with `has_aux`, ``(hessian, aux)``.
+    A function of the same arguments that returns the Jacobian of the gradient: for an array, an
+    array of shape ``argument.shape + argument.shape``; for a tree, a tree of trees, as for
+    `jacobian`. With `has_aux`, ``(hessian, aux)``.
 
     Raises
     ------
@@ -442,15 +449,15 @@ class HessianDiag(_GradientTransform[P, R]):
         return result
 
 
-def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
-    """The derivative of each number of a gradient by its own input."""
+def _diagonal(tape: Tape, x: Tensor, gradient: object) -> Any:
+    """Return the derivative of each element of a gradient by the same element of x."""
     if type(gradient) is not Tensor:
         return readonly_array(np.zeros(x.shape, x.dtype))
 
-    def select_own(moved: dict[Tensor, Any]) -> list[Any]:
-        (unit,) = moved.values()
-        t = push_forward(tape, moved, [gradient]).get(gradient)
-        # selected, because values elsewhere may not be finite
+    def select_own(tangents: dict[Tensor, Tangent]) -> list[Tangent]:
+        (unit,) = tangents.values()
+        t = push_forward(tape, tangents, [gradient]).get(gradient)
+        # a selection, since a product with values elsewhere may not be finite
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
     (numbers,) = propagate_in_blocks(select_own, tape, [x], [np.zeros((), x.dtype)])
@@ -467,8 +474,8 @@ def hessian_diag(
 ) -> HessianDiag[P, Any]:
     """A function that returns the diagonal of the Hessian, exactly.
 
-    The gradient is recorded once. Each of the n numbers of the arguments then costs one
-    tangent along that tape, as for `hessian`, but only n numbers are kept, not n².
+    The gradient is recorded once. Each of the n elements of the arguments then costs one
+    tangent along that tape, as for `hessian`, but only n numbers are stored, not n².
 
     Parameters
     ----------
@@ -479,9 +486,9 @@ def hessian_diag(
 
     Returns
     -------
-    A function of the same arguments that returns the second derivative by each number of
-    the argument alone: a tree like the argument, of its shapes and dtypes; for several
-    arguments, a tuple of such trees; with `has_aux`, ``(diagonal, aux)``.
+    A function of the same arguments that returns the second derivative with respect to each
+    element of the argument: a tree like the argument, of its shapes and dtypes; for several
+    arguments, a tuple of such trees. With `has_aux`, ``(diagonal, aux)``.
 
     Raises
     ------

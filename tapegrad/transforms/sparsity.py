@@ -1,8 +1,8 @@
-"""Sparse Jacobians and Hessians: `sparsity`, the pattern and its colors, and the products.
+"""`sparsity`, and sparse Jacobians and Hessians.
 
 The pattern is read off the tape (`tapegrad.transforms.pattern`), its columns or rows are colored
-(`tapegrad.transforms.coloring`), and each color takes one product, of which the elements are
-picked.
+(`tapegrad.transforms.coloring`), and each color takes one product, which contains the elements
+of all its columns or rows.
 """
 
 from __future__ import annotations
@@ -40,24 +40,28 @@ from tapegrad.transforms.jacobians import (
 )
 from tapegrad.transforms.pattern import (
     Dependence,
+    Pairs,
     UnknownSizeError,
     full_dependence,
     identity_dependence,
     tape_dependences,
 )
 from tapegrad.tree.ownership import Unchanging, readonly_array
-from tapegrad.types import Array
+from tapegrad.types import Array, PyTree
 
-# characters of a picture, each of two columns and four rows of dots
+# the size of a picture in characters, each of two columns and four rows of dots
 _WIDTH, _HEIGHT = 40, 20
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
-# the cost of a row's product in products of columns
+# the plain facts of a tape, and its arrays
+Facts = tuple[list[Any], list[Array]]
+
+# the cost of a product of rows relative to a product of columns
 _REVERSE_COST = 2
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Sparsity(Unchanging):
-    """The places where a Jacobian may have elements, and colors that serve for its products.
+    """The places where a Jacobian may have elements, and the colors for its products.
 
     Attributes
     ----------
@@ -80,7 +84,7 @@ class Sparsity(Unchanging):
     colors: Array = attrs.field(converter=readonly_array)
     mode: str
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[Sparsity], tuple[Any, ...]]:
         return Sparsity, (self.rows, self.cols, self.shape, self.colors, self.mode)
 
     @property
@@ -89,7 +93,7 @@ class Sparsity(Unchanging):
         return len(self.rows)
 
     def blocks(self, outputs: Sequence[Any], inputs: Sequence[Any]) -> list[list[Any]]:
-        """The places of each output and input, by number and as a pattern of their own."""
+        """Return the block of each output and input: the numbers of its places, and its pattern."""
         if len(outputs) == len(inputs) == 1:
             return [[(range(self.nnz), self)]]
         ends = [np.cumsum([0, *map(np.size, xs)]) for xs in (outputs, inputs)]
@@ -111,15 +115,15 @@ class Sparsity(Unchanging):
 
     @property
     def n_colors(self) -> int:
-        """The number of colors, and so of products."""
+        """The number of colors, which is the number of products."""
         return int(self.colors.max()) + 1 if self.nnz else 0
 
     @cached_property
     def _product_indices(self) -> Array:
-        """Where the element of each place is in the products, one after the other.
+        """The index of each place's element in the concatenated products.
 
-        In a symmetric matrix it is the element itself or the one across the diagonal, whichever is
-        alone.
+        In a symmetric matrix it is the index of the element or of its mirror image, whichever is
+        alone in its row with its color.
         """
         m, n = self.shape
         if self.mode == "reverse":
@@ -134,10 +138,11 @@ class Sparsity(Unchanging):
         return np.where(is_alone, color * m + self.rows, self.colors[self.rows] * m + self.cols)
 
     def __repr__(self) -> str:
-        of = self.shape[0] if self.mode == "reverse" else self.shape[1]
+        n_directions = self.shape[0] if self.mode == "reverse" else self.shape[1]
         return (
             f"<sparsity of {self.shape[0]} x {self.shape[1]}: {self.nnz} places, "
-            f"{self.n_colors} {'product' if self.n_colors == 1 else 'products'} instead of {of}>"
+            f"{self.n_colors} {'product' if self.n_colors == 1 else 'products'} "
+            f"instead of {n_directions}>"
         )
 
     def __str__(self) -> str:
@@ -145,17 +150,17 @@ class Sparsity(Unchanging):
 
     @cached_property
     def _coo_pattern(self) -> Any:
-        """The places as sparse arrays hold them."""
-        of = lazy_import("tapegrad.scipy.sparse.coo", "made_pattern")
-        return of(self.rows, self.cols, self.shape)
+        """The pattern that sparse arrays of these places share."""
+        make_pattern = lazy_import("tapegrad.scipy.sparse.coo", "made_pattern")
+        return make_pattern(self.rows, self.cols, self.shape)
 
     def tocsc(self) -> Any:
-        """SciPy's array by columns with True at the places, such as ``jac_sparsity``."""
+        """Return a boolean array of ``scipy.sparse``, for arguments such as ``jac_sparsity``."""
         coo_array = lazy_import("scipy.sparse", "coo_array")
         return coo_array((np.ones(self.nnz, bool), (self.rows, self.cols)), self.shape).tocsc()
 
     def _picture(self) -> str:
-        """The places as dots of braille."""
+        """Return the places as dots of braille characters."""
         m, n = self.shape
         scale = max(1.0, m / (4 * _HEIGHT), n / (2 * _WIDTH))
         height, width = math.ceil(m / scale / 4), math.ceil(n / scale / 2)
@@ -168,8 +173,8 @@ class Sparsity(Unchanging):
         return f"<pre style='font-family: monospace; line-height: 1'>{escape(str(self))}</pre>"
 
 
-def find_pattern(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Any:
-    """The rows and columns of all places, of all outputs and all inputs one after the other."""
+def find_pattern(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Pairs:
+    """Return the rows and columns of all places, for the concatenated outputs and inputs."""
     n = total_size(inputs)
     starts = accumulate([x.size for x in inputs], initial=0)
     known = {
@@ -189,8 +194,8 @@ def find_pattern(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -
     return np.concatenate(rows), np.concatenate(cols)
 
 
-def color_pattern(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
-    """A pattern with colors; if no mode is asked for, the one with cheaper products."""
+def color_pattern(rows: Array, cols: Array, shape: tuple[int, int], mode: str | None) -> Sparsity:
+    """Color a pattern, in the mode with cheaper products if `mode` is None."""
     if mode == "symmetric":
         if shape[0] != shape[1]:
             raise ValueError(f"a symmetric matrix is square, not {shape[0]} x {shape[1]}")
@@ -208,8 +213,8 @@ def color_pattern(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None
 # --- a pattern for a call ------------------------------------------------------------------------
 
 
-def check_pattern(sparse: Any) -> None:
-    """Raise for a pattern that is none."""
+def check_pattern(sparse: object) -> None:
+    """Raise unless the argument `sparse` is a pattern."""
     if not (hasattr(sparse, "row") or hasattr(sparse, "tocsc")):
         raise TypeError(
             f"sparse must be True, False, or a pattern (a tg.sparsity(fn)(x), or an array of "
@@ -220,7 +225,7 @@ def check_pattern(sparse: Any) -> None:
 def plan_pattern(
     transform: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> Sparsity:
-    """The pattern of a call: the one given, the one of a like call before, or the tape's."""
+    """Return the pattern of a call: given, kept from the last call, or read off the tape."""
     shape = sum([np.size(y) for y in outputs]), total_size(inputs)
     mode = "symmetric" if transform.symmetric else transform.mode
     if any(is_differentiable(y) and y.dtype.kind == "c" for y in outputs):
@@ -247,8 +252,10 @@ def plan_pattern(
     return pattern
 
 
-def _color_given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
-    """A pattern of the caller's, with colors."""
+def _color_given(
+    transform: Jacobian[..., Any], sparse: Any, shape: tuple[int, int], mode: str | None
+) -> Sparsity:
+    """Color a pattern that the caller gives."""
     if tuple(sparse.shape) != shape:
         raise ValueError(
             f"{transform.kind} of {label(transform.fn)}: the pattern has shape "
@@ -261,24 +268,22 @@ def _color_given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str 
     return color_pattern(*np.divmod(keys, shape[1] or 1), shape, mode)
 
 
-def _pattern_facts(
-    tape: Tape, inputs: list[Tensor], *further: Any
-) -> tuple[list[Any], list[Array]] | None:
-    """The facts that decide the pattern of a tape: its ops, shapes, options and constant arrays.
+def _pattern_facts(tape: Tape, inputs: list[Tensor], *further: PyTree) -> Facts | None:
+    """Return the facts that decide the pattern: ops, shapes, options and constant arrays.
 
-    None if an option is the same as itself alone, such as a checkpointed call, which holds a tape.
+    Return None if an option is compared by identity, such as a checkpointed call, which has a tape.
     """
     origin, start, own = tape.start.origin, tape.start.index, frozenset(inputs)
     plain: list[Any] = []
     arrays: list[Array] = []
     kinds: set[type] = set()
 
-    def note(x: Any) -> None:
+    def note(x: object) -> None:
         if type(x) is Tensor:
             # a record of another tape has no value here
             plain.append(x.index - start if x.origin is origin else (x.shape, x.dtype))
         elif type(x) is np.ndarray:
-            plain.append(x.dtype)  # a mask of truth values is no index of ones and zeros
+            plain.append(x.dtype)  # a boolean mask differs from an index of ones and zeros
             arrays.append(x)
         else:
             plain.append(x)
@@ -299,13 +304,13 @@ def _pattern_facts(
     return None if any(kind.__eq__ is by_identity for kind in kinds) else (plain, arrays)
 
 
-def _has_same_facts(facts: Any, others: Any) -> bool:
-    """Whether two tapes have the same pattern."""
+def _has_same_facts(facts: Facts | None, others: Facts) -> bool:
+    """Return whether two tapes have the same facts, and so the same pattern."""
     if facts is None or len(facts[1]) != len(others[1]):
         return False
     try:
         is_same = facts[0] == others[0]
-    except ValueError:  # of arrays in options
+    except ValueError:  # arrays in options have no truth value
         return False
     return is_same and all(map(np.array_equal, facts[1], others[1]))
 
@@ -316,32 +321,34 @@ def _has_same_facts(facts: Any, others: Any) -> bool:
 def sparse_blocks(
     jacobian: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> list[list[Any]]:
-    """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
+    """Return the blocks of a sparse Jacobian, by one product for each color of its pattern."""
     outputs = list(outputs)
     seen: set[Tensor] = set()
     for i, y in enumerate(outputs):
         if is_differentiable(y):
             if y in seen:
-                tape, outputs[i] = append_op(tape, copy, y)  # for rows of its own
+                tape, outputs[i] = append_op(tape, copy, y)  # the second one needs separate rows
             seen.add(y)
     pattern = plan_pattern(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
-    moving = [y for y in outputs if is_differentiable(y)]
-    move, ends, others = make_propagator(tape, inputs, moving, forward)
+    differentiable = [y for y in outputs if is_differentiable(y)]
+    propagate, ends, others = make_propagator(tape, inputs, differentiable, forward)
     colors = pattern.colors
-    if not forward:  # rows of zeros have no color to take a product for
+    if not forward:  # outputs that are not differentiable have no products
         colors = colors[
             np.repeat([is_differentiable(y) for y in outputs], [np.size(y) for y in outputs])
         ]
     data: Any = np.zeros(0)
     if pattern.nnz:
-        of: dict[Any, Any] = dict(
-            zip(others, propagate_in_blocks(move, tape, ends, others, colors), strict=True)
+        products: dict[Any, Any] = dict(
+            zip(others, propagate_in_blocks(propagate, tape, ends, others, colors), strict=True)
         )
         n = pattern.n_colors
         side: list[Any] = outputs if forward else list(inputs)
         flat: list[Any] = [
-            np.reshape(of[x], (n, x.size)) if is_differentiable(x) else np.zeros((n, np.size(x)))
+            np.reshape(products[x], (n, x.size))
+            if is_differentiable(x)
+            else np.zeros((n, np.size(x)))
             for x in side
         ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
@@ -350,7 +357,7 @@ def sparse_blocks(
         _check_covers(jacobian, tape, inputs, outputs, pattern, data)
     coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
     if jacobian.check_finite:
-        lazy_import("tapegrad.explain.finite", "check_values")(tape, set(moving))
+        lazy_import("tapegrad.explain.finite", "check_values")(tape, set(differentiable))
     rows = []
     for y, parts in zip(outputs, pattern.blocks(outputs, inputs), strict=True):
         row = []
@@ -369,15 +376,15 @@ def _check_covers(
     inputs: list[Tensor],
     outputs: list[Any],
     pattern: Sparsity,
-    data: Any,
+    data: Array,
 ) -> None:
-    """Raise if a given pattern misses a place, by the product with a random vector."""
+    """Raise if the product with a random vector shows that a given pattern misses a place."""
     random = np.random.default_rng(0)
     moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
-    moving = [y for y in outputs if is_differentiable(y)]
-    pushed = iter(make_propagator(tape, inputs, moving, True)[0](moved))
+    differentiable = [y for y in outputs if is_differentiable(y)]
+    pushed = iter(make_propagator(tape, inputs, differentiable, True)[0](moved))
     products = [next(pushed) if is_differentiable(y) else np.zeros(np.shape(y)) for y in outputs]
-    # while compiling, the values are those of the call
+    # while compiling, the check reads the values of the call
     data, *products = known_values([data, *products])
     v, product = (
         np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), products)
@@ -386,11 +393,11 @@ def _check_covers(
     sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
     eps = max([np.finfo(x.dtype).eps for x in (*tape, *inputs) if x.dtype.kind in "fc"])
     sizes = sums[2] + np.abs(product)
-    # a row that overflows says nothing, and hides none of the others
+    # a row that overflows is not checked, and does not affect other rows
     finite = np.isfinite(sizes)
-    # beside the largest, since a row of small elements may be the rounding error of large ones
+    # relative to the largest row, since a row of small elements may be rounding error
     error = max(np.sqrt(eps), 1e-6) * np.max(sizes, initial=0, where=finite)
-    # and beside the results, since what they round off may be all that there is
+    # and relative to the results, since a small derivative may be their rounding error
     most = [np.max(np.abs(y), initial=0, where=np.isfinite(y)) for y in known_values(outputs)]
     with np.errstate(invalid="ignore"):
         differs = np.abs(sums[0] + 1j * sums[1] - product) > error + 1e3 * eps * max(most)
@@ -404,7 +411,7 @@ def _check_covers(
 
 
 def _check_elements(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> None:
-    """Raise for an element of a block that is not finite, where it went wrong."""
+    """Raise if an element of a block is not finite, and say where it arose."""
     bad = np.flatnonzero(~np.isfinite(primal_of(block.data)))
     if bad.size:
         at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
@@ -432,25 +439,25 @@ def sparsity(
 ) -> PatternTransform[P, Any]:
     """A function that returns where the Jacobian of `fn` may have elements.
 
-    The pattern is read off the tape, and holds for all values of these shapes: no value that
-    depends on a differentiated argument is read. A `where` has the places of both sides, ``x * 0``
-    has those of x, and `max` those of all that it compares. What `fn` captures is constant, and so
-    are its other arguments, such as an index: the zeros of a captured matrix count. Real
-    elementwise ops, selections, sums and products are exact, and so are loops over rows; other
-    ops, such as a solver or a `while_loop`, depend on all of their operands.
+    The pattern is read off the tape, and is valid for all values of these shapes, since no value
+    that depends on a differentiated argument is read: `where` has the places of both sides, ``x *
+    0`` has the places of x, and `max` the places of all its operands. Captured arrays and other
+    arguments, such as an index, are constants, whose zeros count. Real elementwise ops, selections,
+    sums, products and loops over rows are exact; other ops, such as a solver or a `while_loop`,
+    depend on all of their operands.
 
     Parameters
     ----------
     fn, argnums, has_aux, argnames
         As for `jacobian`.
     symmetric
-        Whether the Jacobian is symmetric, as that of a gradient: its colors are then those of a
-        star coloring, and fewer.
+        Whether the Jacobian is symmetric, such as the Jacobian of a gradient. A star coloring then
+        needs fewer colors.
 
     Returns
     -------
     A function of the same arguments that returns a `Sparsity`, or a tree of these where
-    `jacobian` returns a tree. Printed, it is a picture.
+    `jacobian` returns a tree. A printed `Sparsity` is a picture.
 
     Raises
     ------
@@ -459,9 +466,9 @@ def sparsity(
 
     Notes
     -----
-    One product for a color gives all elements of its columns, which have no row in common (or, if
-    that is cheaper, of its rows): A. R. Curtis, M. J. D. Powell and J. K. Reid (1974), "On the
-    estimation of sparse Jacobian matrices".
+    One product gives all elements of the columns of a color, which share no row, or, if that is
+    cheaper, of the rows of a color, which share no column: A. R. Curtis, M. J. D. Powell and J. K.
+    Reid (1974), "On the estimation of sparse Jacobian matrices".
 
     Examples
     --------
