@@ -22,7 +22,7 @@ from scripts import printed
 import tapegrad as tg
 import tapegrad.core
 import tapegrad.domain
-from tapegrad.arraylike.table import ANSWERS, complete
+from tapegrad.arraylike.table import ANSWERS, full_table
 from tapegrad.declare import OPS
 
 PACKAGE = Path(tg.__file__).parent
@@ -185,7 +185,7 @@ def test_a_public_module_shows_its_public_names_alone(module):
 def test_tapes_call_ops_by_names_that_their_readers_know():
     """An op that has a name of ours alone is one that has no other, and is added on purpose."""
     known = [np, np.linalg, np.fft, np.ndarray, np.lib.stride_tricks, tg, tg.random]
-    complete()
+    full_table()
     # what JAX has under this name too
     theirs = {"scatter", "scatter_add"}
     # what only rules and passes write, and parts of what has no word

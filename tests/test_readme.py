@@ -13,7 +13,7 @@ import pytest
 from reference import anchors
 
 import tapegrad as tg
-from tapegrad.arraylike.table import complete
+from tapegrad.arraylike.table import full_table
 from tapegrad.declare import declaration
 
 ROOT = Path(__file__).parents[1]
@@ -142,7 +142,7 @@ def test_an_op_that_is_in_the_table_names_its_convention_too():
 
 def test_the_readme_counts_the_functions_of_numpy():
     (count,) = re.findall(r"some\s(\d+)\sfunctions\sof\sNumPy", TEXT)
-    assert abs(len([f for f in complete() if type(f) not in (tuple, str)]) - int(count)) <= 10
+    assert abs(len([f for f in full_table() if type(f) not in (tuple, str)]) - int(count)) <= 10
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.arraylike.table import complete
+from tapegrad.arraylike.table import full_table
 from tapegrad.core.primitive import EachOperand, Joint
 from tapegrad.declare import OPS, declaration
 from tapegrad.domain import REAL
@@ -53,7 +53,7 @@ the ops' declarations.
 
 PARTS, NONE = "by its parts", "none"
 # NumPy's functions in the table, without the methods of ufuncs and Python's operators
-ANSWERS = complete()
+ANSWERS = full_table()
 OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
 OF_SCIPY = {f for f in ANSWERS if type(f) is str}
 # these read no value of a Tensor

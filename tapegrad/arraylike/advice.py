@@ -8,7 +8,7 @@ from tapegrad.arraylike.table import remedy
 from tapegrad.errors.remedies import TENSOR_ATTRIBUTES
 
 
-class Absent:
+class AbsentAttribute:
     """An attribute that a Tensor lacks.
 
     Each has a descriptor, since ``__getattr__`` would slow down all other attributes.
@@ -27,8 +27,8 @@ class Absent:
         )
 
 
-class Absences:
-    """Attributes that other arrays have, and calling the class, refused with advice."""
+class AbsentAttributes:
+    """Errors with advice for attributes of other arrays, and for calling the class."""
 
     __slots__ = ()
 
@@ -41,8 +41,8 @@ class Absences:
 
     def __dir__(self) -> list[str]:
         own = vars(type(self))
-        return [name for name in object.__dir__(self) if type(own.get(name)) is not Absent]
+        return [name for name in object.__dir__(self) if type(own.get(name)) is not AbsentAttribute]
 
 
 for _name in TENSOR_ATTRIBUTES:
-    setattr(Absences, _name, Absent(_name))
+    setattr(AbsentAttributes, _name, AbsentAttribute(_name))

@@ -10,19 +10,19 @@ import numpy as np
 from tapegrad.tree.ownership import owned_copy
 
 
-class Pickled:
-    """A record that pickle can follow back to the start of its tape."""
+class Pickling:
+    """Pickling of a record with all records before it, without deep recursion."""
 
     __slots__ = ()
 
     def __reduce__(self: Any) -> tuple[Any, ...]:
         fields = (self._primal, self.op, self._operands, dict(self._options), self.index)
         links = _landmarks(self), self.previous
-        return _restored, (type(self), *links, *fields, self.origin, self.name, self.place)
+        return _restore_record, (type(self), *links, *fields, self.origin, self.name, self.place)
 
 
 def _landmarks(record: Any) -> tuple[Any, ...]:
-    """Records that pickle must visit first, the oldest first.
+    """Return the records that pickle must visit first, the oldest first.
 
     Pickle follows the links recursively. A record whose index is a multiple of a power of 16 sends
     it first to its earlier peers, up to the next power, so that each link leads back only a few
@@ -44,7 +44,7 @@ def _landmarks(record: Any) -> tuple[Any, ...]:
     return tuple(reversed(peers))
 
 
-def _restored(
+def _restore_record(
     kind: Any,
     landmarks: Any,
     previous: Any,
@@ -58,7 +58,7 @@ def _restored(
     place: Any,
 ) -> Any:
     """Unpickle a record; the landmarks only had to be pickled before it."""
-    # an unpickled array may lie in a buffer of the caller's
+    # an unpickled array may share a buffer with the caller
     operands = tuple(owned_copy(x) if type(x) is np.ndarray else x for x in operands)
     kept = MappingProxyType({option: owned_copy(value) for option, value in options.items()})
     record = kind.__new__(kind)
@@ -66,3 +66,7 @@ def _restored(
     if place is not None:
         object.__setattr__(record, "_place", place)
     return record
+
+
+# older pickles have this name
+_restored = _restore_record

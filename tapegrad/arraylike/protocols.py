@@ -1,4 +1,4 @@
-"""From NumPy's functions and operators on a Tensor to the op that answers, by the table."""
+"""NumPy's protocols: find the op for a NumPy function or operator on a Tensor, by the table."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ Method = Callable[[Any, Any], Any]
 _PRIORITY = 0.0
 
 
-def handles(kind: type, protocol: str) -> bool:
-    """Whether a class, which is not ours, handles NumPy's ufuncs or functions itself."""
+def has_own_protocol(kind: type, protocol: str) -> bool:
+    """Return whether a class of another library handles NumPy's ufuncs or functions itself."""
     ours = getattr(kind, "__recorded_ufuncs__", False)
     answers = getattr(kind, protocol, None)
     return not ours and answers not in (None, getattr(np.ndarray, protocol))
 
 
-def takes_over(x: Any) -> bool:
-    """Whether a Tensor's operator leaves the work to the other operand's class.
+def has_priority(x: Any) -> bool:
+    """Return whether the other operand's class takes precedence over a Tensor's operator.
 
-    That is NumPy's rule for its own arrays (NEP 13, "Behavior in combination with Python's binary
-    operations"): a class that handles ufuncs, or refuses them by None, acts itself; for any other
+    NumPy's arrays follow the same rule (NEP 13, "Behavior in combination with Python's binary
+    operations"): a class that handles ufuncs, or opts out by None, acts itself; for any other
     class, the priority decides.
     """
     if isinstance(x, np.ma.MaskedArray | np.matrix):
         return False  # these would read the Tensor out
     if hasattr(type(x), "__array_ufunc__"):
-        return type(x).__array_ufunc__ is None or handles(type(x), "__array_ufunc__")
+        return type(x).__array_ufunc__ is None or has_own_protocol(type(x), "__array_ufunc__")
     priority = getattr(type(x), "__array_priority__", None)
     return isinstance(priority, int | float) and priority > _PRIORITY
 
 
-def binary(function: Any) -> tuple[Method, Method]:
-    """The methods of a binary operator: as written and reflected."""
+def binary_methods(function: Any) -> tuple[Method, Method]:
+    """Return the methods of a binary operator: forward and reflected."""
 
-    def forward(self: Any, other: Any) -> Any:
+    def call_forward(self: Any, other: Any) -> Any:
         try:
             return ANSWERS[function](self, other)
         except TypeError:
-            # only after an error: the check takes longer than the op, which refuses such an operand
-            if takes_over(other):
+            # only after an error, since the check takes longer than the op
+            if has_priority(other):
                 return NotImplemented
             raise
 
-    def reflected(self: Any, other: Any) -> Any:
+    def call_reflected(self: Any, other: Any) -> Any:
         return ANSWERS[function](other, self)
 
-    forward.__doc__ = f"`tg.{function.__name__}` of the Tensor and another operand."
-    return forward, reflected
+    call_forward.__doc__ = f"`tg.{function.__name__}` of the Tensor and another operand."
+    return call_forward, call_reflected
 
 
 # the operators of NumPy's functions, such as "+"
 INFIX: dict[Any, str] = {}
 
 
-def infix(symbol: str, function: Any) -> tuple[Method, Method, Method]:
-    """The methods of a binary operator: as written, reflected, and in place, such as ``+=``."""
+def infix_methods(symbol: str, function: Any) -> tuple[Method, Method, Method]:
+    """Return the methods of a binary operator: forward, reflected, and in place (``+=``)."""
     INFIX[function] = symbol
 
-    def rebound(self: Any, other: Any) -> Any:
+    def rebind(self: Any, other: Any) -> Any:
         if not self._is_a_number():
             remedy("refuse_solver", self)
-            write = remedy("augmented", f"t = t {symbol} v")
+            write = remedy("rebinding_code", f"t = t {symbol} v")
             raise TypeError(
                 f"{symbol}= changes an array in place in NumPy, under all its names and views, but "
                 f"a Tensor (this one has shape {self.shape}) is immutable; "
@@ -76,17 +76,17 @@ def infix(symbol: str, function: Any) -> tuple[Method, Method, Method]:
             )
         return ANSWERS[function](self, other)
 
-    return *binary(function), rebound
+    return *binary_methods(function), rebind
 
 
-def method(function: Any) -> Callable[..., Any]:
-    """A method that calls NumPy's function on the Tensor."""
+def numpy_method(function: Any) -> Callable[..., Any]:
+    """Return a method that calls NumPy's function on the Tensor."""
 
-    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return ANSWERS[function](self, *args, **kwargs)
 
-    called.__doc__ = f"`tg.{function.__name__}` of the Tensor."
-    return called
+    call.__doc__ = f"`tg.{function.__name__}` of the Tensor."
+    return call
 
 
 class Protocols:
@@ -96,7 +96,7 @@ class Protocols:
     __recorded_ufuncs__ = True
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """NumPy, whose functions take Tensors, for code that follows the array API standard."""
+        """Return NumPy, whose functions take Tensors, for the array API standard."""
         example: Any = np.empty(0)
         return example.__array_namespace__(api_version=api_version)
 
@@ -105,13 +105,13 @@ class Protocols:
         out = kwargs.pop("out", None)
         if out is not None:
             changed, arguments = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
-            called = _called(ufunc, method)
+            called = _call_name(ufunc, method)
             infix = INFIX.get(ufunc) if method == "__call__" else None
             write = f"{changed} = " + (f"array {infix} t" if infix else f"{called}({arguments})")
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
-                + remedy("augmented", write)
+                + remedy("rebinding_code", write)
             )
         key = ufunc if method == "__call__" else (method, ufunc)
         ours = ANSWERS.get(key) or answer_for(key)
@@ -121,21 +121,21 @@ class Protocols:
             try:
                 return ours(*inputs, **kwargs)
             except TypeError:
-                if any(handles(type(x), "__array_ufunc__") for x in inputs):
+                if any(has_own_protocol(type(x), "__array_ufunc__") for x in inputs):
                     return NotImplemented
                 raise
         if method == "__call__":
             _refuse(ufunc, name)
         raise TypeError(
-            f"{_called(ufunc, method)} is not supported on a Tensor; "
-            + remedy("of_method", name, method).format(_called(ufunc, "__call__"))
+            f"{_call_name(ufunc, method)} is not supported on a Tensor; "
+            + remedy("ufunc_method_remedy", name, method).format(_call_name(ufunc, "__call__"))
         )
 
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function is np.atleast_1d:
-            # SciPy's solvers look at a result so, and lose its errors later on
+            # SciPy's solvers call it on a function's result, and hide later errors
             remedy("refuse_solver", self)
         ours = ANSWERS.get(function) or answer_for(function)
         if ours is None:
@@ -143,7 +143,7 @@ class Protocols:
         try:
             return ours(*args, **kwargs)
         except TypeError:
-            if any(handles(kind, "__array_function__") for kind in types):
+            if any(has_own_protocol(kind, "__array_function__") for kind in types):
                 return NotImplemented
             raise
 
@@ -156,19 +156,19 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
-        + (remedy("of_function", function.__name__) or instead)
+        + (remedy("function_remedy", function.__name__) or instead)
     )
 
 
-def _called(ufunc: np.ufunc, method: str) -> str:
-    """A ufunc, or its method, as users write it."""
+def _call_name(ufunc: np.ufunc, method: str) -> str:
+    """Return the code that users write for a ufunc or its method."""
     name = _full_name(ufunc, ufunc.__name__)
     name = f"np.{ufunc.__name__}" if name.startswith("numpy.") else name
     return name if method == "__call__" else f"{name}.{method}"
 
 
 def _full_name(function: Any, name: str) -> str:
-    """A function's name with its module's; a ufunc does not know its module."""
+    """Return a function's name after its module's, which a ufunc does not know."""
     module = getattr(function, "__module__", None)
     if module is None and getattr(np, name, None) is not function:
         candidates = ("scipy.special", "scipy.special._ufuncs", "scipy.special._special_ufuncs")

@@ -9,19 +9,21 @@ import numpy as np
 
 from tapegrad.arraylike.table import remedy
 from tapegrad.errors import TraceError
-from tapegrad.errors.lines import called_from, users_line
-from tapegrad.errors.words import in_html, printable
+from tapegrad.errors.lines import caller_name, users_line
+from tapegrad.errors.words import html_text, printable
 from tapegrad.tree.ownership import readonly_array, readonly_view
 from tapegrad.tree.structure import is_record
 from tapegrad.types import Array
 
-# ops that turn a number into a number, and a 0-d array into an array
-_OF_A_NUMBER = frozenset(
+# ops that return a number for a number, and an array for a 0-d array
+_KEEP_NUMBERS = frozenset(
     ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stop_gradient"]
 )
 # ops that return a 0-d array where others return a number
-_ARRAYS = frozenset(["asarray", "broadcast_to", "copy", "i0", "overlap_add", "scatter", "where"])
-_ARRAYS |= {f"index_{update}" for update in ("add", "max", "min", "multiply", "set")}
+_RETURN_ARRAYS = frozenset(
+    ["asarray", "broadcast_to", "copy", "i0", "overlap_add", "scatter", "where"]
+)
+_RETURN_ARRAYS |= {f"index_{update}" for update in ("add", "max", "min", "multiply", "set")}
 
 
 def is_count(n: Any, least: int = 0) -> bool:
@@ -80,7 +82,7 @@ class Reading:
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
     def _repr_html_(self: Any) -> str:
-        return in_html(repr(self))
+        return html_text(repr(self))
 
     def __format__(self: Any, spec: str) -> str:
         if not spec:
@@ -103,7 +105,7 @@ class Reading:
 
     def __bool__(self: Any) -> bool:
         value = bool(self._read("bool()"))
-        function, module = called_from(1)
+        function, module = caller_name(1)
         if module.startswith(("scipy.optimize", "scipy.integrate")):
             remedy("refuse_solver", self)
         if module.startswith("numpy.") and not module.startswith("numpy.testing"):
@@ -132,23 +134,23 @@ class Reading:
         return complex(self._number("complex()"))
 
     def item(self: Any) -> bool | int | float:
-        """The single element, of a Tensor that carries no gradient, as a Python number."""
+        """Return the single element as a Python number, if the Tensor carries no gradient."""
         number: bool | int | float = self._number(".item()").item()
         return number
 
     def tolist(self: Any) -> Any:
-        """The elements, of a Tensor that carries no gradient, in nested lists."""
+        """Return the elements in nested lists, if the Tensor carries no gradient."""
         return self._number(".tolist()").tolist()
 
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self._number("turning a Tensor into an array"), dtype, copy=copy)
 
     def _number(self: Any, what: str) -> Array:
-        """The value, unless reading it would lose a gradient."""
+        """Return the value, or raise if reading it would lose a gradient."""
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind in "fc" and (type(rules) is not tuple or any(rules)):
-            name, instead = remedy("of_reading", what, self)
+            name, instead = remedy("reading_remedy", what, self)
             raise TypeError(
                 f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "
                 "the numbers on purpose pass t.value"
@@ -156,9 +158,9 @@ class Reading:
         return value
 
     def _read(self: Any, what: str) -> Array:
-        """The value, read-only; `what` is for the message while compiling."""
+        """Return the value, read-only; the message while compiling names the operation `what`."""
         if self.origin.compiling:
-            name, instead = remedy("of_unknown", what, self)
+            name, instead = remedy("unknown_value_remedy", what, self)
             raise TraceError(
                 f"{name} while {self.origin.activity} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{instead}"
@@ -174,16 +176,15 @@ class Reading:
         return view
 
     def _is_a_number(self: Any) -> bool:
-        """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
+        """Return whether an in-place operator rebinds the name, as for NumPy's numbers.
 
-        It does for Tensors without axes, with three exceptions: arrays of the caller's, results
-        that NumPy returns as 0-d arrays, and views, through which NumPy would change the array
-        that they show.
+        It does for Tensors without axes, with three exceptions: the caller's arrays, results that
+        NumPy returns as 0-d arrays, and views, since NumPy would change the viewed array.
         """
         if type(self._primal) is not np.ndarray or self.shape:
             return not self.shape
-        if self.op.name in _OF_A_NUMBER:
+        if self.op.name in _KEEP_NUMBERS:
             return any(x._is_a_number() for x in self._operands if type(x) is type(self))
         # while compiling, a number has bytes for its memory
         base: Any = self._primal.base
-        return self.op.name not in _ARRAYS and (base is None or type(base) is bytes)
+        return self.op.name not in _RETURN_ARRAYS and (base is None or type(base) is bytes)

@@ -1,4 +1,8 @@
-"""Rewriting: a line of the caller's source, in the form that works on Tensors, for messages."""
+"""Rewrite a line of the caller's source to the form that works on Tensors, for messages.
+
+Start with `reading_remedy`, for an operation that reads a Tensor's value in a recording, and
+`unknown_value_remedy`, for one that needs the value while compiling.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +37,16 @@ from tapegrad.errors.remedies import (
 )
 from tapegrad.errors.source import users_code
 
-_ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
+_ARRAY_FUNCTIONS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
-# functions of math that NumPy has under another name, or not at all
-_OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
-# functions of SciPy that ours equal in name and meaning
-_OF_SCIPY = ("polygamma", "softplus")
-# modules of SciPy some of whose functions NumPy has too, with their place there
-_OF_NUMPY = {"scipy.linalg": "linalg."}
+# NumPy's names of functions of math, if they differ; empty if NumPy lacks the function
+_MATH_NAMES = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
+# functions that tapegrad has by the same name as SciPy
+_SAME_AS_SCIPY = ("polygamma", "softplus")
+# modules of SciPy that share functions with NumPy, and the prefix of these functions in NumPy
+_SCIPY_MODULES_IN_NUMPY = {"scipy.linalg": "linalg."}
 _TRANSFORMED = "the quantile function of the distribution at tg.random.uniform(key, shape)"
-_INSTEAD = (
+_USE_INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
 )
@@ -50,21 +54,21 @@ _IMPLICIT = (
     "tg.implicit_root(f, solve)(k), with f(x, k) zero at the solution that solve(k) finds on arrays"
 )
 _QUADRATURE = "scipy.integrate.fixed_quad, whose sum is recorded"
-# functions of these modules that call no function of the caller's, or add up what it gives
+# functions of these modules that call no function of the caller, or only sum its results
 _NO_SOLVERS = (
     "fixed_quad trapezoid simpson romb cumulative_trapezoid cumulative_simpson rosen rosen_der "
     "rosen_hess rosen_hess_prod nnls lsq_linear linprog milp linear_sum_assignment "
     "quadratic_assignment isotonic_regression"
 )
 _MOST = 100  # characters of code
-# ways of reading a Tensor; some may come from a function that takes it
+# ways of reading a Tensor; for some, the caller's call says more
 _INDEXING = "indexing with a mask"
 _NUMBERS = ("the format", ".item()", ".tolist()", "float()", "int()", "complex()")
 _BY_VALUE = ("turning a Tensor into an array", "float() and math functions", "complex()")
 
 
-def _libraries() -> Iterator[tuple[str, str]]:
-    """The modules and functions that led from the caller's code here, the last one first."""
+def _library_calls() -> Iterator[tuple[str, str]]:
+    """Yield the modules and functions between the caller's code and here, the last one first."""
     for frame in frames_to_users():
         module = frame.f_globals.get("__name__", "")
         if not module.startswith("tapegrad.arraylike.") and not is_users(frame):
@@ -72,37 +76,38 @@ def _libraries() -> Iterator[tuple[str, str]]:
 
 
 def refuse_solver(t: Any) -> None:
-    """Raise if one of SciPy's solvers reads the Tensor, as from the function that it calls.
+    """Raise if one of SciPy's solvers reads the Tensor, for example as a function's result.
 
-    The error is one that SciPy does not take for a failure of its own.
+    SciPy does not catch this error.
     """
-    # a function of ours between records what it is called with
-    called = takewhile(lambda x: not x[0].startswith("tapegrad."), _libraries())
+    # a function of tapegrad in between records its arguments
+    called = takewhile(lambda x: not x[0].startswith("tapegrad."), _library_calls())
     through = [x for x in called if x[0].startswith(("scipy.optimize", "scipy.integrate"))]
     module, solver = through[-1] if through else ("", "")
-    # bounds and constraints only keep what they are made of
+    # bounds and constraints only store their arguments
     if module in ("", "scipy.optimize._constraints") or solver in _NO_SOLVERS.split():
         return
-    name, code, _ = _reading(solver)
+    name, code, _ = _find_reading(solver)
     solver = "ode" if module.startswith("scipy.integrate._ivp.") else solver
     ours = code or SOLVERS.get(solver, "")
     if module.startswith("scipy.optimize") or solver == "solve_bvp":
         ours = f"{ours}, or {_IMPLICIT}" if ours else _IMPLICIT
     raise (TraceError if t.origin.compiling else TapeError)(
         f"{name} computes on arrays, and takes no Tensor from the function that it calls, or as an "
-        f"argument ({t._line()}): the gradient would be cut off{_at()}; write {ours or _QUADRATURE}"
+        f"argument ({t._line()}): the gradient would be cut off{_users_position()}; "
+        f"write {ours or _QUADRATURE}"
     )
 
 
-def of_method(name: str, method: str) -> str:
-    """The remedy for a method of a ufunc, with a place for the ufunc's full name."""
+def ufunc_method_remedy(name: str, method: str) -> str:
+    """Return the remedy for a ufunc's method, with a placeholder for the ufunc's full name."""
     remedy = UFUNC_METHODS.get(f"{name}.{method}") or UFUNC_METHODS.get(method)
     return remedy or "call it with t[:, None]"
 
 
-def of_function(name: str) -> str | None:
-    """The remedy for a function of NumPy without an op, or for the one that calls it."""
-    called, code, _ = _reading("")
+def function_remedy(name: str) -> str | None:
+    """Return the remedy for a NumPy function without an op, or for the function that calls it."""
+    called, code, _ = _find_reading("")
     if code and called.rpartition(".")[2] != name:
         return f"write {code}"
     return NUMPY_FUNCTIONS.get(name)
@@ -111,27 +116,27 @@ def of_function(name: str) -> str | None:
 # --- reading a Tensor's value ---------------------------------------------------------------
 
 
-def of_reading(what: str, t: Any) -> tuple[str, str]:
-    """The name of an operation that reads a Tensor's value, and the remedy.
+def reading_remedy(what: str, t: Any) -> tuple[str, str]:
+    """Return the name of an operation that reads a Tensor's value, and the remedy.
 
     Parameters
     ----------
     what
-        The name if the source does not say more.
+        The name to use if the source is not available.
     t
         The Tensor.
     """
     refuse_solver(t)
-    name, code, through = _reading(what)
+    name, code, through = _find_reading(what)
     if not is_recording(t.origin):
         return name, f"{users_line()}; its recording has ended"
     if code:
-        return name, f"{_at()}; write {code}"
-    return name, f"{users_line()}; {_of_library(through) or _INSTEAD}"
+        return name, f"{_users_position()}; write {code}"
+    return name, f"{users_line()}; {_library_remedy(through) or _USE_INSTEAD}"
 
 
-def _of_library(through: Sequence[tuple[str, str]]) -> str:
-    """The remedy for calling a library that reads a Tensor's value; "" for NumPy."""
+def _library_remedy(through: Sequence[tuple[str, str]]) -> str:
+    """Return the remedy for calling a library that reads a Tensor's value; "" for NumPy."""
     called = [f"{module}." for module, _ in through]
     for name, remedy in LIBRARIES.items():
         if any(module.startswith(f"{name}.") for module in called):
@@ -139,33 +144,33 @@ def _of_library(through: Sequence[tuple[str, str]]) -> str:
     return ""
 
 
-def _at() -> str:
-    """The caller's file and line number, for a message."""
+def _users_position() -> str:
+    """Return the caller's file and line number, for a message."""
     place = users_place()
     return f", at {place.file}:{place.number}"
 
 
-def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """The operation that reads a Tensor's value, the code for it, if any, and the calls between."""
-    through, nodes = list(_libraries()), users_code()
+def _find_reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """Return the operation that reads a Tensor, the code to write, if any, and library calls."""
+    through, nodes = list(_library_calls()), users_code()
     if not nodes or any(module.startswith("tapegrad.") for module, _ in through):
         return what, "", through
     node = nodes[0]
     name, code = what, ""
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-        name = f"{_short(node, 'array[index]')} = t"
-        code = _setting(node, nodes[1])
+        name = f"{_short_code(node, 'array[index]')} = t"
+        code = _update_code(node, nodes[1])
     elif isinstance(node, ast.Subscript):
-        code = _indexing(node)
+        code = _index_code(node)
     elif isinstance(node, ast.Call):
-        name = _name(node.func)
-        code = _calling(node, name, through)
+        name = _callee_name(node.func)
+        code = _call_code(node, name, through)
         name = what if name.endswith((".item", ".tolist")) else name
     return name, code, through
 
 
-def _setting(target: ast.Subscript, statement: ast.AST) -> str:
-    """Code for an assignment to elements of an array, which makes a new array."""
+def _update_code(target: ast.Subscript, statement: ast.AST) -> str:
+    """Return code that makes a new array in place of an assignment to elements."""
     array = ast.unparse(target.value)
     update = f"{array} = tg.at({array}){ast.unparse(target).removeprefix(array)}"
     is_named = isinstance(target.value, ast.Name | ast.Attribute)
@@ -173,15 +178,15 @@ def _setting(target: ast.Subscript, statement: ast.AST) -> str:
         code = f"{update}.set({ast.unparse(statement.value)})"
     elif is_named and isinstance(statement, ast.AugAssign):
         adds = isinstance(statement.op, ast.Add)
-        value = ast.unparse(statement.value) if adds else _without_augmenting(statement)
+        value = ast.unparse(statement.value) if adds else _augmented_value(statement)
         code = f"{update}.{'add' if adds else 'set'}({value})"
     else:
         return "array = tg.at(array)[index].set(t)"
     return code if len(code) <= _MOST else f"{update}.set(...)"
 
 
-def _indexing(node: ast.Subscript) -> str:
-    """Code for indexing np.r_, np.c_ or an array with a Tensor."""
+def _index_code(node: ast.Subscript) -> str:
+    """Return code for indexing np.r_, np.c_ or an array with a Tensor."""
     array = ast.unparse(node.value)
     name = array.rpartition(".")[2]
     if name in ("r_", "c_"):
@@ -190,13 +195,13 @@ def _indexing(node: ast.Subscript) -> str:
     return f"tg.getitem({array}, {ast.unparse(node.slice)})"
 
 
-def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> str:
-    """Code for a call that reads a Tensor's value."""
+def _call_code(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> str:
+    """Return code for a call that reads a Tensor's value."""
     module, _, function = name.rpartition(".")
     if function in ("item", "tolist") and isinstance(call.func, ast.Attribute):
         return ast.unparse(call.func.value)
     if function == "vectorize" and isinstance(call.func, ast.Call):
-        return _with(f"tg.vmap({', '.join(map(ast.unparse, call.func.args[:1]))})", call)
+        return _replace_callee(f"tg.vmap({', '.join(map(ast.unparse, call.func.args[:1]))})", call)
     if function == "vectorize" or not call.args:
         return ""
     first = call.args[0]
@@ -204,29 +209,29 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         wide = function in _CONVERSIONS[:4]
         return ast.unparse(first) + ("" if wide else f".astype(np.{function})")
     if module == "math":
-        ours = _OF_MATH.get(function, function if hasattr(np, function) else "")
+        ours = _MATH_NAMES.get(function, function if hasattr(np, function) else "")
         if function == "log" and len(call.args) == 2:
             return " / ".join(f"np.log({ast.unparse(x)})" for x in call.args)
-        return _with(f"np.{ours}", call) if ours else ""
+        return _replace_callee(f"np.{ours}", call) if ours else ""
     if _is_random(module):
         return RANDOM_DRAWS.get(function, _TRANSFORMED)
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         place, path, built = _callee(call.func)
         # SciPy may read arguments before it calls the function, or call another one
         of_scipy.insert(0, (place, path))
-        ours = next(filter(None, (_of_scipy(*x) for x in of_scipy)), "")
-        return _with(ours, call, built) if ours else ""
-    if function in _ARRAYS:
+        ours = next(filter(None, (_scipy_counterpart(*x) for x in of_scipy)), "")
+        return _replace_callee(ours, call, built) if ours else ""
+    if function in _ARRAY_FUNCTIONS:
         parts = first.elts if isinstance(first, ast.List | ast.Tuple) else []
         if parts and len(call.args) == 1 and not call.keywords:
             nested = any(isinstance(x, ast.List | ast.Tuple | ast.Starred) for x in parts)
-            return _with("tg.array" if nested else "np.stack", call)
+            return _replace_callee("tg.array" if nested else "np.stack", call)
         if isinstance(first, ast.GeneratorExp):
             return f"tg.array([{ast.unparse(first)[1:-1]}])"
         function = "array" if function == "asanyarray" else function
     of_linalg = module.endswith("linalg")
     home, path = (np.linalg, f"linalg.{function}") if of_linalg else (np, function)
-    # a submodule may have a function of its own under NumPy's name
+    # a submodule's function may differ from NumPy's function of the same name
     place, called = through[-1] if through else ("", "")
     if place.startswith("numpy.polynomial."):
         path = f"polynomial.{called}"
@@ -234,16 +239,16 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         getattr(sys.modules[place], called, None) is not getattr(home, function, place)
     ):
         return ""
-    return _with(f"tg.{path}", call) if _is_ours(path) else ""
+    return _replace_callee(f"tg.{path}", call) if _is_tapegrads(path) else ""
 
 
 def _is_random(module: str) -> bool:
-    """Whether what stands before a function's name is `numpy.random` or a generator of it."""
+    """Return whether the text before a function's name is `numpy.random` or a generator."""
     return module.endswith(("random", "rng", "generator")) or "default_rng(" in module
 
 
 def _callee(node: ast.expr) -> tuple[str, str, ast.Call | None]:
-    """The module and the path of a function that the caller calls, such as "norm.logpdf".
+    """Return the module and the path of a function in the caller's source, as "norm.logpdf".
 
     The third result is the call that makes the function's owner, as a frozen distribution or a
     spline, and None for a function of a module.
@@ -257,7 +262,7 @@ def _callee(node: ast.expr) -> tuple[str, str, ast.Call | None]:
 
 
 def _look_up(node: ast.expr, frame: Any) -> Any:
-    """The object that a name or an attribute has in a frame, without running code of the caller.
+    """Return the object of a name or an attribute in a frame, without running the caller's code.
 
     None for other expressions, and for properties.
     """
@@ -271,7 +276,7 @@ def _look_up(node: ast.expr, frame: Any) -> Any:
 
 
 def _describe(function: Any) -> tuple[str, str, ast.Call | None]:
-    """The module, the path and the owner's call of a function of SciPy; see `_callee`."""
+    """Return the module, the path and the owner's call of a function of SciPy; see `_callee`."""
     owner = getattr(function, "__self__", None)
     if _is_scipys(owner):
         module, path, built = _describe(owner)
@@ -281,28 +286,32 @@ def _describe(function: Any) -> tuple[str, str, ast.Call | None]:
         return getattr(function, "__module__", None) or "", name, None
     if hasattr(function, "dist"):  # a frozen distribution
         module, path, _ = _describe(function.dist)
-        keywords = [ast.keyword(k, _number(x)) for k, x in function.kwds.items()]
-        return module, path, ast.Call(ast.Name(path), [*map(_number, function.args)], keywords)
+        keywords = [ast.keyword(k, _number_node(x)) for k, x in function.kwds.items()]
+        return module, path, ast.Call(ast.Name(path), [*map(_number_node, function.args)], keywords)
     kind = type(function)
     if hasattr(function, "logcdf"):  # a distribution, one object of its class
         return kind.__module__, str(function.name), None
-    return kind.__module__, kind.__name__, ast.Call(ast.Name(kind.__name__), [_number(None)], [])
+    return (
+        kind.__module__,
+        kind.__name__,
+        ast.Call(ast.Name(kind.__name__), [_number_node(None)], []),
+    )
 
 
 def _is_scipys(x: Any) -> bool:
-    """Whether an object is an instance of one of SciPy's classes."""
+    """Return whether an object is an instance of one of SciPy's classes."""
     return type(x).__module__.startswith("scipy.")
 
 
-def _number(x: Any) -> ast.expr:
-    """The code of a Python number; an ellipsis for other values."""
+def _number_node(x: Any) -> ast.expr:
+    """Return the code of a Python number; an ellipsis for other values."""
     return ast.Constant(x if isinstance(x, int | float) and not hasattr(x, "dtype") else ...)
 
 
-def _of_scipy(place: str, path: str) -> str:
-    """The full name of our counterpart of a function of a module of SciPy; "" if none."""
+def _scipy_counterpart(place: str, path: str) -> str:
+    """Return the full name of tapegrad's function for a function of SciPy; "" if none."""
     parts = place.split(".")
-    if path in _OF_SCIPY:
+    if path in _SAME_AS_SCIPY:
         return f"tg.{path}"
     for end in range(2, len(parts) + 1):
         module = ".".join(["tapegrad", *parts[:end]])
@@ -311,35 +320,35 @@ def _of_scipy(place: str, path: str) -> str:
             attrgetter(path)(namespace)
             if path.split(".")[0] in namespace.__all__:
                 return f"{module}.{path}"
-    path = _OF_NUMPY.get(".".join(parts[:2]), "_") + path
-    return f"np.{path}" if _is_ours(path) else ""
+    path = _SCIPY_MODULES_IN_NUMPY.get(".".join(parts[:2]), "_") + path
+    return f"np.{path}" if _is_tapegrads(path) else ""
 
 
-def _with(function: str, call: ast.Call, built: ast.Call | None = None) -> str:
-    """The call with another function, which may belong to an object that a call makes."""
+def _replace_callee(function: str, call: ast.Call, built: ast.Call | None = None) -> str:
+    """Return a call's code with another function, which may be a method of a call's result."""
     target: ast.expr = ast.Name(function)
     if built is not None:
         owner, _, method = function.rpartition(".")
         is_method = owner.startswith("tapegrad.scipy.") and owner.count(".") > 2
         made = ast.Call(ast.Name(owner if is_method else function), built.args, built.keywords)
         target = ast.Attribute(made, method) if is_method else made
-    return _short(ast.Call(target, call.args, call.keywords), f"{function}(...)")
+    return _short_code(ast.Call(target, call.args, call.keywords), f"{function}(...)")
 
 
-def _short(node: ast.AST, otherwise: str) -> str:
+def _short_code(node: ast.AST, otherwise: str) -> str:
     code = ast.unparse(node)
     return code if len(code) <= _MOST else otherwise
 
 
-def _name(function: ast.expr) -> str:
-    """The name of a function in the caller's source; if a call returns it, the name in the call."""
+def _callee_name(function: ast.expr) -> str:
+    """Return the name in the caller's source of a function, or of the call that returns it."""
     while isinstance(function, ast.Call):
         function = function.func
-    return _short(function, getattr(function, "attr", "the call"))
+    return _short_code(function, getattr(function, "attr", "the call"))
 
 
-def _is_ours(path: str) -> bool:
-    """Whether a path in tapegrad leads to a function of arrays."""
+def _is_tapegrads(path: str) -> bool:
+    """Return whether a path in tapegrad leads to a function of arrays."""
     target: Any = import_module("tapegrad")
     for name in path.split("."):
         target = getattr(target, name, None)
@@ -349,12 +358,12 @@ def _is_ours(path: str) -> bool:
 
 # --- reading an unknown value ---------------------------------------------------------------
 
-_OUTSIDE = {
+_CONVERT_OUTSIDE = {
     "compiling": "return it and convert it outside, or compile the part that does not read it",
     "batching": "return it and convert it outside",
     "recording": "return it from the loop or branch and convert it outside",
 }
-_BEFORE = {
+_COMPUTE_BEFORE = {
     "compiling": "compute it outside of the compiled function and pass the result, or compile the "
     "part that does not need it",
     "batching": "compute it outside of the batched function and pass the result",
@@ -365,67 +374,69 @@ _STATIC = {
     "batching": "if it is the same for all examples",
 }
 _CHOOSE = "select with tg.where, or branch with tg.cond"
-# by the syntax that asks for the truth of a Tensor
+# remedies by the syntax that needs the truth of a Tensor
 _STATEMENTS: Mapping[type[ast.AST], str] = {
     ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
     **dict.fromkeys((ast.If, ast.IfExp, ast.comprehension), _CHOOSE),
 }
-_JOINED: Mapping[type[ast.AST], str] = {
+_BOOLEAN_OPERATORS: Mapping[type[ast.AST], str] = {
     ast.And: "join truth values with np.logical_and or &, instead of `and`",
     ast.Or: "join truth values with np.logical_or or |, instead of `or`",
     ast.Not: "negate a truth value with np.logical_not, instead of `not`",
 }
-_CHAINED = "compare two at a time, and join with np.logical_and or &"
-# functions of Python that ask for the truth of what they compare, and ours for their list
-_OF_TRUTHS = {name: f"tg.{name}" for name in ("max", "min", "any", "all")} | {"sorted": "tg.sort"}
-# what reads a Tensor to know the shape of its result
+_CHAINED_COMPARISON = "compare two at a time, and join with np.logical_and or &"
+# Python's functions that need the truth of a comparison, and tapegrad's, which take a list
+_TRUTH_FUNCTIONS = {name: f"tg.{name}" for name in ("max", "min", "any", "all")} | {
+    "sorted": "tg.sort"
+}
+# operations that need a Tensor's values for the shape of their result
 _SHAPING = (
     *("finding different elements", "finding elements that are not zero", "counting what occurs"),
     *("trimming zeros", "use as an index", "use as a size"),
 )
 
 
-def of_unknown(what: str, t: Any) -> tuple[str, str]:
-    """The name of an operation that needs the unknown value of a Tensor, and the remedy."""
+def unknown_value_remedy(what: str, t: Any) -> tuple[str, str]:
+    """Return the name of an operation that needs a Tensor's unknown value, and the remedy."""
     refuse_solver(t)
     name, code, library = what, "", ""
     if what in _BY_VALUE:
-        name, code, through = _reading(what)
-        library = _of_library(through)
+        name, code, through = _find_reading(what)
+        library = _library_remedy(through)
     if code:
         is_number = name.rpartition(".")[2] in _CONVERSIONS
-        outside = f", or {_OUTSIDE[t.origin.activity]}" if is_number else ""
-        return name, f"{_at()}; write {code}{outside}"
+        outside = f", or {_CONVERT_OUTSIDE[t.origin.activity]}" if is_number else ""
+        return name, f"{_users_position()}; write {code}{outside}"
     if library:
         return name, f"{users_line()}; {library}"
-    return what, f"{users_line()}; {_of_asking(what, t)}"
+    return what, f"{users_line()}; {_asking_remedy(what, t)}"
 
 
-def _of_asking(what: str, t: Any) -> str:
-    """The remedy by what asks for the value, and by the arguments that it depends on."""
+def _asking_remedy(what: str, t: Any) -> str:
+    """Return the remedy for an operation, by the arguments that the Tensor depends on."""
     doing, source = t.origin.activity, ""
-    arguments = _arguments(t, "iub") if doing in _STATIC else []
-    static = f"{_apart(doing, arguments)}, {_STATIC[doing]}" if arguments else ""
+    arguments = _argument_names(t, "iub") if doing in _STATIC else []
+    static = f"{_static_advice(doing, arguments)}, {_STATIC[doing]}" if arguments else ""
     if what == _INDEXING:
         return "np.where(mask, t, 0) keeps the shape, and so does t * mask"
     if what == "bool()":
-        source = _of_truth(users_code())
+        source = _truth_remedy(users_code())
     elif what in ("int()", "use as an index"):
-        source = _of_index(users_code())
+        source = _index_remedy(users_code())
     if source or static:
         return "; or ".join(filter(None, (static, source)))
     if what in _SHAPING:
-        return f"a shape depends on it: {_BEFORE[doing]}"
+        return f"a shape depends on it: {_COMPUTE_BEFORE[doing]}"
     if what.startswith(_NUMBERS):
-        return _OUTSIDE[doing]
-    everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_OUTSIDE[doing]}"
-    if doing == "compiling" and (numbers := _arguments(t, "iubfc")):
-        return f"{_apart(doing, numbers)}, {everything}"
+        return _CONVERT_OUTSIDE[doing]
+    everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_CONVERT_OUTSIDE[doing]}"
+    if doing == "compiling" and (numbers := _argument_names(t, "iubfc")):
+        return f"{_static_advice(doing, numbers)}, {everything}"
     return everything
 
 
-def _apart(doing: str, arguments: Sequence[str]) -> str:
-    """How to make arguments static, or the same for all examples."""
+def _static_advice(doing: str, arguments: Sequence[str]) -> str:
+    """Return how to make arguments static, or the same for all examples."""
     names = " and ".join(arguments)
     if doing == "batching":
         return f"write None in in_axes for {names}"
@@ -435,18 +446,18 @@ def _apart(doing: str, arguments: Sequence[str]) -> str:
     return f"list {names} in static_argnums"
 
 
-def _of_truth(nodes: Sequence[ast.AST]) -> str:
-    """The remedy by the source that asks for the truth of a Tensor; "" if it says nothing."""
-    if nodes and isinstance(nodes[0], ast.Call) and (code := _of_truths(nodes[0])):
+def _truth_remedy(nodes: Sequence[ast.AST]) -> str:
+    """Return the remedy for source that needs the truth of a Tensor; "" if there is none."""
+    if nodes and isinstance(nodes[0], ast.Call) and (code := _truth_code(nodes[0])):
         return f"write {code}"
     joined = ""
     for i, node in enumerate(nodes):
         # Python 3.11 knows no more than the statement
         asked = node.test if isinstance(node, ast.If | ast.IfExp | ast.While) and not i else node
         if isinstance(asked, ast.BoolOp | ast.UnaryOp) and i < 2:
-            joined = joined or _JOINED.get(type(asked.op), "")
+            joined = joined or _BOOLEAN_OPERATORS.get(type(asked.op), "")
         elif isinstance(asked, ast.Compare) and len(asked.ops) > 1 and not i:
-            joined = _CHAINED
+            joined = _CHAINED_COMPARISON
         if type(node) in _STATEMENTS:
             return "; ".join(filter(None, (_STATEMENTS[type(node)], joined)))
         if isinstance(node, ast.stmt):
@@ -454,22 +465,22 @@ def _of_truth(nodes: Sequence[ast.AST]) -> str:
     return joined
 
 
-def _of_truths(call: ast.Call) -> str:
-    """The code for a call of one of Python's functions that compare; "" for any other."""
-    name = _name(call.func)
+def _truth_code(call: ast.Call) -> str:
+    """Return code for a call of ``max``, ``min``, ``any``, ``all`` or ``sorted``; "" for others."""
+    name = _callee_name(call.func)
     starred = any(isinstance(x, ast.Starred) for x in call.args)
-    if name not in _OF_TRUTHS or not call.args or call.keywords or starred:
+    if name not in _TRUTH_FUNCTIONS or not call.args or call.keywords or starred:
         return ""
     if name in ("max", "min") and len(call.args) == 2:
-        return _with(f"np.{name}imum", call)
+        return _replace_callee(f"np.{name}imum", call)
     several: ast.expr = ast.List(call.args) if len(call.args) > 1 else call.args[0]
     if isinstance(several, ast.GeneratorExp):
         several = ast.ListComp(several.elt, several.generators)
-    return _with(_OF_TRUTHS[name], ast.Call(call.func, [several], []))
+    return _replace_callee(_TRUTH_FUNCTIONS[name], ast.Call(call.func, [several], []))
 
 
-def _of_index(nodes: Sequence[ast.AST]) -> str:
-    """The remedy for an index or a number of steps that is a Tensor; "" for other integers."""
+def _index_remedy(nodes: Sequence[ast.AST]) -> str:
+    """Return the remedy for a Tensor as an index or a number of steps; "" for other integers."""
     match nodes:
         case [ast.Call(func=ast.Name("range")), *_] | [_, ast.Call(func=ast.Name("range")), *_]:
             return "loop with tg.fori_loop, tg.while_loop or tg.scan"
@@ -490,10 +501,10 @@ def _is_sliced(node: ast.Subscript) -> bool:
     return any(isinstance(part, ast.Slice) for part in ast.walk(node.slice))
 
 
-def _arguments(t: Any, kinds: str) -> list[str]:
-    """The names of the arguments that a Tensor is computed from, if all may be static.
+def _argument_names(t: Any, kinds: str) -> list[str]:
+    """Return the names of the arguments that a Tensor is computed from, if all may be static.
 
-    While compiling that is a number; `kinds` are those of its dtype.
+    `kinds` are the kinds of dtypes that may be. While compiling, only numbers may be static.
     """
     names, left, seen = [], [t], set()
     while left:
@@ -512,21 +523,21 @@ def _arguments(t: Any, kinds: str) -> list[str]:
 # --- writing in place -----------------------------------------------------------------------
 
 
-def of_setting() -> str:
-    """The statement to write where elements of a Tensor are set."""
+def assignment_code() -> str:
+    """Return the statement to write where elements of a Tensor are set."""
     node = next(iter(users_code()), None)
-    shuffles = isinstance(node, ast.Call) and _name(node.func).endswith("shuffle")
+    shuffles = isinstance(node, ast.Call) and _callee_name(node.func).endswith("shuffle")
     return f"t = {RANDOM_DRAWS['shuffle'] if shuffles else 't.at[index].set(value)'}"
 
 
-def augmented(default: str) -> str:
-    """The caller's statement with an in-place operator, written without it."""
+def rebinding_code(default: str) -> str:
+    """Return the caller's statement with an in-place operator, rewritten without it."""
     node = next(iter(users_code()), None)
     if not isinstance(node, ast.AugAssign):
         return default
     if isinstance(node.target, ast.Subscript) and default.startswith("array"):
-        return _setting(node.target, node)
-    value = _without_augmenting(node)
+        return _update_code(node.target, node)
+    value = _augmented_value(node)
     code = f"{ast.unparse(node.target)} = {value}"
     if isinstance(node.target, ast.Attribute) and isinstance(node.target.value, ast.Name):
         name, field = node.target.value.id, node.target.attr
@@ -534,6 +545,6 @@ def augmented(default: str) -> str:
     return code
 
 
-def _without_augmenting(node: ast.AugAssign) -> str:
-    """The value that is assigned."""
+def _augmented_value(node: ast.AugAssign) -> str:
+    """Return the code of the value that an in-place operator assigns."""
     return ast.unparse(ast.BinOp(node.target, node.op, node.value))

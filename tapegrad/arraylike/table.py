@@ -1,4 +1,4 @@
-"""The table of our functions that answer for NumPy's on a Tensor, and the one way into it."""
+"""The table from NumPy's functions to tapegrad's, which NumPy calls in their place on a Tensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _COMPOSED = "tapegrad.functions"
-# the modules that answer for the functions of others, apart from functions composed of ops
+# modules that replace the functions of other modules, apart from functions composed of ops
 _OTHERS = {
     "numpy.fft": "tapegrad.functions.fft",
     "numpy.linalg": "tapegrad.functions.linalg",
@@ -16,7 +16,7 @@ _OTHERS = {
 
 
 class _Answers(dict[Any, Callable[..., Any]]):
-    """A table that imports the module of a missing entry when that is looked up.
+    """A table that imports the module of an entry when the entry is first looked up.
 
     Not every program needs the functions composed of ops, or SciPy's.
     """
@@ -31,33 +31,33 @@ class _Answers(dict[Any, Callable[..., Any]]):
         return answer
 
 
-# By NumPy's function; for a ufunc's method, by the pair of its name and the ufunc; for a ufunc of
-# a package that may be missing, by its full name.
+# The key is NumPy's function; for a ufunc's method, a pair of the method's name and the ufunc; for
+# a ufunc of a package that may be missing, its full name.
 ANSWERS = _Answers()
 
 
 def answer_for(function: Any) -> Callable[..., Any] | None:
-    """The function that answers for a key of the table; None if there is none."""
+    """Return the function for a key of the table; None if there is none."""
     try:
         return ANSWERS[function]
     except KeyError:
         return None
 
 
-def complete() -> Mapping[Any, Callable[..., Any]]:
-    """The whole table, with the entries that are otherwise imported when they are looked up."""
+def full_table() -> Mapping[Any, Callable[..., Any]]:
+    """Return the whole table; this imports the modules of all entries."""
     for module in (_COMPOSED, *_OTHERS.values()):
         import_module(module)
     return ANSWERS
 
 
 def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
-    """Have NumPy call our function when one of these of its own is called on a Tensor.
+    """Enter a function that NumPy calls in place of its own functions on a Tensor.
 
     Raises
     ------
     ValueError
-        If the table has an entry for one of them already.
+        If the table already has an entry for one of NumPy's functions.
     """
     for function in functions:
         if function in ANSWERS:
@@ -66,15 +66,15 @@ def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
 
 
 def lazy_import(module: str, name: str) -> Any:
-    """An attribute of a module, which is imported only at this call."""
+    """Import a module and return one of its attributes."""
     return getattr(import_module(module), name)
 
 
-def called_lazily(module: str, name: str) -> Callable[..., Any]:
-    """A function of a module, which is imported when the function is first called."""
+def lazy_function(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that imports its module when it is first called."""
     return lambda *args, **kwargs: lazy_import(module, name)(*args, **kwargs)
 
 
 def remedy(name: str, *args: Any) -> Any:
-    """The result of a function of `tapegrad.arraylike.rewriting`, which only messages need."""
+    """Call a function of `tapegrad.arraylike.rewriting`, which only messages need."""
     return lazy_import("tapegrad.arraylike.rewriting", name)(*args)

@@ -1,41 +1,43 @@
-"""Tensor as an array of NumPy's: what is put onto the record, and how a tape is printed.
+"""Tensor as an array: add operators, protocols and methods to the record, and text to the tape.
 
-The core writes records and knows no array's operators. Here the class gets them, once, when the
-package is imported. A type checker reads the same as a class of these bases.
+The core writes records without operators. Importing this module adds them to the class, once. For
+a type checker, Tensor is a class with these bases.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapegrad.arraylike.advice import Absences
+from tapegrad.arraylike.advice import AbsentAttributes
 from tapegrad.arraylike.operators import Operators
-from tapegrad.arraylike.pickling import Pickled
+from tapegrad.arraylike.pickling import Pickling
 from tapegrad.arraylike.protocols import Protocols
 from tapegrad.arraylike.reading import Reading
-from tapegrad.arraylike.text import Tabled
+from tapegrad.arraylike.text import TapeText
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor as Record
 
 
-def put_onto(target: type, *parts: type) -> None:
-    """Give a class the attributes of others; its own stay, and of several the first one counts."""
+def add_attributes(target: type, *parts: type) -> None:
+    """Add the attributes of other classes to a class; an attribute that exists already stays."""
     for part in parts:
         for name, attribute in vars(part).items():
-            if name not in _OF_A_CLASS and name not in vars(target):
+            if name not in _CLASS_ATTRIBUTES and name not in vars(target):
                 setattr(target, name, attribute)
 
 
 # attributes that a class statement makes
-_OF_A_CLASS = frozenset(["__module__", "__doc__", "__slots__", "__qualname__", "__firstlineno__"])
-_OF_A_CLASS |= {"__static_attributes__", "__dict__", "__weakref__", "__annotations__"}
+_CLASS_ATTRIBUTES = frozenset(
+    ["__module__", "__doc__", "__slots__", "__qualname__", "__firstlineno__"]
+)
+_CLASS_ATTRIBUTES |= {"__static_attributes__", "__dict__", "__weakref__", "__annotations__"}
 
 if TYPE_CHECKING:
 
-    class Tensor(Record, Reading, Operators, Protocols, Pickled, Absences):
+    class Tensor(Record, Reading, Operators, Protocols, Pickling, AbsentAttributes):
         """A record, as users see it."""
 
 else:
     Tensor = Record
-    put_onto(Record, Reading, Operators, Protocols, Pickled, Absences)
-    put_onto(Tape, Tabled)
+    add_attributes(Record, Reading, Operators, Protocols, Pickling, AbsentAttributes)
+    add_attributes(Tape, TapeText)

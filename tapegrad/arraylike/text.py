@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.primitive import Parts
-from tapegrad.errors.words import MOST_LINES, columns, escaped, printable, short
+from tapegrad.errors.words import MOST_LINES, columns, escape_html, printable, short
 
-# notebooks have rules of their own for cells
+# these rules override a notebook's own style of cells
 _RULES = "text-align: left !important; white-space: nowrap"
 _STYLE = f"<style>table.tapegrad :is(td, th) {{{_RULES}}}</style>"
 
 
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
-    """A table, and the number of further rows."""
+    """Return a table in HTML, and the number of further rows."""
     body = [
-        f"<tr>{''.join(f'<td><code>{escaped(cell)}</code></td>' for cell in row)}</tr>"
+        f"<tr>{''.join(f'<td><code>{escape_html(cell)}</code></td>' for cell in row)}</tr>"
         for row in rows
     ]
-    top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{escape_html(cell)}</th>" for cell in head)
     more = f"<p>... and {rest} more</p>" if rest > 0 else ""
     tables = f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody>"
     return f"{_STYLE}<table class=tapegrad>{tables}</table>{more}"
@@ -31,7 +31,7 @@ _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 
 
 def table(records: Iterable[Any], **further: Sequence[str]) -> str:
-    """Records as a table, one in each row; an operand by the index of its record, ``%0``.
+    """Return records as a table, one in each row; ``%0`` is the operand that line 0 holds.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
     return columns(head, rows, range(1))
 
 
-class Tabled:
-    """A tape as text: a table, of which a notebook shows the first rows."""
+class TapeText:
+    """The text of a tape: a table; a notebook shows its first rows."""
 
     __slots__ = ()
 
@@ -71,13 +71,13 @@ class Tabled:
 
 
 def cells(record: Any) -> tuple[str, ...]:
-    """A record's index, name, operands, shape, dtype and value."""
-    operands = [operand(x) for x in record._operands]
+    """Return a record's index, name, operands, shape, dtype and value as text."""
+    operands = [operand_text(x) for x in record._operands]
     operands += [f"{name}={short(value)}" for name, value in record._options.items()]
-    value = "" if record.origin.compiling else short(readable(record, record._primal))
+    value = "" if record.origin.compiling else short(shown_value(record, record._primal))
     return (
         str(record.index),
-        titled(record),
+        record_name(record),
         ", ".join(operands),
         str(record.shape),
         str(record.dtype),
@@ -85,19 +85,19 @@ def cells(record: Any) -> tuple[str, ...]:
     )
 
 
-def readable(record: Any, x: Any) -> Any:
-    """A record's value or cotangent as it is shown: that of a loop by the names of its results."""
+def shown_value(record: Any, x: Any) -> Any:
+    """Return the text form of a record's value or cotangent; a loop's results have names."""
     loop = record._options.get("loop")
     return x if loop is None or type(x) is not Parts else loop.name_results(x)
 
 
-def titled(record: Any) -> str:
-    """A record's name in text, or its op's."""
+def record_name(record: Any) -> str:
+    """Return the name of a record, or of its op, as printable text."""
     return printable(record.name or record.op.name)
 
 
-def operand(x: Any) -> str:
-    """An operand as text: a record by its index, a constant abbreviated."""
+def operand_text(x: Any) -> str:
+    """Return the text of an operand: a record's index, or an abbreviated constant."""
     if hasattr(x, "_operands"):
         return f"%{x.index}"
     if isinstance(x, np.ndarray):

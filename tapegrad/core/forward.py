@@ -21,7 +21,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import Operands, Options, append_record, is_recording
-from tapegrad.errors.lines import at_record
+from tapegrad.errors.lines import call_at_record
 from tapegrad.types import Array, Tangent
 
 # the tangents of the operands that have one, by position
@@ -53,7 +53,7 @@ def push_forward(
     by_record = dict(tangents)
     for record, done in schedule(tape, frozenset(outputs)):
         if record.dtype.kind in "fc":
-            t = at_record(record, _tangent, record, by_record, recorded)
+            t = call_at_record(record, _tangent, record, by_record, recorded)
             if t is not None:
                 by_record[record] = broadcast_tangent(t, record)
                 if on_record is not None:

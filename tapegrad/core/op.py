@@ -16,7 +16,7 @@ from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, write
-from tapegrad.errors.functions import by_name
+from tapegrad.errors.functions import reduce_by_name
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.lists import LISTS, first_tensor, has_tensor
 from tapegrad.tree.numbers import refuse_unreal
@@ -115,4 +115,4 @@ class Op(Primitive, Unchanging, Generic[P]):
             return getattr, (self.__dict__["__real__"], "complex")
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
         further = {name: getattr(self, name) for name in ("declared", "general", "signature")}
-        return by_name(self, partial(Op, **further), fields)
+        return reduce_by_name(self, partial(Op, **further), fields)

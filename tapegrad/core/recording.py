@@ -103,7 +103,7 @@ def record_call(
     The output, the tape, and the chosen arguments as trees of parameters.
     """
     outer = CURRENT.get()
-    of = description or Description.of(fn)
+    of = description or Description.from_function(fn)
     origin = Origin(of.label, False, of.line, find_place, note_read=note_read)
     start = last = origin if outer is None else outer
     parameters: list[Tensor] = []

@@ -19,7 +19,7 @@ from tapegrad.core.primitive import Joint, Parts, Primitive, number_vjps
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import advance, is_recording, last_record, write_known
-from tapegrad.errors.lines import at_record
+from tapegrad.errors.lines import call_at_record
 from tapegrad.tree.cotangents import FLOAT64, as_dtype
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.types import Array, Cotangent
@@ -66,7 +66,9 @@ def sweep(
             summed.discard(record)
             if recorded:
                 passed += record, g
-                at_record(record, add_contributions, record, g, cotangents, summed, True, reached)
+                call_at_record(
+                    record, add_contributions, record, g, cotangents, summed, True, reached
+                )
             else:
                 add_contributions(record, g, cotangents, summed, False, reached)
             if on_record is not None:

@@ -17,7 +17,7 @@ from tapegrad.core.messages import check_output, explain_error, refuse_stranger
 from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Tensor
 from tapegrad.errors.functions import note_lists
-from tapegrad.errors.lines import unmasked, warn_at_users_line
+from tapegrad.errors.lines import unmask_error, warn_at_users_line
 from tapegrad.tree.lists import has_tensor, stack_nested
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import as_primal, owned_copy
@@ -195,7 +195,7 @@ def record_from(
         note_lists(error, fn, args)
         raise
     except ValueError as error:
-        shown = unmasked(error)
+        shown = unmask_error(error)
         try:
             if shown is error:
                 raise

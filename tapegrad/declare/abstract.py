@@ -30,7 +30,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
 from tapegrad.core.writing import PARAMETER, Last, record_from, write_known, write_parameter
 from tapegrad.errors import TapeError, TapegradError
-from tapegrad.errors.lines import SILENT, STATE, placed
+from tapegrad.errors.lines import SILENT, STATE, call_at
 from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
@@ -234,7 +234,7 @@ class Recorder:
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
         """Record a call of a function and return its result; no input can be marked afterwards."""
         try:
-            output, self.last = placed((None, False), record_from, (self.last, fn, args, kwargs))
+            output, self.last = call_at((None, False), record_from, (self.last, fn, args, kwargs))
         finally:
             self._evaluation.forget_values()
         return output

@@ -32,7 +32,7 @@ from tapegrad.errors.functions import (
     check_callable,
     label,
 )
-from tapegrad.errors.lines import by_user, with_user_warnings
+from tapegrad.errors.lines import call_users_function, with_user_warnings
 from tapegrad.errors.words import a_kind, got
 from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import as_constant, is_floating, refuse_unreal, require_real
@@ -137,7 +137,7 @@ def custom_op(
     def decorate(function: Callable[P, Any]) -> Op[P]:
         called = name or function.__name__
 
-        def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def call_checked(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
             y = function(*readonly_view(args), **readonly_view(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int | complex):
@@ -154,7 +154,7 @@ def custom_op(
 
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return call_once(checked, args, kwargs)
+            return call_once(call_checked, args, kwargs)
 
         signature = Signature.from_function(function, called, len(rules))
         _check_parameters(signature)
@@ -210,10 +210,12 @@ def _guard_rule(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any
     left = _defaults_for(rule, name, defaults)
 
     @functools.wraps(rule)
-    def guarded(*args: Any, **options: Any) -> Any:
+    def call_rule(*args: Any, **options: Any) -> Any:
         g, *known = readonly_view(args)
         try:
-            c = by_user(rule, conjugate_cotangent(g), *known, **readonly_view(left | options))
+            c = call_users_function(
+                rule, conjugate_cotangent(g), *known, **readonly_view(left | options)
+            )
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -240,7 +242,7 @@ def _guard_rule(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any
             )
         return conjugate_cotangent(as_cotangent(c, name))
 
-    return guarded
+    return call_rule
 
 
 def _defaults_for(rule: Rule, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def _apply_jvp_rule(
     all_tangents = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
     try:
         known, named = readonly_view((y, *operands)), readonly_view({**left, **options})
-        t = by_user(rule, all_tangents, *known, **named)
+        t = call_users_function(rule, all_tangents, *known, **named)
     except Exception as error:
         error.add_note(
             f"in the JVP rule of {op.name}, which is called with a tuple of tangents, the output "
@@ -288,7 +290,7 @@ def _apply_batch_rule(
     rule: Rule, op: Primitive, batched: tuple[bool, ...], *operands: Any, **options: Any
 ) -> Any:
     """Return the results of a user's op for a batch, by the user's rule or elementwise."""
-    y = by_user(rule, op, batched, *operands, **options)
+    y = call_users_function(rule, op, batched, *operands, **options)
     n = batch_size(batched, operands)
     if y is not NotImplemented and np.shape(y)[:1] != (n,):
         raise ValueError(
@@ -418,7 +420,7 @@ class CustomCall:
         parts = [None if c is None else conjugate_cotangent(c) for c in layout.partition(g)]
         cotangent, output = (layout.to_tree(readonly_view(x)) for x in (parts, layout.partition(y)))
         own, named = tree.copy_containers((args, kwargs))
-        returned = by_user(self.custom.backward, cotangent, output, *own, **named)
+        returned = call_users_function(self.custom.backward, cotangent, output, *own, **named)
         if type(returned) is not tuple or len(returned) != len(args):
             what = f"a tuple of {len(returned)}" if type(returned) is tuple else got(returned)
             raise TypeError(

@@ -204,7 +204,7 @@ def op(
     n_operands = 0 if read else getattr(each_operand, "n", len(vjps))
     new_op: Any = functools.partial(MultiOutputOp, results=results) if results else Op
 
-    def declared(function: Callable[P, Any]) -> Op[P]:
+    def decorate(function: Callable[P, Any]) -> Op[P]:
         def with_rules(rules: Any, complex: Any) -> Op[P]:
             return new_op(  # type: ignore[no-any-return]
                 name or function.__name__,
@@ -239,7 +239,7 @@ def op(
         answers((*_as_tuple(numpy), *([ufunc] if ufunc else [])), declared_op)
         return declared_op
 
-    return declared
+    return decorate
 
 
 def linear_op(
@@ -283,13 +283,13 @@ def function(
         The parameters that take an object other than an array, such as a dict.
     """
 
-    def declared(composed: Callable[P, R]) -> Callable[P, R]:
+    def decorate(composed: Callable[P, R]) -> Callable[P, R]:
         signature = Signature.from_function(composed, composed.__name__)
 
         positions = [signature.names.index(name) for name in options]
 
         @functools.wraps(composed)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def call_composed(*args: Any, **kwargs: Any) -> Any:
             if kwargs:
                 arguments = signature.bind_names(args, kwargs)
                 kwargs = {x: arguments[x] for x in kwargs if x in arguments}
@@ -306,12 +306,12 @@ def function(
                 refuse_unreal(signature.name, named_operands, complex)
             return with_user_warnings(composed, *args, **kwargs)
 
-        declare(called, None, kink, signature, complex=complex)
-        FUNCTIONS[composed.__name__] = called
-        answers(_as_tuple(numpy), called)
-        return called
+        declare(call_composed, None, kink, signature, complex=complex)
+        FUNCTIONS[composed.__name__] = call_composed
+        answers(_as_tuple(numpy), call_composed)
+        return call_composed
 
-    return declared
+    return decorate
 
 
 def _check_arguments(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:
@@ -319,14 +319,14 @@ def _check_arguments(general: Callable[..., Any], name: str, complex: Any) -> Ca
     signature = Signature.from_function(general, name)
 
     @functools.wraps(general)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def call_general(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind_names(args, kwargs)
         refuse_unreal(name, arguments.values(), complex)
         return with_user_warnings(
             general, **{x: _stack_if_tensors(y) for x, y in arguments.items()}
         )
 
-    return called
+    return call_general
 
 
 def _stack_if_tensors(x: Any) -> Any:

@@ -20,7 +20,7 @@ class TapegradError(Exception):
 
 
 class TapeError(TapegradError):
-    """A record is used where it does not belong.
+    """A record is used outside of its recording.
 
     Raised when a Tensor is used after its recording has ended, in another
     recording, or beside records of another branch of its tape.
@@ -43,7 +43,7 @@ class TraceError(TapegradError):
     Raised inside `compile`, and in the body of a loop or a branch, since a program serves
     all values, and inside `vmap`, since the examples of a batch differ: by ``if``, ``float``,
     ``.value``, a mask as an index. `where` and `cond` choose by value, `while_loop` repeats
-    by value; an argument in `static_argnums`, or without an axis in `in_axes`, has one.
+    by value; an argument in `static_argnums`, or without an axis in `in_axes`, has a value.
 
     Examples
     --------
@@ -82,9 +82,9 @@ class NonFiniteError(TapegradError, FloatingPointError):
 class ProofError(TapegradError, AssertionError):
     """A pass of the compiler changes what a function computes, or raises.
 
-    A fault of tapegrad, unless the pass is one of your own, which the message says. Raised by
+    A fault of tapegrad, unless you wrote the pass; the message says which. Raised by
     ``compile(fn, check=True)``. The message names the pass, the result, its values before and
-    after, and the arguments that they were found for; in a loop or a branch, those of its body.
+    after, and the arguments that gave these values; in a loop or a branch, the body's arguments.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class ProofError(TapegradError, AssertionError):
 
 
 class FileError(TapegradError, ValueError):
-    """A file was not written by `save` or `Program.save`, or does not match what is to be loaded.
+    """A file was not written by `save` or `Program.save`, or does not match the expected tree.
 
     The message names the file and everything that is wrong with it.
 

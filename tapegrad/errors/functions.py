@@ -1,4 +1,4 @@
-"""Functions passed in by the user: names for them and their arguments, for messages."""
+"""Names of users' functions and of their arguments, for tapes and messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from tapegrad.errors.lines import called_from
+from tapegrad.errors.lines import caller_name
 from tapegrad.errors.names import describe_parameter
 from tapegrad.errors.words import a_kind
 
@@ -23,14 +23,14 @@ class Named:
 
 
 class Wrapper:
-    """A function made of another, which binds to an instance as that does: its first argument.
+    """A base of attrs classes that wrap the function in their field `fn`.
 
-    An attrs class of them has the other for its field `fn`, whose names an object takes over.
+    An object takes over the function's names, and binds to an instance as the function does.
     """
 
     __slots__ = ()
     __tree_leaf__: ClassVar[bool] = True
-    # the name of the class in reprs
+    # the name in reprs
     kind: ClassVar[str]
 
     def __attrs_post_init__(self: Any) -> None:
@@ -41,7 +41,7 @@ class Wrapper:
 
     def __reduce__(self: Any) -> str | tuple[Any, ...]:
         fields = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
-        return by_name(self, type(self), tuple(fields))
+        return reduce_by_name(self, type(self), tuple(fields))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def check_callable(fn: Any, what: str = "") -> None:
 
 
 def name_parameters(cls: Any) -> None:
-    """Let the errors of a class about its arguments name the parameters."""
+    """Name a class's parameters in its errors about arguments."""
     init = vars(cls).get("__init__")
     code = getattr(init, "__code__", None)
     # attrs builds a class again for its slots
@@ -69,14 +69,14 @@ def name_parameters(cls: Any) -> None:
         advice = describe_parameter(unexpected, names)
         return f"{type(self).__name__}({', '.join(names)}) {fault}{advice}"
 
-    cls.__init__ = explaining(init, explanation)
+    cls.__init__ = explain_errors(init, explanation)
 
 
-def explaining(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any:
-    """A method that explains, given its object and the error, which arguments it takes."""
+def explain_errors(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any:
+    """Wrap a method so that a call with wrong arguments raises an error with an explanation."""
 
     @wraps(method)
-    def called(self: Any, *args: Any, **options: Any) -> Any:
+    def call(self: Any, *args: Any, **options: Any) -> Any:
         try:
             return method(self, *args, **options)
         except TypeError as error:
@@ -85,11 +85,11 @@ def explaining(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any
                 raise TypeError(explanation(self, error)) from None
             raise
 
-    return called
+    return call
 
 
 def label(fn: Callable[..., Any]) -> str:
-    """The name of a function in messages; of one without a name, that of the function in it."""
+    """Return a function's name for messages; without one, the name of the function it wraps."""
     for layer in _layers(fn):
         if name := getattr(layer, "__name__", None):
             return str(name)
@@ -97,7 +97,7 @@ def label(fn: Callable[..., Any]) -> str:
 
 
 def _layers(fn: Any) -> Iterator[Any]:
-    """A function, and in turn the one in it: of a partial, of a method, or that which it wraps."""
+    """Yield a function, and in turn the function inside: of a partial, a method or a wrapper."""
     seen: list[Any] = []
     # a function may wrap itself
     while fn is not None and not any(fn is x for x in seen):
@@ -110,21 +110,21 @@ def _layers(fn: Any) -> Iterator[Any]:
 
 
 def title(fn: Callable[..., Any]) -> str:
-    """A function's name in a repr; for one of ours, also what it is made of."""
+    """Return a function's name in a repr; a wrapper of tapegrad also shows the function inside."""
     ours = any(hasattr(type(fn), mark) for mark in ("__tree_leaf__", "__compiled__"))
     shown = repr(fn) if ours else ""
     return shown[1:-1] if shown.startswith("<") else label(fn)
 
 
-def code_of(fn: Any) -> Any:
-    """The code of a function, or of that in it; None if it is not written in Python."""
+def find_code(fn: Any) -> Any:
+    """Return the code of a function, or of the function inside; None if not written in Python."""
     *_, innermost = _layers(fn)
     return getattr(innermost, "__code__", None)
 
 
 def first_line(fn: Callable[..., Any]) -> int:
-    """The line of source where a function begins; 0 if it is not written in Python."""
-    return getattr(code_of(fn), "co_firstlineno", 0)
+    """Return the line of source where a function begins; 0 if it is not written in Python."""
+    return getattr(find_code(fn), "co_firstlineno", 0)
 
 
 def keep_names(wrapper: Any, fn: Callable[..., Any]) -> None:
@@ -143,11 +143,11 @@ class Description:
     Attributes
     ----------
     label, line
-        Of the function; see `label` and `first_line`.
+        The function's name and first line; see `label` and `first_line`.
     names
-        Of the positional arguments, as far as they are known.
+        The known names of positional arguments.
     rest
-        Of the parameter that takes further ones; "" if there is none.
+        The name of the parameter that takes further arguments; "" if there is none.
     """
 
     label: str
@@ -156,40 +156,40 @@ class Description:
     rest: str = ""
 
     @classmethod
-    def of(cls, fn: Callable[..., Any]) -> Description:
-        """The description of a function.
+    def from_function(cls, fn: Callable[..., Any]) -> Description:
+        """Describe a function.
 
         Raises
         ------
         TypeError
-            If it is none.
+            If `fn` is not callable.
         """
         check_callable(fn)
-        return cls(label(fn), first_line(fn), *_known_names(fn))
+        return cls(label(fn), first_line(fn), *_parameter_names(fn))
 
     def argument(self, i: int) -> str:
-        """The name of a positional argument; "rest.0" in ``*rest``, "arg0" where unknown."""
+        """Return the name of a positional argument: "rest.0" in ``*rest``, "arg0" if unknown."""
         known = self.names
         if i < len(known):
             return known[i]
         return f"{self.rest}.{i - len(known)}" if self.rest else f"arg{i}"
 
     def arguments(self, n: int) -> tuple[str, ...]:
-        """The names of the first n positional arguments."""
+        """Return the names of the first n positional arguments."""
         return tuple([self.argument(i) for i in range(n)])
 
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
-    """The names of the first n positional arguments, "arg0" where unknown."""
-    return Description.of(fn).arguments(n)
+    """Return the names of the first n positional arguments, "arg0" if unknown."""
+    return Description.from_function(fn).arguments(n)
 
 
 def note_lists(error: Exception, fn: Callable[..., Any], args: Iterable[Any]) -> None:
-    """Note on an error of a function which of its arguments are lists of numbers, and no arrays."""
-    # Python's messages about lists, and ours where NumPy was given one
+    """Add a note to an error that names the arguments that are lists of numbers."""
+    # Python's messages about lists, and tapegrad's where NumPy was given a list
     if not any(word in str(error) for word in ("list", "sequence", "gradient")):
         return
-    names = Description.of(fn)
+    names = Description.from_function(fn)
     for i, x in enumerate(args):
         name = names.argument(i)
         code = name if name.isidentifier() else "..."
@@ -199,40 +199,40 @@ def note_lists(error: Exception, fn: Callable[..., Any], args: Iterable[Any]) ->
 
 
 def _is_numeric(x: Any) -> bool:
-    """Whether x is a number, or a list of numbers, at any depth."""
+    """Return whether x is a number, or a list of numbers, at any depth."""
     if type(x) is list:
         return bool(x) and all(map(_is_numeric, x))
     return isinstance(x, int | float | complex) or getattr(x, "shape", None) == ()
 
 
-def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
-    """The names of the positional parameters, and of the one that takes the rest; "" for none."""
+def _parameter_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
+    """Return the names of the positional parameters, and of ``*rest``; "" if there is none."""
     taken = 0
     for layer in _layers(fn):
         if (known := getattr(layer, "__argument_names__", None)) is not None:
             return tuple(known)[taken:], ""
         taken += len(layer.args) if isinstance(layer, partial) else isinstance(layer, MethodType)
-    code = code_of(fn)
+    code = find_code(fn)
     if code is None:
         return (), ""
     n, named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
-    # those that a partial gives to the rest have no names
+    # further arguments that a partial holds have no names
     takes_rest = code.co_flags & CO_VARARGS and taken <= n
     return code.co_varnames[taken:n], code.co_varnames[named] if takes_rest else ""
 
 
-def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
-    """The result of ``__reduce__`` for an object that a decorator may put in a function's place.
+def reduce_by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
+    """Return the result of ``__reduce__`` for an object in a decorated function's place.
 
-    That is its name, if the name leads to it, as functions are pickled, because the function
-    inside no longer can be. Otherwise it is the given class and its arguments.
+    If the object's name leads to the object, it is pickled by name, because the function inside
+    cannot be pickled. Otherwise `parts` are returned: a class and its arguments.
     """
     module, name = thing.__dict__.get("__module__"), thing.__dict__.get("__qualname__") or ""
     named: Any = sys.modules.get(module)
     for part in name.split("."):
         named = getattr(named, part, None)
-    # joblib, Ray and Dask pickle what is in __main__ by value, for workers that cannot import it;
-    # they have copies of cloudpickle under their own names
-    if named is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
+    # joblib, Ray and Dask pickle objects of __main__ by value, for workers that cannot import it;
+    # they use copies of cloudpickle under other names
+    if named is not thing or (module == "__main__" and "cloudpickle" in caller_name(2)[1]):
         return parts
     return name

@@ -29,7 +29,7 @@ class Place:
     Attributes
     ----------
     file, number
-        Where it is.
+        The file's name, and the line's number from 1.
     """
 
     file: str
@@ -37,12 +37,12 @@ class Place:
 
     @cached_property
     def text(self) -> str:
-        """The line as its file has it when this is first read; "" if there is no source."""
-        # not when a record is written, since to read a file takes longer than to compile a net
+        """Return the line's text, from its file at the first access; "" if there is no source."""
+        # not when a record is written, since reading a file takes longer than compiling a network
         return linecache.getline(self.file, self.number).strip()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # elsewhere the file may be another
+        # on another machine, the file may differ
         return Place, (self.file, self.number), {"text": self.text}
 
     def __str__(self) -> str:
@@ -52,21 +52,21 @@ class Place:
         return f"{where}: {self.text}" if self.text else where
 
 
-# codes that are not the user's, by identity, since hashing code reads all of it
+# code objects of libraries, by identity, since hashing a code object reads all of it
 _OTHERS: dict[int, CodeType] = {}
 _LIBRARIES = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
-def called_from(level: int) -> tuple[str, str]:
-    """The name and the module of the function `level` calls above the caller of this one."""
+def caller_name(level: int) -> tuple[str, str]:
+    """Return the name and the module of the function `level` calls above this function's caller."""
     frame = sys._getframe(level + 1)
     return frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
 
 
 def frames_to_users() -> Iterator[FrameType]:
-    """The frames of the calls that led here, the last one first, up to the caller's line.
+    """Yield the frames of the calls that led here, the last one first, up to the user's frame.
 
-    A function that kept them would keep its own, and all that the caller holds.
+    Do not store a frame: it keeps all of its function's objects alive.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -75,14 +75,14 @@ def frames_to_users() -> Iterator[FrameType]:
 
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
-    """The frame of the caller's line that led to a frame, which may be its own."""
-    # up to thirty steps for a record
+    """Return the user's frame that led to a frame, or the frame itself if it is the user's."""
+    # this takes up to thirty steps for a record
     while frame is not None:
         code = frame.f_code
         if id(code) not in _OTHERS:
             if is_users(frame):
                 break
-            # what is generated may be made again and again
+            # generated code would fill the table
             if not code.co_filename.startswith("<"):
                 _OTHERS[id(code)] = code
         frame = frame.f_back
@@ -90,19 +90,19 @@ def users_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def users_place() -> Place:
-    """The caller's line that led here, or the place that a sweep or a replay has reached."""
+    """Return the user's line that led here, or the place that a sweep or a replay has reached."""
     place, is_known = PLACE.get()
     frame = None if is_known else users_frame(sys._getframe(1))
-    return place or (Place("", 0) if frame is None else place_of(frame))
+    return place or (Place("", 0) if frame is None else frame_place(frame))
 
 
-def place_of(frame: FrameType) -> Place:
-    """The line that a frame has reached."""
+def frame_place(frame: FrameType) -> Place:
+    """Return the line that a frame has reached."""
     return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def users_level() -> int:
-    """The caller's line as a stack level, as `warnings.warn` counts them; 1 if there is none."""
+    """Return the user's frame as a stack level of `warnings.warn`; 1 if there is none."""
     for level, frame in enumerate(frames_to_users()):
         if is_users(frame):
             return level
@@ -110,21 +110,21 @@ def users_level() -> int:
 
 
 def is_users(frame: FrameType) -> bool:
-    """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
+    """Return whether a frame runs the user's code, not a library that takes Tensors for arrays."""
     if is_library(frame.f_globals.get("__name__", "")):
-        # an example in a docstring runs under its module's name, and what is timed under timeit's
+        # a docstring's example runs under its module's name, and timed code under timeit's
         return frame.f_code.co_filename.startswith(("<doctest", "<timeit"))
     return True
 
 
 @cache
 def is_library(module: str) -> bool:
-    """Whether a module of this name is Python's, or of a library that takes Tensors for arrays."""
+    """Return whether a module is Python's, or of a library that takes Tensors for arrays."""
     return module.startswith(_LIBRARIES) or module in sys.stdlib_module_names
 
 
-def without_our_frames(error: Exception) -> Exception:
-    """The error, without its traceback so far if no code of the caller's is in it."""
+def strip_own_frames(error: Exception) -> Exception:
+    """Return the error, without its traceback if the traceback has no frame of the user."""
     raised = error.__traceback__
     while raised is not None:
         if is_users(raised.tb_frame):
@@ -134,15 +134,15 @@ def without_our_frames(error: Exception) -> Exception:
 
 
 def users_line() -> str:
-    """The line of the caller's source that led here, for a message."""
+    """Return the user's line that led here, for a message."""
     place = str(users_place())
     return f", at {place}" if place else ""
 
 
-def unmasked(error: ValueError) -> BaseException:
-    """The error itself; or the package's, which NumPy hides where a Tensor is put into an array.
+def unmask_error(error: ValueError) -> BaseException:
+    """Return the package's error that NumPy hides for ``out[i] = t``, or the error itself.
 
-    For ``out[i] = t`` NumPy reports a sequence, caused by what reading the Tensor raised.
+    NumPy reports a sequence, and the error of reading the Tensor is only the cause.
     """
     cause = error.__cause__
     raised = cause.__traceback__ if isinstance(cause, TypeError | TraceError) else None
@@ -160,7 +160,7 @@ Mode = Literal["log", "warn", "ignore"]
 
 
 class Warner:
-    """A log, as `numpy.seterrcall` takes one, whose lines are warnings at the user's line."""
+    """A log for `numpy.seterrcall` that turns each line into a warning at the user's line."""
 
     __slots__ = ()
 
@@ -170,11 +170,11 @@ class Warner:
         warnings.warn(message, RuntimeWarning, stacklevel=users_level())
 
 
-def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
-    """The context variable in which NumPy keeps its error state, and a value of it.
+def _find_error_state(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
+    """Return NumPy's context variable of the error state, and a value of it.
 
     Once set, it is the only variable of an empty context. If NumPy should keep its state
-    elsewhere, the variable is one that NumPy does not read.
+    elsewhere, return a variable that NumPy does not read.
     """
     context = Context()
     context.run(np.seterr, divide=mode, over=mode, invalid=mode)
@@ -183,15 +183,15 @@ def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
 
 
 # setting a prepared state takes a twentieth of the time of `numpy.errstate`
-STATE, LOGGING = _state_of("log", Warner())
+STATE, LOGGING = _find_error_state("log", Warner())
 # NumPy's default, in contexts that have set no state, and a state without warnings
-DEFAULT, SILENT = _state_of("warn", None)[1], _state_of("ignore", None)[1]
+DEFAULT, SILENT = _find_error_state("warn", None)[1], _find_error_state("ignore", None)[1]
 
 
 def warn_at_users_line() -> None:
-    """From here on, in this context, warnings name the user's line.
+    """Make NumPy's warnings in this context name the user's line.
 
-    Errors that the user has set to be ignored, raised, logged or passed to a function stay so.
+    Errors that the user ignores, raises, logs or passes to a function stay so.
     """
     state = STATE.get(DEFAULT)
     if state is DEFAULT:
@@ -205,37 +205,37 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
-    """A function whose warnings name the line of the user's code that led to the call.
+def warns_at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that its warnings name the user's line that led to the call.
 
-    It is for functions that compute with NumPy's own operators, or that call a function of the
-    user's. Ops set the state themselves, unless such a function has set it.
+    It is for functions that compute with NumPy's own operators, or that call a user's function.
+    Ops set the state themselves, unless such a function has set it.
     """
 
     @wraps(fn)
-    def called(*args: P.args, **options: P.kwargs) -> R:
+    def call(*args: P.args, **options: P.kwargs) -> R:
         state = STATE.get(DEFAULT)
         if state is LOGGING or state is SILENT:
             return fn(*args, **options)
-        # not in a context of its own, which takes longer: other context variables that the function
-        # sets, such as the tape of a recording, keep their values after the call
+        # without a new context, which takes longer: other context variables that the function sets,
+        # such as the tape of a recording, keep their values after the call
         try:
             warn_at_users_line()
             return fn(*args, **options)
         finally:
             STATE.set(state)
 
-    return called
+    return call
 
 
-@at_users_line
+@warns_at_users_line
 def with_user_warnings(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """The result of a call whose warnings name the user's line."""
+    """Call a function whose warnings name the user's line."""
     return fn(*args, **options)
 
 
 class WarnsAtUsersLine:
-    """A base of classes with instances that users call: warnings name the line of the call."""
+    """A base of classes with instances that users call; warnings name the line of the call."""
 
     __slots__ = ()
 
@@ -244,49 +244,49 @@ class WarnsAtUsersLine:
         call = vars(cls).get("__call__")
         # attrs builds a class again for its slots
         if call is not None and not hasattr(call, "__wrapped__"):
-            cls.__call__ = at_users_line(call)  # type: ignore[method-assign]
+            cls.__call__ = warns_at_users_line(call)  # type: ignore[method-assign]
 
 
-# The place that new records get, if a sweep or a replay has reached one, and whether no line of the
-# user's is looked up for them.
+# The place of new records, if a sweep or a replay has reached one, and whether the user's line is
+# not looked up for them.
 PLACE: ContextVar[tuple[Place | None, bool]] = ContextVar("tapegrad_place", default=(None, False))
 
 
 def reached_place() -> Place | None:
-    """The place that a sweep or a replay has reached, if there is one."""
+    """Return the place that a sweep or a replay has reached, if there is one."""
     return PLACE.get()[0]
 
 
-def at_record(record: Any, fn: Callable[..., R], *args: Any) -> R:
-    """A function's result; what it writes has the place of a record, which a sweep has reached.
+def call_at_record(record: Any, fn: Callable[..., R], *args: Any) -> R:
+    """Call a function whose new records get the place of a record that a sweep has reached.
 
-    Where lines were asked for, a sweep has the line of its call.
+    If the tape keeps lines of source, new records get the line of the sweep's call instead.
     """
-    return fn(*args) if record.origin.has_lines else at_place(record.place, fn, *args)
+    return fn(*args) if record.origin.has_lines else call_at_place(record.place, fn, *args)
 
 
-def at_place(place: Place | None, fn: Callable[..., R], *args: Any) -> R:
-    """A function's result; the records that it writes have this place, unless it is None.
+def call_at_place(place: Place | None, fn: Callable[..., R], *args: Any) -> R:
+    """Call a function whose new records get this place, unless it is None.
 
-    Where they have a place already, within such a call, they keep it.
+    Within another such call, the outer place stays.
     """
     if place is None or PLACE.get()[0] is not None:
         return fn(*args)
-    return placed((place, True), fn, args)
+    return call_at((place, True), fn, args)
 
 
-def by_user(fn: Callable[..., R], *args: Any, **options: Any) -> R:
-    """The result of a function of the user's, whose variables name the records that it writes."""
-    return placed((PLACE.get()[0], False), fn, args, options)
+def call_users_function(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+    """Call a user's function; its lines and variables name the records that it writes."""
+    return call_at((PLACE.get()[0], False), fn, args, options)
 
 
-def placed(
+def call_at(
     place: tuple[Place | None, bool],
     fn: Callable[..., R],
     args: Iterable[Any],
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> R:
-    """A function's result, while `PLACE` has this value."""
+    """Call a function while `PLACE` has this value."""
     before = PLACE.set(place)
     try:
         return fn(*args, **options)

@@ -1,4 +1,4 @@
-"""Names that a module lacks, and ours for them: another library's word, the same, or a near one."""
+"""Messages for names that a module lacks: tapegrad's name for the same thing, or a similar name."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _MODULES += ["nn.initializers", "polynomial"]
 def load_module(path: str) -> ModuleType:
     """Import a module of the package by its full name.
 
-    No module of this folder imports a later one by itself. A module that lists its names here says
-    which ones are loaded for it, and messages about missing names search the public modules.
+    No module of this subpackage imports a later subpackage. A module that lists its names here
+    says which modules to load, and messages about missing names search the public modules.
     """
     return import_module(path)
 
 
 def list_names(module: dict[str, Any], public: str = "", **later: str) -> None:
-    """Have a public module list its names in `dir`, and answer for one that it lacks.
+    """Have a public module list its names in `dir`, and raise with advice for a missing name.
 
     Parameters
     ----------
     module
-        Its dictionary. A name in ``__all__`` that is not there yet is a module, and imported.
+        The module's dictionary. A name in ``__all__`` without an entry is imported as a module.
     public
-        Its name below ``tapegrad``, such as "linalg", if its file has another.
+        The module's name below ``tapegrad``, such as "linalg", if it differs from the file's.
     **later
-        The modules of names that are imported when they are first asked for.
+        The modules of names that are imported at the first access.
     """
     path, names = module["__name__"], module["__all__"]
 
@@ -57,7 +57,7 @@ def refuse(module: str, name: str) -> NoReturn:
 
 
 def name_attributes(cls: type[Any], kind: str) -> None:
-    """Let a class answer for attributes that its kind of object has in other libraries.
+    """Raise with advice for attributes that an object of this kind has in other libraries.
 
     Parameters
     ----------
@@ -79,13 +79,13 @@ def name_attributes(cls: type[Any], kind: str) -> None:
 
 
 def describe_parameter(name: str, parameters: Container[str]) -> str:
-    """The rest of a message about a parameter that a class lacks: ours for it, or ""."""
+    """Return advice for a parameter that a class lacks: the name to write, or ""."""
     ours = PARAMETERS.get(name, "")
     return f": write {ours}" if ours.split(" and ")[0] in parameters else ""
 
 
 def _instead(module: str, name: str) -> str:
-    """The rest of a message: the name to write for one that a module lacks; "" if there is none."""
+    """Return advice for a name that a module lacks: the name to write, or ""."""
     if name.startswith("_"):
         return ""
     if module.startswith("scipy"):
@@ -100,7 +100,7 @@ def _instead(module: str, name: str) -> str:
     if remedy:
         return f": write {remedy}"
     own = _names(module)
-    # a function of arrays rather than the layer or the initializer of its name
+    # a function of arrays comes before a layer or an initializer of the same name
     everywhere = load_module("tapegrad")
     if name in dir(everywhere):
         return f": write tg.{name}"
@@ -123,7 +123,7 @@ def _plain(name: str) -> str:
 
 
 def _names(module: str) -> dict[str, str]:
-    """The public names of a module, by themselves without case and underscores."""
+    """Return a module's public names, by the same names without case and underscores."""
     tg = load_module("tapegrad")
     names = dir(attrgetter(module)(tg) if module else tg)
     return {_plain(name): ".".join(filter(None, ("tg", module, name))) for name in names}

@@ -20,9 +20,10 @@ _LONGEST = 160
 
 
 def users_code() -> list[ast.AST]:
-    """The node of the caller's source that is being evaluated, and the nodes around it, outwards.
+    """Return the node of the user's source that is being evaluated, and the nodes around it.
 
-    Empty if the source is not available, as for lines typed into an interpreter.
+    The innermost node is first. The list is empty if the source is not available, as for lines
+    typed into an interpreter.
     """
     frame = users_frame(sys._getframe())
     if frame is None:
@@ -42,35 +43,35 @@ def users_code() -> list[ast.AST]:
 
 
 def statement_at(place: Place) -> str:
-    """The statement that a line is a part of, in one line; the line where that is not short."""
+    """Return the statement around a line, in one line; only the line if the statement is long."""
     source = "".join(linecache.getlines(place.file))
     around = _nodes(source, (place.number, math.inf), (place.number, 0))
     innermost = next((x for x in around if isinstance(x, ast.stmt)), None)
     if innermost is None or innermost.lineno == innermost.end_lineno:
         return place.text
-    # of a statement with others inside, the line that begins it
+    # only the first line of a statement that contains others
     text = ast.unparse(innermost).partition("\n")[0]
     return text if len(text) <= _LONGEST else place.text
 
 
 def _nodes(source: str, start: Any, end: Any) -> list[ast.AST]:
-    """The nodes of a source that begin by `start` and end at `end` or later, the innermost first.
+    """Return the nodes of a source that begin by `start` and end at `end` or later.
 
-    Empty for what is no source.
+    The innermost node is first. The list is empty if the text is no valid source.
     """
     with suppress(SyntaxError, ValueError, RecursionError):
-        return _path(_parsed(source), start, end)
+        return _path_to(_parse(source), start, end)
     return []
 
 
-_parsed = lru_cache(4)(ast.parse)
+_parse = lru_cache(4)(ast.parse)
 
 
 def _block(lines: Sequence[str], code: CodeType, line: int, end_line: int) -> str:
-    """The function around some lines of a file, or the statement of a module, where it stands.
+    """Return the source of the function, or the statement of a module, around some lines.
 
-    It need not parse, as where a string has lines without indentation. To parse whole files takes
-    much longer.
+    Blank lines above keep its line numbers. It may fail to parse, as where a string has lines
+    without indentation. Parsing whole files takes much longer.
     """
     start = code.co_firstlineno - 1
     if code.co_name.startswith("<"):  # a module, or a part of a line
@@ -82,18 +83,18 @@ def _block(lines: Sequence[str], code: CodeType, line: int, end_line: int) -> st
 
 
 def _begins(line: str, depth: int) -> bool:
-    """Whether a statement that is indented no deeper begins on a line."""
+    """Return whether a statement that is indented no deeper begins on a line."""
     return bool(line[: depth + 1].strip(" \t\r\n)]}#"))
 
 
-def _path(node: Any, start: Any, end: Any) -> list[ast.AST]:
+def _path_to(node: Any, start: Any, end: Any) -> list[ast.AST]:
     is_placed = isinstance(node, ast.expr | ast.stmt)
     begins_by = is_placed and (node.lineno, node.col_offset) <= start
     holds = begins_by and end <= (node.end_lineno, node.end_col_offset)
     # the decorators of a function stand outside of it
     is_apart = is_placed and not holds
     for child in getattr(node, "decorator_list", ()) if is_apart else ast.iter_child_nodes(node):
-        inner = _path(child, start, end)
+        inner = _path_to(child, start, end)
         if inner:
             return [*inner, node]
     return [node] if holds else []

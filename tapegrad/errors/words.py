@@ -10,7 +10,7 @@ import numpy as np
 
 
 def a_kind(x: Any) -> str:
-    """An object's kind, with its article: "an array", "a Tensor", "an int"."""
+    """Return an object's kind with its article: "an array", "a Tensor", "an int"."""
     if type(x) is np.ndarray:
         return "an array"
     # most names with u begin with the sound "you": a ufunc, a uint8
@@ -19,16 +19,16 @@ def a_kind(x: Any) -> str:
 
 
 def got(x: Any) -> str:
-    """The kind of an argument or of a function's result, with a hint for None."""
+    """Return the kind of an argument or of a function's result, with a hint for None."""
     return "None (is a return missing?)" if x is None else a_kind(x)
 
 
-# Python's limit on digits can be set as low as 640 digits, which are more bits than this
+# Python's limit on digits can be as low as 640, which are more bits than this
 _MOST_BITS = 2000
 
 
 def printable(text: str) -> str:
-    """A text in which control characters are escaped."""
+    """Return a text with its control characters escaped."""
     return (
         text
         if text.isprintable()
@@ -37,7 +37,7 @@ def printable(text: str) -> str:
 
 
 def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
-    """The text of a value, by `repr` or another function; a huge int in hexadecimal.
+    """Return the text of a value, by `repr` or another function; a huge int in hexadecimal.
 
     A container with such an int in it is described by its class. A nan has its sign.
     """
@@ -54,7 +54,7 @@ def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in one line, without its middle if it is long."""
+    """Return a value in one line, without its middle if it is long."""
     if isinstance(value, np.ndarray) and value.ndim:
         value = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
     value = value[()] if isinstance(value, np.ndarray) else value
@@ -64,7 +64,7 @@ def short(value: Any) -> str:
     return text if len(text) <= _WIDEST_VALUE else f"{cut.rpartition(' ')[0] or cut} ..."
 
 
-class Named(tuple[tuple[str, Any], ...]):
+class NamedValues(tuple[tuple[str, Any], ...]):
     """Values in one line, each after its name."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ MOST_LINES = 40
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int]) -> str:
-    """Rows of cells as text in columns; those at some positions are aligned to the right."""
+    """Return rows of cells as text in columns; the columns in `right` are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, *rows):
@@ -89,35 +89,35 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container
     return "\n".join(lines)
 
 
-def in_html(text: str) -> str:
-    """The first lines of a text, preformatted."""
+def html_text(text: str) -> str:
+    """Return the first lines of a text, preformatted, as HTML."""
     lines = text.split("\n")
     rest = len(lines) - MOST_LINES
     more = [f"... and {rest} more lines"] if rest > 0 else []
     # Jupyter's style sheet takes the fixed font from the element
-    shown = escaped("\n".join(lines[:MOST_LINES] + more))
+    shown = escape_html("\n".join(lines[:MOST_LINES] + more))
     return f"<pre style='font-family: monospace'>{shown}</pre>"
 
 
-def escaped(text: str) -> str:
-    """A text as HTML has it."""
-    # here, because it takes long to import
+def escape_html(text: str) -> str:
+    """Return a text with the characters escaped that HTML reserves."""
+    # imported here, because it takes long
     from html import escape
 
     return escape(text)
 
 
 class Printed:
-    """An object that a notebook shows as ``print`` does."""
+    """An object that a notebook shows in the same text as ``print``."""
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        return in_html(str(self))
+        return html_text(str(self))
 
 
 class Text(str):
-    """A string of several lines, which the prompt and a notebook show as such."""
+    """A string of several lines, which the prompt and a notebook show line by line."""
 
     __slots__ = ()
 
@@ -125,4 +125,4 @@ class Text(str):
         return str.__str__(self)
 
     def _repr_html_(self) -> str:
-        return in_html(self)
+        return html_text(self)

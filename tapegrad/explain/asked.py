@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.tensor import put_onto
+from tapegrad.arraylike.tensor import add_attributes
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import record_from, write_parameter
@@ -96,4 +96,4 @@ class Asked:
         )
 
 
-put_onto(Tape, Asked)
+add_attributes(Tape, Asked)

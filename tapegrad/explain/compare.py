@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import titled
+from tapegrad.arraylike.text import record_name
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
@@ -72,7 +72,7 @@ class Difference:
         x = self.record
         lacks = "a" if self.a is None else "b" if self.b is None else ""
         by = f"not in {lacks}" if lacks else f"{self.error:.2g}"
-        return (*lines, by, titled(x), str(x.place or ""))
+        return (*lines, by, record_name(x), str(x.place or ""))
 
     def __str__(self) -> str:
         return "\n".join(self._lines(""))
@@ -82,7 +82,7 @@ class Difference:
         at = dict.fromkeys([str(y.index) for y in (self.a, self.b) if y is not None])
         where = f", at {x.place}" if x.place and str(x.place) else ""
         step = "" if self.step is None else f"in step {self.step}, "
-        yield f"{indent}{step}line {' and '.join(at)}, {titled(x)}{where}"
+        yield f"{indent}{step}line {' and '.join(at)}, {record_name(x)}{where}"
         for name, y in (("a", self.a), ("b", self.b)):
             element = _element(y, self.index)
             yield f"{indent}  {name}: {'-' if y is None else short(y._primal)}{element}"

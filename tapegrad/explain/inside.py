@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import readable
+from tapegrad.arraylike.text import shown_value
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
@@ -163,7 +163,7 @@ def _repeated(record: Tensor) -> Run:
 
 def to_show(record: Tensor, x: Any) -> Any:
     """A record's value or cotangent in the form that is shown."""
-    return readable(record, primal_of(x))
+    return shown_value(record, primal_of(x))
 
 
 def arrays_in(g: Any) -> Any:

@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import operand, titled
+from tapegrad.arraylike.text import operand_text, record_name
 from tapegrad.core.primitive import Parts
 from tapegrad.core.sweep import add_contributions, sweep_scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, run, runs, to_show
 from tapegrad.explain.inside import steps as steps_of
@@ -233,7 +233,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 
 
-_pass_on = at_users_line(add_contributions)
+_pass_on = warns_at_users_line(add_contributions)
 
 
 def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any, part: Any) -> None:
@@ -242,7 +242,7 @@ def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any,
 
 def called(record: Tensor) -> str:
     """A record in words: its index, with its name or its op's."""
-    return f"{operand(record)} {titled(record)}"
+    return f"{operand_text(record)} {record_name(record)}"
 
 
 def _shown(c: Any) -> Any:

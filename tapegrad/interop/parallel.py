@@ -20,7 +20,7 @@ import numpy as np
 from tapegrad import tree as trees
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.tree import Tree
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import readonly_array
@@ -33,7 +33,7 @@ __dir__ = __all__.copy
 # --- means --------------------------------------------------------------------------------
 
 
-@at_users_line
+@warns_at_users_line
 def mean(tree: Tree, comm: Any) -> Tree:
     """The mean of a tree over the ranks, the same to the last bit on each rank and in each run.
 

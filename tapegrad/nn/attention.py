@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.reading import dtype_of, shape_of
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
@@ -18,7 +18,7 @@ from tapegrad.types import Array, DTypeLike, Shape
 __all__ = ["MultiHeadAttention", "attention"]
 
 
-@at_users_line
+@warns_at_users_line
 def attention(queries: Array, keys: Array, values: Array, mask: Array | None = None) -> Array:
     """Scaled dot-product attention, ``softmax(q @ k.T / sqrt(n)) @ v``.
 

@@ -11,8 +11,8 @@ import attrs
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
-from tapegrad.errors.functions import explaining, name_parameters
-from tapegrad.errors.lines import WarnsAtUsersLine, at_users_line
+from tapegrad.errors.functions import explain_errors, name_parameters
+from tapegrad.errors.lines import WarnsAtUsersLine, warns_at_users_line
 from tapegrad.errors.names import name_attributes
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
@@ -46,7 +46,7 @@ class BaseLayer(WarnsAtUsersLine):
         call = vars(cls).get("__call__")
         # attrs makes a class a second time, with slots
         if isinstance(call, FunctionType) and not hasattr(call, "__wrapped__"):
-            cls.__call__ = at_users_line(_explain_missing_params(call))  # type: ignore[method-assign]
+            cls.__call__ = warns_at_users_line(_explain_missing_params(call))  # type: ignore[method-assign]
 
 
 name_attributes(BaseLayer, "layer")
@@ -58,7 +58,7 @@ def _explain_missing_params(call: FunctionType) -> Callable[..., Any]:
     remedy = (
         f"write layer({', '.join(call.__code__.co_varnames[1:n])}) with params = layer.init(key)"
     )
-    return explaining(call, lambda self, error: f"{type(self).__name__}: {remedy}; {error}")
+    return explain_errors(call, lambda self, error: f"{type(self).__name__}: {remedy}; {error}")
 
 
 def positive_integer(instance: object, attribute: attrs.Attribute[int], value: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad import ops
 from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.casting import as_floating, as_real, squared_modulus, to_array, values_if_known
 from tapegrad.ops.rows import pick
 from tapegrad.tree.numbers import refuse_unreal
@@ -69,7 +69,7 @@ def _count_classes(loss: str, logits: ArrayLike, targets: ArrayLike) -> int:
     return shape[-1]
 
 
-@at_users_line
+@warns_at_users_line
 def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The squared errors, ``(predictions - targets)**2``; for complex numbers ``abs(...)**2``.
 
@@ -100,7 +100,7 @@ def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean"
     return reduce((squared_modulus if errors.dtype.kind == "c" else ops.square)(errors))
 
 
-@at_users_line
+@warns_at_users_line
 def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The absolute errors, ``|predictions - targets|``, with derivative 0 at 0.
 
@@ -127,7 +127,7 @@ def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean")
     return _get_reduction(reduction)(ops.abs(_subtract_targets("l1_loss", predictions, targets)))
 
 
-@at_users_line
+@warns_at_users_line
 def huber_loss(
     predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean", delta: float = 1.0
 ) -> Array:
@@ -166,7 +166,7 @@ def huber_loss(
     return reduce(near * (distance - 0.5 * near))
 
 
-@at_users_line
+@warns_at_users_line
 def binary_cross_entropy_loss(
     logits: ArrayLike, targets: ArrayLike, reduction: str = "mean"
 ) -> Array:
@@ -209,7 +209,7 @@ def binary_cross_entropy_loss(
     return reduce(targets * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits))
 
 
-@at_users_line
+@warns_at_users_line
 def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The Kullback-Leibler divergence of a softmax from the target's probabilities.
 
@@ -251,7 +251,7 @@ def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> A
     return reduce(ops.sum(targets * (log_targets - ops.log_softmax(logits)), axis=-1))
 
 
-@at_users_line
+@warns_at_users_line
 def cross_entropy_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
     """The cross entropy of a softmax with integer targets, without overflow.
 
@@ -307,7 +307,7 @@ def cross_entropy_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "
     return reduce(ops.negative(picked))
 
 
-@at_users_line
+@warns_at_users_line
 def accuracy(logits: ArrayLike, targets: ArrayLike) -> Array:
     """The fraction of predictions whose largest logit is the target.
 

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.arraylike.reading import dtype_of, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import name_parameters
-from tapegrad.errors.lines import at_users_line, with_user_warnings
+from tapegrad.errors.lines import warns_at_users_line, with_user_warnings
 from tapegrad.errors.names import name_attributes
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
@@ -179,7 +179,7 @@ class Optimizer:
         }
         return self.state(step=readonly_array(np.zeros((), np.int64)), **moments)
 
-    @at_users_line
+    @warns_at_users_line
     def rate(self, state: Any) -> Number:
         """The learning rate of the next step."""
         if not callable(self.learning_rate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared_modulus
@@ -17,7 +17,7 @@ from tapegrad.types import Array, PyTree
 __all__ = ["clip_by_global_norm", "global_norm"]
 
 
-@at_users_line
+@warns_at_users_line
 def global_norm(tree: PyTree) -> Array:
     """The root of the sum of the squares of all elements of a tree.
 
@@ -49,7 +49,7 @@ def global_norm(tree: PyTree) -> Array:
     return where(is_zero, 0.0, sqrt(where(is_zero, 1.0, total)))
 
 
-@at_users_line
+@warns_at_users_line
 def clip_by_global_norm(grads: Tree, max_norm: Number) -> tuple[Tree, Array]:
     """Scale gradients down if their norm is too large (Pascanu et al. 2013, arXiv:1211.5063).
 

@@ -15,9 +15,9 @@ import attrs
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.declare.abstract import Recorder
-from tapegrad.errors.functions import Description, Wrapper, code_of, label, title
-from tapegrad.errors.lines import called_from, users_place
-from tapegrad.errors.words import in_html
+from tapegrad.errors.functions import Description, Wrapper, find_code, label, title
+from tapegrad.errors.lines import caller_name, users_place
+from tapegrad.errors.words import html_text
 from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import OTHER, CallArguments, Enter, Signature, Static, entrance, read
@@ -151,7 +151,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     def _repr_html_(self) -> str:
         programs = [str(kept.program) for kept in self._kept.values()]
-        return in_html("\n\n".join([repr(self), *programs]))
+        return html_text("\n\n".join([repr(self), *programs]))
 
     @property
     def signatures(self) -> tuple[Signature, ...]:
@@ -232,7 +232,7 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     TypeError
         If an argument holds a Tensor.
     """
-    watch, of = Watch(), Description.of(fn)
+    watch, of = Watch(), Description.from_function(fn)
     recorder = Recorder(of.label, of.line, watch.note)
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
@@ -349,7 +349,7 @@ def compile(
         )
     compiled = Compiled(fn, static, several, check, check_finite)
     # the package compiles again on purpose, to compare results
-    if not called_from(1)[1].startswith("tapegrad."):
+    if not caller_name(1)[1].startswith("tapegrad."):
         # one line may compile many functions, and may hold many lambdas
-        compiled._key = users_place(), label(fn), code_of(fn)
+        compiled._key = users_place(), label(fn), find_code(fn)
     return compiled

@@ -19,7 +19,7 @@ import numpy as np
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.lines import PLACE, Place, place_of, users_frame
+from tapegrad.errors.lines import PLACE, Place, frame_place, users_frame
 from tapegrad.program.ir import STAGES
 from tapegrad.transforms.reverse import SEED
 from tapegrad.types import Array
@@ -178,7 +178,7 @@ class Watch:
         key = id(frame.f_code), frame.f_lasti
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = place_of(frame)
+            place = self._places[key] = frame_place(frame)
         return reached or place
 
     def variables(self) -> dict[Tensor, str]:

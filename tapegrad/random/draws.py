@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.arraylike.reading import dtype_of, is_count
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.rows import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, explain_argument_order, is_integer
@@ -21,7 +21,7 @@ __all__ += ["uniform"]
 _MIN_MASS = 0.01
 
 
-@at_users_line
+@warns_at_users_line
 @explain_argument_order
 def uniform(
     key: Key,

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.errors.functions import check_callable, label
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.gradients import check_first, check_linear, check_transposed
@@ -18,7 +18,7 @@ from tapegrad.testing.values import CLOSE
 from tapegrad.types import Array
 
 
-@at_users_line
+@warns_at_users_line
 def check_vjp(
     fn: Fn,
     vjp_fn: Fn,
@@ -109,7 +109,7 @@ def check_vjp(
         _check_transposed(f, vjp_fn, jvp_fn)
 
 
-@at_users_line
+@warns_at_users_line
 def check_jvp(
     fn: Fn,
     jvp_fn: Fn,

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.casting import stopped
 from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest
 from tapegrad.testing.leaves_as_vector import Flat, Fn, flattened, locate, pack, unpack, weights
@@ -188,7 +188,7 @@ def _message(comparison: Comparison, finding: Finding, at: int) -> str:
 _RECORDS = 200  # the most ops of a failing function that are checked one by one
 
 
-@at_users_line
+@warns_at_users_line
 def check_grads(
     fn: Fn,
     args: Sequence[Any],

@@ -26,7 +26,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.declare.declarations import facts
 from tapegrad.errors import ProofError
-from tapegrad.errors.lines import is_users, place_of
+from tapegrad.errors.lines import frame_place, is_users
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.control.loop import Branch, Loop, nested_codes
@@ -431,7 +431,7 @@ def _blame(improve: Pass, fault: Fault) -> str:
     if fault.error is not None:
         raised = fault.error.__traceback__
         while raised is not None:
-            place = place_of(raised.tb_frame) if is_users(raised.tb_frame) else place
+            place = frame_place(raised.tb_frame) if is_users(raised.tb_frame) else place
             raised = raised.tb_next
         return f"raised at {place}" if place else "raised"
     code = getattr(inspect.unwrap(getattr(improve, "change", improve)), "__code__", None)

@@ -17,7 +17,7 @@ from tapegrad import tree
 from tapegrad.core.recording import record
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import nested_codes
@@ -43,7 +43,7 @@ from tapegrad.types import Array
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 
 
-@at_users_line
+@warns_at_users_line
 def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a pullback is linear: it maps zeros to zeros, and a sum to the sum.
 
@@ -69,7 +69,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     check_linear(f, _rounding(f), "the pullback", "u", pulled, u, w)
 
 
-@at_users_line
+@warns_at_users_line
 def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     """Check that the two modes agree: ``<u, J v>`` is ``<Jᵀ u, v>``.
 
@@ -96,7 +96,7 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     check_transposed(f, _rounding(f), ("the JVP", "the VJP"), u, v, pushed, pulled(u))
 
 
-@at_users_line
+@warns_at_users_line
 def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     """Check that second derivatives do not depend on the order: ``<v, H w>`` is ``<w, H v>``.
 
@@ -180,7 +180,7 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     )
 
 
-@at_users_line
+@warns_at_users_line
 def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     """Check that no gradient passes if `stop_gradient` is applied before a function.
 
@@ -209,7 +209,7 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     compare(f, _rounding(f), what, gradient, "zero", zero, zero)
 
 
-@at_users_line
+@warns_at_users_line
 def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
     """Check that values, gradients and tangents are the same in each run, to the last bit.
 
@@ -243,7 +243,7 @@ def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
             )
 
 
-@at_users_line
+@warns_at_users_line
 def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     """Check that neither a call nor its derivatives change a single byte of an argument.
 
@@ -272,7 +272,7 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
             raise AssertionError(f"{label(fn)} changes its argument {path}")
 
 
-@at_users_line
+@warns_at_users_line
 def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a compiled function returns the function's values and gradients.
 
@@ -355,7 +355,7 @@ _ALL = (
 )
 
 
-@at_users_line
+@warns_at_users_line
 def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> None:
     """Check all properties of this module, and the values by `check_values`.
 
@@ -423,7 +423,7 @@ def _rounding(f: Flat) -> float:
 # --- batches ------------------------------------------------------------------------------
 
 
-@at_users_line
+@warns_at_users_line
 def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     """Check that `vmap` of a function gives the results of calling it example by example.
 

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.testing.differences import coarsest
 from tapegrad.testing.leaves_as_vector import Fn, flattened, floating
 from tapegrad.types import Array
@@ -18,7 +18,7 @@ from tapegrad.types import Array
 CLOSE = 1e-9  # the relative error allowed for rounding
 
 
-@at_users_line
+@warns_at_users_line
 def check_values(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a function returns the same when recorded as on plain arrays.
 

@@ -77,7 +77,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
     @cached_property
     def description(self) -> Description:
         """The names of the function and its arguments, read once for all calls."""
-        return Description.of(self.fn)
+        return Description.from_function(self.fn)
 
     def resolve_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Return the call of `fn`, with the positions of the arguments to differentiate."""

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.table import called_lazily
+from tapegrad.arraylike.table import lazy_function
 from tapegrad.core.forward import push_forward
 from tapegrad.core.messages import check_output
 from tapegrad.core.primitive import Joint, Parts, Primitive
@@ -313,4 +313,4 @@ CHECKPOINT = Primitive(
     ),
     complex=True,
 )
-declare(CHECKPOINT, pattern=called_lazily("tapegrad.transforms.pattern", "call_dependences"))
+declare(CHECKPOINT, pattern=lazy_function("tapegrad.transforms.pattern", "call_dependences"))

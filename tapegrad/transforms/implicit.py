@@ -15,7 +15,7 @@ from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.errors import TapeError
 from tapegrad.errors.functions import check_callable, keep_names, label
-from tapegrad.errors.lines import users_place, without_our_frames
+from tapegrad.errors.lines import strip_own_frames, users_place
 from tapegrad.errors.words import got
 from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
@@ -117,7 +117,7 @@ class _RootVJP:
         except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
             if y[1].place and not hasattr(error, "__notes__"):
                 error.add_note(f"of the solution found at {y[1].place}")
-            raise without_our_frames(error)  # noqa: B904  # the same error
+            raise strip_own_frames(error)  # noqa: B904  # the same error
 
     def _pull_back(
         self, g: Any, y: Any, args: tuple[PyTree, ...], kwargs: dict[str, PyTree]

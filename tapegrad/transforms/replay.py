@@ -22,13 +22,13 @@ from tapegrad.declare.abstract import exact_forward
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.custom import users_jvp
 from tapegrad.declare.parts import parts_of
-from tapegrad.errors.lines import at_place, at_users_line
+from tapegrad.errors.lines import call_at_place, warns_at_users_line
 from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.numbers import is_floating
 from tapegrad.types import Array, ArrayLike
 
 
-@at_users_line
+@warns_at_users_line
 def replay(
     tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Array | Tensor], n: int
 ) -> list[tuple[Any, bool]]:
@@ -65,7 +65,7 @@ def replay(
                 values[record] = _stack_zeros(0, record._primal), True
             else:
                 call = record.op, record._options, pairs, partial(_evaluate_once, record)
-                values[record] = at_place(record.place, batch_call, *call)
+                values[record] = call_at_place(record.place, batch_call, *call)
         for x in done:
             values.pop(x, None)
     return [get_value(x) for x in outputs]

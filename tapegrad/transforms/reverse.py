@@ -19,7 +19,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import append_record, is_recording
 from tapegrad.errors import TapeError
-from tapegrad.errors.lines import at_users_line, with_user_warnings
+from tapegrad.errors.lines import warns_at_users_line, with_user_warnings
 from tapegrad.errors.words import got
 from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import refuse_unreal
@@ -33,7 +33,7 @@ SEED = Primitive("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=
 _ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
 
-@at_users_line
+@warns_at_users_line
 def reverse_sweep(
     tape: Tape, output: Tensor, cotangent: ArrayLike | None = None, check_finite: bool = False
 ) -> Mapping[Tensor, Array]:

@@ -7,7 +7,7 @@ import numpy as np
 from domains import DOMAINS, special
 from hypothesis import strategies as st
 
-from tapegrad.arraylike.table import complete
+from tapegrad.arraylike.table import full_table
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.declarations import declared_key, is_elementwise
 from tapegrad.domain import REAL, Call, Domain, each
@@ -17,7 +17,7 @@ from tapegrad.testing.choices import Sampled
 from tapegrad.testing.strategies import Drawn
 
 # functions composed of ops are declared when their modules are imported, and have calls too
-complete()
+full_table()
 
 
 def sample_calls(op: Any, n: int, seed: int = 0, complex: bool = False) -> list[Call]:

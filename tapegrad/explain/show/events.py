@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import titled
+from tapegrad.arraylike.text import record_name
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.errors.words import Named, printable, short
+from tapegrad.errors.words import NamedValues, printable, short
 from tapegrad.explain.inside import Run, to_show
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.types import Array
@@ -29,7 +29,7 @@ _MOST_HEAT = 16  # rows and columns of a heat map
 _WIDEST = 40  # characters in a line of an array, if fewer digits bring it down to that
 _ENDS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
 _LONGEST = 12  # characters of a scalar with all its digits
-_SEVERAL = (Parts, Named)
+_SEVERAL = (Parts, NamedValues)
 
 Event = dict[str, Any]
 
@@ -102,7 +102,7 @@ def _has_rows(value: Any) -> bool:
 
 
 def _content(value: Any) -> tuple[Any, ...]:
-    if type(value) is Named:
+    if type(value) is NamedValues:
         return tuple([(name, _content(Parts((x,)))) for name, x in value])
     if type(value) is Parts:
         return tuple([_content(np.asarray(primal_of(x))) for x in value.values])
@@ -132,7 +132,7 @@ def _further(value: Any, brief: str) -> dict[str, str]:
 
 def _rows(value: Any) -> str:
     """An array's first and last rows and columns; a line ends only after a number."""
-    if type(value) is Named:
+    if type(value) is NamedValues:
         heads = [(f"{name} = ", x) for name, x in value]
         return "\n".join(
             [head + _text(x).replace("\n", f"\n{' ' * len(head)}") for head, x in heads]
@@ -291,7 +291,7 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     """The events of a run inside a record, on the way forward and on the way back."""
 
     def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
-        return texts.piece(Named([(titled(x), value) for x, value in pairs]))
+        return texts.piece(NamedValues([(record_name(x), value) for x, value in pairs]))
 
     # the captured values are the same in each step
     first = 0 if run.step is None else run.record._options["loop"].n_captured
@@ -306,4 +306,4 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
 
 def called(record: Tensor) -> str:
     """A record's name on the page."""
-    return f"%{record.index} ({titled(record)})"
+    return f"%{record.index} ({record_name(record)})"

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.text import cells, operand
+from tapegrad.arraylike.text import cells, operand_text
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
-from tapegrad.errors.lines import Place, at_users_line
+from tapegrad.errors.lines import Place, warns_at_users_line
 from tapegrad.errors.words import printable
 from tapegrad.explain.figures import Profile, Row, figures_of
 from tapegrad.explain.inside import Run, to_show
@@ -54,7 +54,7 @@ class Page(str):
         return f'<iframe style="{style}" sandbox="allow-scripts" srcdoc="{escape(self)}"></iframe>'
 
 
-@at_users_line
+@warns_at_users_line
 def html(
     tape: Tape | Profile,
     output: Tensor | None = None,
@@ -207,9 +207,9 @@ def _source(place: Place | None) -> str:
 
 def _linked(x: Any) -> str:
     if type(x) is Tensor:
-        return f'<a href="#line-{x.index}">{operand(x)}</a>'
+        return f'<a href="#line-{x.index}">{operand_text(x)}</a>'
     # a number that is not cut
-    return escape(f"{x:.6g}" if type(x) is float else operand(x))
+    return escape(f"{x:.6g}" if type(x) is float else operand_text(x))
 
 
 def _mapping(
@@ -317,7 +317,7 @@ def _checked(
         if numeric is None:
             result, kind = "not checked: a checkpoint is on the way", "quiet"
         yield (
-            f'<tr><th scope="row">{escape(printable(p.name or operand(p)))}</th>'
+            f'<tr><th scope="row">{escape(printable(p.name or operand_text(p)))}</th>'
             f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
             f'<td class="{kind}">{result}</td></tr>'
         )

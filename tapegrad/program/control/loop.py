@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import exact_forward, stand_in
-from tapegrad.errors.words import Named
+from tapegrad.errors.words import NamedValues
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code, Instruction, Ref, input_refs
 from tapegrad.types import Array
@@ -93,7 +93,7 @@ class Loop:
         """The position of the first residual among the outputs of the body."""
         return self.n_carry + self.n_ys
 
-    def name_results(self, values: Parts) -> Named:
+    def name_results(self, values: Parts) -> NamedValues:
         """The results, or their cotangents, by name, without the residuals.
 
         The leaves of the carry have the names of the step's parameters; the step's results have
@@ -108,7 +108,7 @@ class Loop:
             paths = tree.structure_paths(structure)[self.n_carry :]
         # a key of a dict or a field of a class is the name; a position is numbered
         names += [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
-        return Named(zip(names, values.values, strict=False))
+        return NamedValues(zip(names, values.values, strict=False))
 
     def partition(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
         """The operands in three lists: the captured values, the carry and the scanned arrays."""

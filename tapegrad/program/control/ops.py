@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.table import called_lazily
+from tapegrad.arraylike.table import lazy_function
 from tapegrad.core.forward import apply
 from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tensor import Tensor
@@ -449,7 +449,7 @@ def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) ->
         batch=batch,
         complex=True,
     )
-    declare(op, pattern=called_lazily("tapegrad.loops.pattern", f"{kind}_dependences"))
+    declare(op, pattern=lazy_function("tapegrad.loops.pattern", f"{kind}_dependences"))
     return op
 
 

@@ -20,7 +20,7 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare.abstract import Recorder, call_silently
 from tapegrad.errors.functions import first_line, label
-from tapegrad.errors.lines import at_place, reached_place, users_place
+from tapegrad.errors.lines import call_at_place, reached_place, users_place
 from tapegrad.errors.words import got
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.draws import REACH, without_draws
@@ -178,4 +178,4 @@ def replay_code(code: Code, inputs: Sequence[Any]) -> list[Any]:
 def record_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
     """Record an instruction again, at its place in the source."""
     call = instruction.op, tuple(operands), instruction.options
-    return at_place(instruction.place, append_record, *call)
+    return call_at_place(instruction.place, append_record, *call)

@@ -14,7 +14,7 @@ from tapegrad.core.writing import (
     last_record,
 )
 from tapegrad.declare.batching import repeat_for_batch
-from tapegrad.errors.lines import at_place
+from tapegrad.errors.lines import call_at_place
 from tapegrad.program.control.extraction import input_for_value, zeros_for
 from tapegrad.program.control.tracing import record_again, record_program, replay_code
 from tapegrad.program.dataflow import dependents, make_interpreter
@@ -89,7 +89,7 @@ def batch_code(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[boo
     def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
         pairs, once = [*map(pair, values)], partial(record_again, instruction)
         call = instruction.op, instruction.options, pairs, once
-        return at_place(instruction.place, batch_call, *call)
+        return call_at_place(instruction.place, batch_call, *call)
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         results = make_interpreter(code, apply)(zip(tensors, batched, strict=True))

@@ -21,7 +21,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_stacks
-from tapegrad.errors.lines import called_from
+from tapegrad.errors.lines import caller_name
 from tapegrad.errors.words import got
 from tapegrad.ops.updates import at
 from tapegrad.tree.ownership import Unchanging, readonly_array
@@ -285,7 +285,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     def __format__(self, spec: str) -> str:
         # SciPy's sparse arrays quote what they cannot read, and hide the error above
-        is_quoted = called_from(1)[1].startswith("scipy.sparse.")
+        is_quoted = caller_name(1)[1].startswith("scipy.sparse.")
         return format(f"{self!r}, of tapegrad: {_REMEDY}" if is_quoted else repr(self), spec)
 
     def __repr__(self) -> str:
