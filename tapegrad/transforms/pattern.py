@@ -1,12 +1,12 @@
-"""Sparsity patterns, read off a tape: which inputs each element of a record may depend on.
+"""Sparsity patterns of a tape: the inputs that each element of a record may depend on.
 
-A `Dependence` has one key for each pair of an element and an input that it may depend on. Each op
-maps those of its operands to that of its result, by pairs of an element of the result and an
-element of the operand: elementwise ops pair by broadcasting, ops that select or add up elements are
-found by running them on the numbers of the elements, other linear ops by running them on unit
-arrays, and further ops pair everything along the axes that they do not treat apart; an op's
-declaration may say more. No value that depends on an input is ever read, so a pattern holds for all
-inputs of these shapes.
+A `Dependence` has one key for each pair of an element and an input that it may depend on. An op
+maps the dependences of its operands to the dependence of its result, by pairs of a result element
+and an operand element. Elementwise ops pair by broadcasting. For ops that select or add up elements
+the pairs are found by running them on the numbers of the elements, for other linear ops by running
+them on unit arrays. Any other op pairs all elements of each example, unless its declaration has a
+rule. No value that depends on an input is read, so a pattern is valid for all inputs of these
+shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -35,8 +35,12 @@ from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.scan import cumprod, cumsum, linear_recurrence
 from tapegrad.ops.updates import index_add, index_set
 from tapegrad.transforms.replay import apply_batched
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Shape
 
+if TYPE_CHECKING:
+    from tapegrad.transforms.checkpoint import CheckpointedCall
+
+# elements of a result, and the elements of an operand that they depend on
 Pairs = tuple[Array, Array]
 
 
@@ -51,14 +55,14 @@ class Dependence:
     Attributes
     ----------
     shape
-        The array's.
+        The shape of the array.
     n
         The number of inputs.
     keys
         ``element * n + input`` for each pair, sorted.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     n: int
     keys: Array
 
@@ -74,11 +78,11 @@ class Dependence:
 
     @cached_property
     def starts(self) -> Array:
-        """The position of each element's first pair, and the number of pairs."""
+        """The position of each element's first pair, followed by the number of pairs."""
         return np.searchsorted(self.keys, np.arange(self.size + 1) * self.n)
 
     def compose(self, pairs: Pairs) -> Array:
-        """The keys of a result, from pairs of its elements with elements of this array."""
+        """Return the keys of a result, from pairs of its elements with elements of this array."""
         ys, xs = pairs
         first = self.starts[xs]
         counts = self.starts[xs + 1] - first
@@ -88,59 +92,59 @@ class Dependence:
 
 
 def merge_keys(keys: Sequence[Array]) -> Array:
-    """All keys, sorted, each once."""
+    """Merge sorted arrays of keys into one without duplicates."""
     merged = keys[0] if len(keys) == 1 else np.concatenate([np.zeros(0, int), *keys])
-    # runs that are sorted already take linear time
+    # a stable sort takes linear time for sorted runs
     merged = np.sort(merged, kind="stable")
     return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
 
 
-def independent(shape: tuple[int, ...], n: int) -> Dependence:
-    """An array that varies and has no derivative, such as an index."""
+def independent(shape: Shape, n: int) -> Dependence:
+    """Return the dependence of a variable array without a derivative, such as an index."""
     return Dependence(shape, n, np.zeros(0, int))
 
 
-def as_dependence(x: Any, n: int) -> Dependence:
-    """An array that varies; what is known as an array has no derivative."""
-    return x if type(x) is Dependence else independent(np.shape(x), n)
+def as_dependence(x: Dependence | ArrayLike, n: int) -> Dependence:
+    """Return a dependence; a constant array has none on any input."""
+    return x if isinstance(x, Dependence) else independent(np.shape(x), n)
 
 
-def full_dependence(shape: tuple[int, ...], n: int, inputs: Array) -> Dependence:
-    """An array whose elements may each depend on all these inputs."""
+def full_dependence(shape: Shape, n: int, inputs: Array) -> Dependence:
+    """Return the dependence of an array whose elements may each depend on all these inputs."""
     keys = np.arange(math.prod(shape))[:, None] * n + inputs
     return Dependence(shape, n, keys.reshape(-1))
 
 
-def identity_dependence(shape: tuple[int, ...], n: int, start: int = 0) -> Dependence:
-    """An array of inputs, counted from `start`."""
+def identity_dependence(shape: Shape, n: int, start: int = 0) -> Dependence:
+    """Return the dependence of an array of inputs, which are numbered from `start`."""
     k = np.arange(math.prod(shape))
     return Dependence(shape, n, k * (n + 1) + start)
 
 
 # --- from the operands of an op to its result --------------------------------------------------
 
-# ops whose result depends on the same elements as that of a linear op with the same options
+# ops with the same pattern as a linear op with the same options
 _SAME_PATTERN: Mapping[Any, Any] = {
     **dict.fromkeys((reduction.max, reduction.min, reduction.prod, logsumexp), reduction.sum),
     **dict.fromkeys((cumprod, linear_recurrence), cumsum),
 }
-# ops that keep the axes along which all elements depend on all
+# ops whose elements all depend on each other along the axes of the option
 _ALONG_AXES = (softmax, log_softmax, standardize)
 # ops that are linear in all their operands at once
 _AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
-# the most pairs to look for by unit arrays
+# the largest matrix of pairs to probe with unit arrays
 _MAX_PROBED = 1 << 24
 
 
 def infer_dependence(
-    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
+    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: ArrayLike | Parts
 ) -> Any:
-    """The dependence of a result on operands: a `Dependence`, or `Parts` of these.
+    """Return the dependence of a result on operands: a `Dependence`, or `Parts` of these.
 
     Parameters
     ----------
     op, operands, options
-        A call, with the `Dependence` of each operand that varies; all others are constants.
+        A call, with the `Dependence` of each operand that varies; other operands are constants.
     like
         A value like the result.
     """
@@ -148,16 +152,16 @@ def infer_dependence(
         return operands[0].values[options["index"]]
     if op in (PARAMETER, ASARRAY):
         return operands[0]
-    whole = facts(op).pattern
-    if whole is not None:
-        return whole(operands, like, **options)
-    if type(like) is Parts:
+    infer = facts(op).pattern
+    if infer is not None:
+        return infer(operands, like, **options)
+    if isinstance(like, Parts):
         return Parts(tuple([_combine_operands(op, operands, options, x) for x in like.values]))
     return _combine_operands(op, operands, options, like)
 
 
 def _combine_operands(
-    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
+    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: ArrayLike
 ) -> Dependence:
     shape, n = np.shape(like), next(x.n for x in varying_parts(operands))
     rules = op.vjps_for(len(operands))
@@ -173,7 +177,7 @@ def _combine_operands(
 
 
 def varying_parts(operands: Iterable[Any]) -> list[Dependence]:
-    """The operands that vary, each part on its own."""
+    """Return the dependences among operands, with `Parts` flattened."""
     parts = [y for x in operands for y in (x.values if type(x) is Parts else (x,))]
     return [x for x in parts if type(x) is Dependence]
 
@@ -183,15 +187,15 @@ def _operand_keys(
     k: int,
     operands: Sequence[Any],
     options: Mapping[str, Any],
-    shape: tuple[int, ...],
+    shape: Shape,
     x: Dependence,
 ) -> Array:
-    """The keys that a result of this shape has from its operand at k, or from a part of it."""
+    """Return the keys that a result of this shape has through operand k, or a part of it."""
     if not len(x.keys):
         return x.keys
     declared = facts(op).pairs if x is operands[k] else None
     pairs = declared(k, *operands, **options) if declared is not None else None
-    # a user's op has its rule in a partial
+    # the rule of a user's op is in a partial
     if pairs is None and batch_elementwise in (op.batch, *getattr(op.batch, "args", ())):
         if x.shape == shape:
             return x.keys
@@ -207,25 +211,25 @@ def _operand_keys(
 
 
 def _pair_along_axes(
-    op: Primitive, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
+    op: Primitive, x_shape: Shape, y_shape: Shape, options: Mapping[str, Any]
 ) -> Pairs | None:
-    """Pairs of an op that treats its examples apart: all along its own axes."""
+    """Pair all elements of each example, for an op that maps examples independently."""
     if op.batch is batch_stack:
-        axes: Any = range(len(x) - 2, max(len(x), len(y)))
+        axes: Sequence[int] = range(len(x_shape) - 2, max(len(x_shape), len(y_shape)))
     elif op in _ALONG_AXES or op.batch is batch_along_axis:
         axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
-        axes = range(len(x)) if axis is None else normalize_axis_tuple(axis, len(x))
+        axes = range(len(x_shape)) if axis is None else normalize_axis_tuple(axis, len(x_shape))
     else:
         return None
 
-    def groups(shape: tuple[int, ...]) -> Array:
-        """The elements of each example."""
+    def groups(shape: Shape) -> Array:
+        """Return the elements of each example."""
         kept = [1 if i in axes else n for i, n in enumerate(shape)]
         numbers = np.arange(math.prod(kept)).reshape(kept)
         order = np.argsort(np.broadcast_to(numbers, shape).reshape(-1), kind="stable")
         return order.reshape(numbers.size, -1) if order.size else np.zeros((1, 0), int)
 
-    ys, xs = groups(y), groups(x)
+    ys, xs = groups(y_shape), groups(x_shape)
     if len(ys) != len(xs):
         return None  # flattened, for instance
     ys, xs = np.broadcast_arrays(ys[:, :, None], xs[:, None, :])
@@ -237,12 +241,12 @@ def _probe_pairs(
     k: int,
     operands: Sequence[Any],
     options: Mapping[str, Any],
-    shape: tuple[int, ...],
+    shape: Shape,
 ) -> Pairs | None:
-    """Pairs of a linear op, by what it does with the numbers of elements, or with unit arrays.
+    """Find the pairs of a linear op by running it on numbers of elements, or on unit arrays.
 
-    Other operands that vary are filled with random numbers, so that no term cancels; those that
-    decide places, such as an index, must be constants.
+    Other operands that vary are filled with random numbers, so that no term cancels. An operand
+    without a derivative, such as an index, must be constant.
     """
     if op in _SAME_PATTERN:
         axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
@@ -260,56 +264,54 @@ def _probe_pairs(
             if not has_rule:
                 return None
             values[i] = random.uniform(1, 2, x.shape)
-    x = operands[k].shape
+    x_shape = operands[k].shape
 
     def forward(value: Array) -> Array:
         return np.asarray(op.forward(*values[:k], value, *values[k + 1 :], **options))
 
-    def back(g: Array) -> Array:
-        arguments = (*values[:k], random.uniform(1, 2, x), *values[k + 1 :])
+    def pull(g: Array) -> Array:
+        arguments = (*values[:k], random.uniform(1, 2, x_shape), *values[k + 1 :])
         rule: Any = rules[k]
         return np.asarray(rule(g, np.zeros(shape), *arguments, **options))
 
     with np.errstate(all="ignore"):
-        at = _find_selected(forward, x, shape)
+        at = _find_selected(forward, x_shape, shape)
         if at is not None:
             ys = np.flatnonzero(at >= 0)
             return ys, at[ys]
-        at = _find_selected(back, shape, x)
+        at = _find_selected(pull, shape, x_shape)
         if at is not None:
             xs = np.flatnonzero(at >= 0)
             return at[xs], xs
-        size, m = math.prod(x), math.prod(shape)
+        size, m = math.prod(x_shape), math.prod(shape)
         if size * m > _MAX_PROBED:
             return None
-        units = np.eye(size).reshape(size, *x)
+        units = np.eye(size).reshape(size, *x_shape)
         batched = tuple([i == k for i in range(len(values))])
         rows = apply_batched(op, options, batched, (*values[:k], units, *values[k + 1 :]))
     xs, ys = np.nonzero(np.asarray(rows).reshape(size, m))
     return ys, xs
 
 
-def _find_selected(
-    fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ...]
-) -> Array | None:
-    """For each element of a linear function's result the element that it is a multiple of.
+def _find_selected(fn: Callable[[Array], Array], x_shape: Shape, y_shape: Shape) -> Array | None:
+    """Return the operand element that each element of a linear function's result is a multiple of.
 
-    It is -1 where the result is 0. None if an element depends on several.
+    It is -1 where the result is 0. Return None if an element depends on several.
     """
-    size = math.prod(x)
-    scale = fn(np.ones(x))
-    if scale.shape != y:
+    size = math.prod(x_shape)
+    scale = fn(np.ones(x_shape))
+    if scale.shape != y_shape:
         return None
     scale = scale.reshape(-1)
     nonzero = scale != 0
     safe = np.where(nonzero, scale, 1)
-    numbers = fn(np.arange(1.0, size + 1).reshape(x)).reshape(-1) / safe
+    numbers = fn(np.arange(1.0, size + 1).reshape(x_shape)).reshape(-1) / safe
     at = np.where(nonzero, np.rint(np.real(numbers)), 0).astype(int) - 1
     if not ((at < size) & ((at >= 0) == nonzero)).all():
         return None
     values = np.random.default_rng(1).uniform(1, 2, size)
     expected = np.where(nonzero, scale * values[at], 0) if size else scale
-    is_same = np.allclose(fn(values.reshape(x)).reshape(-1), expected, rtol=1e-6, atol=0)
+    is_same = np.allclose(fn(values.reshape(x_shape)).reshape(-1), expected, rtol=1e-6, atol=0)
     return at if is_same else None
 
 
@@ -317,9 +319,9 @@ def _find_selected(
 
 
 def tape_dependences(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
-    """The dependences of outputs, from the records that are known; constants stay as they are.
+    """Return the dependences of outputs, given the dependences of some records.
 
-    Records of another tape vary too, but are no inputs.
+    Constants stay the same. Records of another tape vary too, but are no inputs.
     """
     outputs = list(outputs)
     dependences: dict[Tensor, Any] = dict(known)
@@ -347,8 +349,10 @@ def tape_dependences(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[
     return [get_dependence(x) for x in outputs]
 
 
-def call_dependences(operands: Sequence[Any], like: Any, call: Any) -> Any:
-    """The results of a checkpointed call, which is repeated."""
+def call_dependences(
+    operands: Sequence[Any], like: ArrayLike | Parts, call: CheckpointedCall
+) -> Any:
+    """Return the dependences of the results of a checkpointed call, which is repeated."""
     tape, outputs = call.repeat()
     known = {x: y for x, y in zip(call.reads, operands, strict=True) if varying_parts([y])}
     n = varying_parts(operands)[0].n
