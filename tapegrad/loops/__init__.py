@@ -1,4 +1,4 @@
-"""Loops and branches that are one record: `scan`, `fori_loop`, `while_loop`, `cond`, `switch`."""
+"""Loops and branches as one record: `scan`, `fori_loop`, `while_loop`, `cond`, `switch`."""
 
 from tapegrad.loops.branching import cond as cond
 from tapegrad.loops.branching import switch as switch

@@ -1,10 +1,10 @@
-"""cond and switch: one of two functions, or of several, chosen by a value."""
+"""`cond` and `switch`: calls of one of several functions, which a value chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
-from typing import Any, TypeVar, cast
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -22,24 +22,30 @@ from tapegrad.program.control.ops import choose
 from tapegrad.program.control.tracing import share_captured, trace_function
 from tapegrad.tree.numbers import as_constant, describe
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.types import ArrayLike, PyTree
 
 R = TypeVar("R", bound=Any)
 
 
-def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *operands: Any) -> R:
-    """The result of one of two functions, chosen by a value.
+def cond(
+    pred: ArrayLike | Tensor,
+    on_true: Callable[..., R],
+    on_false: Callable[..., Any],
+    *operands: PyTree,
+) -> R:
+    """Call one of two functions, chosen by a truth value.
 
-    ``on_true(*operands) if pred else on_false(*operands)``. Where `pred` is a Tensor, both
-    functions are recorded, as programs of one record, and the chosen one runs; compiled, it
-    is an ``if``. So a compiled function may branch on a value.
+    ``on_true(*operands) if pred else on_false(*operands)``. If `pred` is a Tensor, both
+    functions are recorded, as programs of one record, and the chosen one runs. When compiled, the
+    record is an ``if``, so a compiled function may branch on a value.
 
     Parameters
     ----------
     pred
-        A truth value or a number without axes, which passes no gradient.
+        A truth value or a number without axes, to which no gradient passes.
     on_true, on_false
-        Functions of the operands that return trees of the same structure, shapes and
-        dtypes. Tensors that they capture receive gradients.
+        Functions of the operands that return trees of the same structure, shapes and dtypes.
+        Captured Tensors receive gradients.
     *operands
         Trees of arrays and numbers.
 
@@ -57,8 +63,8 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.cond``. `where` chooses element by element and
-    computes both sides.
+    The function has the arguments and the meaning of ``jax.lax.cond``. `where` chooses element by
+    element and computes both sides.
 
     Examples
     --------
@@ -84,18 +90,20 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     return _record_choice("cond", ("on_true", "on_false"), pred, (on_true, on_false), operands)
 
 
-def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
-    """The result of one of several functions, chosen by its number.
+def switch(
+    index: SupportsIndex | Tensor, branches: Sequence[Callable[..., R]], *operands: PyTree
+) -> R:
+    """Call one of several functions, chosen by its number.
 
-    ``branches[index](*operands)``, where an index below 0 counts as 0 and one that is too large as
-    the last. Where `index` is a Tensor, it is recorded as `cond` within `cond`, by halves.
+    ``branches[index](*operands)``, with the index clipped to the range of the branches. If `index`
+    is a Tensor, the call is recorded as nested `cond`, each of which halves the branches.
 
     Parameters
     ----------
     index
         An integer without axes.
     branches
-        Functions as for `cond`.
+        Functions like the functions of `cond`.
     *operands
         Trees of arrays and numbers.
 
@@ -106,14 +114,14 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     Raises
     ------
     TypeError
-        If `index` has axes or is no integer, or the functions return trees that differ, as for
+        If `index` has axes or is no integer, or the functions return different trees, as for
         `cond`.
     ValueError
         If there is no branch, or a leaf's shapes differ, with the path.
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.switch``.
+    The function has the arguments and the meaning of ``jax.lax.switch``.
 
     Examples
     --------
@@ -141,13 +149,15 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
             "example, index.astype(int) rounds towards 0)"
         )
     if type(index) is Tensor and len(branches) > 1:
-        return cast(R, _merge_branches(index, branches, 0)(*operands))
-    place = 0 if type(index) is Tensor else min(max(int(index), 0), len(branches) - 1)
+        return _merge_branches(index, branches, 0)(*operands)
+    place = 0 if isinstance(index, Tensor) else min(max(int(index), 0), len(branches) - 1)
     return _call_chosen(branches[place], operands)
 
 
-def _merge_branches(index: Any, branches: Sequence[Any], first: int) -> Callable[..., Any]:
-    """A function that calls one of consecutive branches, numbered from `first`."""
+def _merge_branches(
+    index: Any, branches: Sequence[Callable[..., R]], first: int
+) -> Callable[..., R]:
+    """Return a function that calls one of these branches, which are numbered from `first`."""
     half = len(branches) // 2
     if not half:
         return branches[0]
@@ -158,7 +168,7 @@ def _merge_branches(index: Any, branches: Sequence[Any], first: int) -> Callable
     )
 
     @wraps(branches[0])
-    def call_half(*operands: Any) -> Any:
+    def call_half(*operands: PyTree) -> Any:
         return _record_choice("switch", names, np.less(index, first + half), sides, operands)
 
     call_half.__name__ = " or ".join(map(label, branches))
@@ -166,16 +176,20 @@ def _merge_branches(index: Any, branches: Sequence[Any], first: int) -> Callable
 
 
 def _call_chosen(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
-    """The result of a function that is chosen by a plain value."""
+    """Call the function that a value without a record chooses."""
     output = with_user_warnings(chosen, *tree.copy_containers(operands, readonly_view))
     check_output(output, CURRENT.get(), label(chosen))
     return output
 
 
 def _record_choice(
-    name: str, names: tuple[str, str], pred: Any, sides: Sequence[Any], operands: tuple[Any, ...]
+    name: str,
+    names: tuple[str, str],
+    pred: Tensor,
+    sides: Sequence[Callable[..., Any]],
+    operands: tuple[Any, ...],
 ) -> Any:
-    """The result of one of two functions, chosen by a Tensor."""
+    """Record two functions, and return the result of the one that a Tensor chooses."""
     inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, name, True), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
     arguments = argument_names(sides[0], len(operands))
@@ -190,8 +204,8 @@ def _record_choice(
     return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])
 
 
-def _check_alike(name: str, names: tuple[str, str], first: Any, second: Any) -> None:
-    """Raise unless two functions returned trees of one structure, shapes and dtypes."""
+def _check_alike(name: str, names: tuple[str, str], first: PyTree, second: PyTree) -> None:
+    """Raise unless two functions returned trees of equal structure, shapes and dtypes."""
     must = f"{name}: {names[0]} and {names[1]} must return like trees"
     one, other = (dict(tree.named_leaves(x, "result")) for x in (first, second))
     if tree.flatten(first)[1] != tree.flatten(second)[1]:

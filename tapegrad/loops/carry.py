@@ -1,4 +1,4 @@
-"""Loops as they run: on arrays, or as one record.
+"""Execution of loops, on arrays or as one record, and checks of their carry.
 
 The carry has the same structure, shapes and dtypes at each step.
 """
@@ -23,7 +23,7 @@ from tapegrad.declare.abstract import known_values, stand_in
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.loops.segments import record_loop
+from tapegrad.loops.segments import Checkpointing, record_loop
 from tapegrad.program.control.extraction import split_invariant
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.tracing import (
@@ -43,6 +43,7 @@ from tapegrad.tree.numbers import (
     require_real,
 )
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.types import Array, ArrayLike, PyTree
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
@@ -52,59 +53,59 @@ _PLAIN = PYTHON_NUMBERS | {np.ndarray, np.float64, np.bool_}
 
 @attrs.frozen
 class CountedCarry:
-    """The carry of a loop whose steps are counted by a value, with the count."""
+    """The carry of a `fori_loop` with a Tensor as a bound, and the number of the next step."""
 
-    i: Any
-    carry: Any
+    i: Array
+    carry: PyTree
 
 
 class CapturedError(Exception):
-    """A step of a loop on arrays used Tensors that its function captured."""
+    """A step of a loop on arrays used captured Tensors."""
 
 
 @attrs.frozen
 class LoopCall:
-    """A loop to be run.
+    """A call of a loop function.
 
     Attributes
     ----------
     op
-        Of the name that the user called.
+        The primitive with the name of the function that the user called.
     f
-        The step: a function of the carry and of a row of `xs` that returns the next carry and a
-        result; for a loop that a value ends, a function of the carry that returns the next.
+        The step: a function of the carry and a row of `xs` that returns the next carry and a
+        result; for a while loop, a function of the carry that returns the next carry.
     init
         The first carry.
     checkpoint
-        How much is kept for derivatives.
+        The values that are kept for derivatives.
     xs, n, reverse
-        A tree of arrays, how many rows they have, and whether the last comes first.
+        A tree of arrays, the number of their rows, and whether the last row comes first.
     condition
-        For a loop that a value ends: a function of the carry that says whether there is a step.
+        For a while loop, a function of the carry that returns whether another step follows.
     """
 
     op: Primitive
     f: Callable[..., Any]
-    init: Any
-    checkpoint: Any
-    xs: Any = None
+    init: PyTree
+    checkpoint: Checkpointing
+    xs: PyTree = None
     n: int | None = None
     reverse: bool = False
     condition: Callable[[Any], Any] | None = None
 
     def run(self) -> tuple[Any, Any]:
-        """The last carry, and a tree of what the steps gave, by rows.
+        """Return the last carry, and a tree with the stacked results of the steps.
 
-        It is Python's loop if all that it works on are arrays, and else one record.
+        The loop runs in Python if it uses no Tensor, and is recorded as one record otherwise.
         """
         start = CURRENT.get()
         if any(type(x) is Tensor for x in tree.leaves((self.init, self.xs))):
             return self._record()
-        # whether a step captures Tensors may depend on values, so each is checked
+        # values may decide whether a step captures Tensors, so each step is checked
         try:
             if start is None:
                 return with_user_warnings(self._run_on_arrays)
-            # a recording of its own, because its records are dropped
+            # a separate recording, because its records are dropped
             origin = start.origin.inner_origin(self.f)
             result, last = record_from(origin, self._run_on_arrays, ())
             if last is origin:
@@ -116,7 +117,7 @@ class LoopCall:
     # --- on arrays --------------------------------------------------------------------------
 
     def _run_on_arrays(self) -> tuple[Any, Any]:
-        """The loop on arrays."""
+        """Run the loop on arrays."""
         name, f, n = self.op.name, self.f, self.n
         refuse_unreal(f"{name}: xs", tree.leaves(self.xs), True)
         if n == 0:
@@ -140,14 +141,17 @@ class LoopCall:
             rows.reverse()
         return carry, tree.map(lambda *ys: np.stack(ys), *rows)
 
-    def _step(self, carry: Any, t: int) -> Any:
+    def _step(self, carry: PyTree, t: int) -> Any:
+        """Call the step t on arrays."""
         f, carry = self.f, readonly_carry(carry)
         if self.n is None:
             return copy_result(f, f(carry)), None
         return copy_result(f, f(carry, tree.map(lambda x: readonly_view(x[t, ...]), self.xs)))
 
-    def _holds_for(self, carry: Any) -> bool:
-        condition: Any = self.condition
+    def _holds_for(self, carry: PyTree) -> bool:
+        """Return whether the condition of a while loop holds."""
+        condition = self.condition
+        assert condition is not None
         truth = condition(readonly_carry(carry))
         check_arrays(condition, truth)
         _check_truth(condition, truth)
@@ -156,7 +160,7 @@ class LoopCall:
     # --- as a record ------------------------------------------------------------------------
 
     def _record(self) -> tuple[Any, Any]:
-        """One record for the loop, and one for each of its results."""
+        """Record the loop, and each of its results as one further record."""
         init, functions = self._trace()
         captured, (body, *test) = share_captured(*functions)
         carry, structure = tree.flatten(init)
@@ -165,7 +169,7 @@ class LoopCall:
         sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
         loop = Loop(body, stop, *sizes, self.n, self.reverse, remember)
         if (apart := split_invariant(loop)) is not None:
-            # so the gradients of what is the same in each step are recorded once too
+            # the gradients of loop-invariant values are then recorded once too
             early, loop = apart
             captured = tuple(replay_code(early, captured))
         parts = record_loop(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
@@ -173,7 +177,10 @@ class LoopCall:
         return last, tree.unflatten(structure_of_ys, parts[len(carry) :])
 
     def _trace(self) -> tuple[Any, list[TracedFunction]]:
-        """The first carry, with arrays for its numbers; a step; and the test before it, if any."""
+        """Trace the functions.
+
+        Return the first carry, with arrays for its numbers, then the step and any condition.
+        """
         init, rows = self.init, () if self.n is None else (tree.map(_row_placeholder, self.xs),)
         carried, *names = argument_names(self.f, 1 + len(rows))
         names = [carry_path(init, carried), *names]
@@ -185,7 +192,7 @@ class LoopCall:
                 *[x[-1 if self.reverse else 0] for x in arrays],
             ]
 
-        def step(carry: Any) -> tuple[Any, TracedFunction]:
+        def step(carry: PyTree) -> tuple[Any, TracedFunction]:
             done = trace_function(self.f, (carry, *rows), names, first)
             return done.output[0] if rows else done.output, done
 
@@ -197,27 +204,28 @@ class LoopCall:
         return init, [done, test]
 
 
-def run_no_steps(what: str, init: Any) -> Any:
-    """The result of a loop without steps."""
+def run_no_steps(what: str, init: PyTree) -> Any:
+    """Return the result of a loop without steps."""
     init = tree.map_with_path(partial(check_initial, what), init, carry_path(init, "carry"))
     return copy_values(init)
 
 
-def _row_placeholder(x: Any) -> Any:
+def _row_placeholder(x: Array | Tensor) -> Array:
     value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
     return stand_in(value.shape[1:], value.dtype)
 
 
-def _check_truth(cond: Any, truth: Any) -> None:
+def _check_truth(condition: Callable[..., Any], truth: object) -> None:
     if not isinstance(truth, np.ndarray | np.generic | bool | int | float) or np.shape(truth):
         shape = f" of shape {np.shape(truth)}" if isinstance(truth, np.ndarray) else ""
         raise TypeError(
-            f"while_loop: {label(cond)} returned {got(truth)}{shape}; one truth value is needed"
+            f"while_loop: {label(condition)} returned {got(truth)}{shape}; one truth value is "
+            "needed"
         )
 
 
-def check_arrays(f: Callable[..., Any], x: Any) -> None:
-    """Raise `CapturedError` if a leaf of what `f` returned is a Tensor."""
+def check_arrays(f: Callable[..., Any], x: PyTree) -> None:
+    """Raise `CapturedError` if a leaf of the result of `f` is a Tensor."""
     kinds = {*map(type, tree.leaves(x))}
     if Tensor in kinds:
         raise CapturedError
@@ -225,33 +233,33 @@ def check_arrays(f: Callable[..., Any], x: Any) -> None:
         check_output(x, None, label(f))
 
 
-def readonly_carry(carry: Any) -> Any:
-    """A carry for a step of a loop on arrays, which may change its containers, but no array."""
+def readonly_carry(carry: PyTree) -> Any:
+    """Return a carry for a step on arrays, which may change its containers but not its arrays."""
     return readonly_view(carry) if isinstance(carry, _NUMERIC) else tree.map(readonly_view, carry)
 
 
-def copy_result(f: Callable[..., Any], x: Any) -> Any:
-    """A copy of the result of a step of a loop on arrays, which the user may still write to."""
+def copy_result(f: Callable[..., Any], x: PyTree) -> Any:
+    """Copy the result of a step on arrays, since the user may still write to it."""
     check_arrays(f, x)
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
-def carry_path(carry: Any, name: str) -> str:
-    """The path of a carry with this name, below which its leaves are."""
+def carry_path(carry: PyTree, name: str) -> str:
+    """Return the path of a carry with this name, which begins the paths of its leaves."""
     return "" if type(carry) is CountedCarry else name
 
 
-def is_number(x: Any) -> bool:
-    """Whether a leaf is a Python number, recorded or not, which adapts its dtype."""
+def is_number(x: object) -> bool:
+    """Return whether a leaf is a Python number, recorded or not, which adapts its dtype."""
     return type(primal_of(x)) in PYTHON_NUMBERS
 
 
 def settle_carry(
-    what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], tuple[Any, T]]
+    what: str, f: Callable[..., Any], init: PyTree, step: Callable[[Any], tuple[Any, T]]
 ) -> tuple[Any, Any, T]:
-    """The initial carry of a loop, the next one, and what else the first step gives.
+    """Return the initial carry of a loop, the next one, and any other result of the first step.
 
-    Python numbers take the dtypes that the steps make of them.
+    A Python number in the carry takes the dtype that the steps give it.
     """
     init = tree.map_with_path(partial(check_initial, what), init, carry_path(init, "carry"))
     carry = tree.map(primal_of, init)
@@ -269,7 +277,7 @@ def settle_carry(
 
 
 def check_initial(what: str, x: Any, path: str) -> Any:
-    """A leaf of the first carry, as a number or an array that no step can change."""
+    """Return a leaf of the first carry as a number or an array that no step can change."""
     if type(x) is np.ndarray:
         require_real(x.dtype, f"{what}: {path}", True)
         return readonly_view(x)
@@ -277,23 +285,23 @@ def check_initial(what: str, x: Any, path: str) -> Any:
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 
 
-def _promote_leaf(x: Any, y: Any) -> Any:
-    """A leaf of a carry, in a dtype that also holds the leaf after a step."""
+def _promote_leaf(x: Any, y: ArrayLike) -> Any:
+    """Convert a leaf of a carry to a dtype that also holds the leaf after a step."""
     dtype = np.asarray(y).dtype
     if not is_number(x):
         if dtype == x.dtype:
             return x
         dtype = np.promote_types(x.dtype, dtype)
-    # as NumPy's own number, which `+=` does not change
+    # a NumPy scalar, which `+=` does not change
     return np.asarray(x).astype(dtype)[()]
 
 
-def _give_dtypes(init: Any, like: Any) -> Any:
-    """A carry with the arrays of another in the place of its Python numbers.
+def _give_dtypes(init: PyTree, like: PyTree) -> Any:
+    """Return a carry with the arrays of another in place of its Python numbers.
 
-    A recorded one of the same dtype stays as it is: the loop itself makes it an array.
+    A recorded number of the same dtype stays a number: the loop makes it an array.
     """
-    # a loop of a program is given arrays alone
+    # a loop inside a program takes only arrays
     in_program = is_in_program()
 
     def array(x: Any, y: Any) -> Any:
@@ -308,29 +316,30 @@ def _give_dtypes(init: Any, like: Any) -> Any:
     return tree.map(array, init, like)
 
 
-def copy_values(carry: Any) -> Any:
-    """The values of a carry, recorded or not, as new arrays."""
+def copy_values(carry: PyTree) -> Any:
+    """Return the values of a carry, recorded or not, as new arrays."""
     return tree.map(lambda x: np.array(primal_of(x)), carry)
 
 
-def _has_same_type(x: Any, y: Any) -> bool:
-    arrays = isinstance(x, _NUMERIC) and isinstance(y, _NUMERIC)
-    return arrays and x.shape == y.shape and x.dtype == y.dtype
+def _has_same_type(x: object, y: object) -> bool:
+    if not (isinstance(x, _NUMERIC) and isinstance(y, _NUMERIC)):
+        return False
+    return x.shape == y.shape and x.dtype == y.dtype
 
 
 def check_carry(
-    what: str, f: Callable[..., Any], before: Any, after: Any, adapts: Sequence[bool] = ()
+    what: str, f: Callable[..., Any], before: PyTree, after: PyTree, adapts: Sequence[bool] = ()
 ) -> None:
-    """Raise unless a step returned a carry like the one it was given.
+    """Raise unless a step returned a carry like its argument.
 
-    A leaf that adapts may become of another dtype, that of a kind of numbers that includes its own.
+    A leaf that adapts may change its dtype to one whose kind of numbers includes its own.
 
     Raises
     ------
     TypeError
-        For another structure, or a leaf of another dtype.
+        If the structure or the dtype of a leaf differs.
     ValueError
-        For a leaf of another shape.
+        If the shape of a leaf differs.
     """
     (first, structure), (second, after_structure) = tree.flatten(before), tree.flatten(after)
     if structure == after_structure and all(map(_has_same_type, first, second)):
@@ -353,7 +362,7 @@ def check_carry(
                 f"{must}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
             )
         dtypes = np.asarray(x).dtype, np.asarray(y).dtype
-        # a large int alone is unsigned, but adapts as any
+        # NumPy makes a large int unsigned, but it adapts like other ints
         kind = dtypes[0].kind.replace("u", "i")
         fits = adapted and "bifc".index(kind) <= "bifc".find(dtypes[1].kind)
         if dtypes[0] != dtypes[1] and not fits:

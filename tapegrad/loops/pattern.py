@@ -12,7 +12,7 @@ from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import call_silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.dataflow import make_interpreter
-from tapegrad.program.ir import Code
+from tapegrad.program.ir import Code, Instruction
 from tapegrad.transforms.pattern import (
     Dependence,
     UnknownSizeError,
@@ -28,7 +28,7 @@ from tapegrad.types import Array
 
 
 def branch_dependences(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
-    """The results of either program."""
+    """Return the dependences of the results of a branch, which may run either program."""
     sides = [code_dependences(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
     n = varying_parts(operands)[0].n
     keys = [merge_keys([x.keys for x in varying_parts(pair)]) for pair in zip(*sides, strict=True)]
@@ -36,15 +36,15 @@ def branch_dependences(operands: Sequence[Any], like: Parts, branch: Branch) -> 
 
 
 def _parts(like: Parts, n: int, keys: Iterable[Array]) -> Parts:
-    """The dependences of results like these, by their keys."""
+    """Return the dependences of results like these, given their keys."""
     pairs = zip(like.values, keys, strict=True)
     return Parts(tuple([Dependence(np.shape(x), n, own) for x, own in pairs]))
 
 
 def code_dependences(code: Code, inputs: Iterable[Any]) -> list[Any]:
-    """The dependences of a program's outputs, from those of its inputs; constants stay."""
+    """Return the dependences of a program's outputs, given the dependences of its inputs."""
 
-    def apply(instruction: Any, operands: list[Any]) -> Any:
+    def apply(instruction: Instruction, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options
         if not varying_parts(operands):
             return call_silently(op.forward, *operands, **options)
@@ -62,10 +62,10 @@ def code_dependences(code: Code, inputs: Iterable[Any]) -> list[Any]:
 
 
 def loop_dependences(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
-    """The results of a loop, a step at a time.
+    """Return the dependences of the results of a loop, step by step.
 
-    Where a value decides how many steps there are, also in a derivative of such a loop, each result
-    depends on all operands.
+    If a value decides the number of steps, also in a derivative of such a loop, each result depends
+    on all operands.
     """
     n = varying_parts(operands)[0].n
     if loop.length is None:
@@ -75,7 +75,7 @@ def loop_dependences(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         return Parts(tuple([full_dependence(np.shape(x), n, inputs) for x in like.values]))
     of_operands = [as_dependence(x, n) for x in operands]
     captured, carried, arrays = loop.partition(of_operands)
-    # what a step's results have from its inputs, numbered one after the other
+    # the results of a step by its inputs, whose elements are numbered consecutively
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])
     numbers = [

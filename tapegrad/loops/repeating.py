@@ -1,11 +1,11 @@
-"""scan, while_loop and fori_loop: repeat a step for each row, by a condition, or over a range."""
+"""`scan`, `while_loop` and `fori_loop`: loops over rows, by a condition, and over a range."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -18,21 +18,22 @@ from tapegrad.loops.segments import check_checkpoint
 from tapegrad.program.control.ops import FORI_LOOP, SCAN, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
 from tapegrad.tree.numbers import describe, require_64_bits
+from tapegrad.types import Array, PyTree
 
 Carry = TypeVar("Carry", bound=Any)
 
 
 def scan(
     f: Callable[[Any, Any], tuple[Carry, Any]],
-    init: Any,
-    xs: Any = None,
+    init: PyTree,
+    xs: PyTree = None,
     length: int | None = None,
     reverse: bool = False,
     checkpoint: int | Literal["binomial"] | None = None,
 ) -> tuple[Carry, Any]:
-    """Apply a function to each row in turn, passing a carry along.
+    """Apply a function to each row in turn, with a carry.
 
-    On arrays it is this loop, with trees in place of arrays::
+    On arrays, `scan` is this loop, with trees in place of arrays::
 
         carry, ys = init, []
         for x in xs:
@@ -40,33 +41,33 @@ def scan(
             ys.append(y)
         return carry, np.stack(ys)
 
-    On Tensors it is one record, however many rows there are: `f` is recorded once, as a
-    program that is run for each row, forward and backward. Compiled, it is a ``for`` loop.
+    On Tensors, it is one record for any number of rows: `f` is recorded once, as a program that
+    runs for each row, forward and backward. When compiled, it is a ``for`` loop.
 
     Parameters
     ----------
     f
         A function ``f(carry, x) -> (carry, y)`` of trees. The carry that it returns has the
-        structure, shapes and dtypes of the one it was given. If it is given or captures a
-        Tensor, it is recorded, so it cannot read values (``if``, ``float``; write `cond`,
+        structure, shapes and dtypes of its argument. If an argument or a captured value is a
+        Tensor, `f` is recorded, so it cannot read values (``if``, ``float``; write `cond`,
         `where`). With ``checkpoint(f)`` the backward pass recomputes each step and stores only
         its carry.
     init
         The first carry. A Python number in it takes the dtype that `f` gives it.
     xs
-        A tree of arrays; `f` gets a row of each. None if there are no rows.
+        A tree of arrays; `f` gets a row of each array. None if there are no rows.
     length
-        The number of steps, needed where `xs` holds no array.
+        The number of steps, which is required if `xs` contains no array.
     reverse
         Whether to go from the last row to the first; row i of `ys` still belongs to row i of
         `xs`.
     checkpoint
-        How much is kept for derivatives. None: all that they need of every step. A number k: the
-        carry after every k steps; the k steps that follow it are repeated when a derivative needs
-        them, and their values are held only then. ``"binomial"``: of n steps, O(log n) carries, in
-        segments of segments: up to 1,024 steps, k is about ``sqrt(n)``, and each step is repeated
-        once; up to 32,768 it is twice, and so on. The values are the same; so are derivatives, but
-        for the order in which the cotangents of captured Tensors are added up.
+        The values that are kept for derivatives. None: all required values of every step. A number
+        k: the carry after every k steps; a derivative repeats the k steps after a carry, and keeps
+        their values only meanwhile. ``"binomial"``: O(log n) carries of n steps, in nested
+        segments: up to 1,024 steps, k is about ``sqrt(n)``, and each step is repeated once; up to
+        32,768 steps, twice, and so on. Values do not change, nor do derivatives, except for the
+        order in which the cotangents of captured Tensors are summed.
 
     Returns
     -------
@@ -86,12 +87,12 @@ def scan(
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.scan``, to which `checkpoint` is added.
+    The function has the arguments and the meaning of ``jax.lax.scan``, and `checkpoint` besides.
 
     The schedule with the fewest carries for as many repetitions has segments of unequal lengths (A.
-    Griewank and A. Walther, "Algorithm 799: revolve", ACM TOMS 26, 2000). Here all
-    segments of a level are equal, so that they are one loop, written once: where the other keeps
-    ``sqrt(2 n)`` carries and repeats each step once, this one keeps ``2 sqrt(n)``.
+    Griewank and A. Walther, "Algorithm 799: revolve", ACM TOMS 26, 2000). Here all segments of a
+    level are equal, so that one loop runs them all: to repeat each step once, revolve keeps
+    ``sqrt(2 n)`` carries, and `scan` keeps ``2 sqrt(n)``.
 
     Examples
     --------
@@ -110,7 +111,7 @@ def scan(
     check_callable(f, "scan(f, init, xs): f")
     checkpoint = check_checkpoint("scan", checkpoint)
 
-    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+    def step(carry: PyTree, x: PyTree) -> tuple[Any, Any]:
         output = f(carry, x)
         if not (isinstance(output, tuple) and len(output) == 2):
             raise TypeError(
@@ -123,8 +124,8 @@ def scan(
     return LoopCall(SCAN, _wrap_step(f, step), init, checkpoint, xs, n, reverse).run()
 
 
-def _count_steps(xs: Any, length: int | None) -> int:
-    """The number of steps."""
+def _count_steps(xs: PyTree, length: int | None) -> int:
+    """Return the number of steps; raise unless the lengths agree."""
     lengths: dict[str, int] = {}
     for path, x in tree.named_leaves(xs, "xs"):
         shape = np.shape(x) if not isinstance(x, Tensor) else x.shape
@@ -150,21 +151,21 @@ def _count_steps(xs: Any, length: int | None) -> int:
 def while_loop(
     cond: Callable[[Any], Any],
     body: Callable[[Any], Carry],
-    init: Any,
+    init: PyTree,
     checkpoint: int | Literal["binomial"] | None = None,
 ) -> Carry:
     """Apply a function repeatedly, as long as a condition holds.
 
-    On arrays it is this loop::
+    On arrays, `while_loop` is this loop::
 
         carry = init
         while cond(carry):
             carry = body(carry)
         return carry
 
-    On Tensors it is one record, as `scan` is; compiled, a loop with a ``break``. It can be
+    On Tensors, it is one record, like `scan`; when compiled, a loop with a ``break``. It can be
     differentiated in both modes: the backward pass makes as many steps as the forward pass did.
-    The number of steps itself passes no gradient.
+    No gradient passes through the number of steps.
 
     Parameters
     ----------
@@ -177,10 +178,10 @@ def while_loop(
     init
         The first carry, a tree. A Python number in it takes the dtype that `body` gives it.
     checkpoint
-        How much is kept for derivatives, as for `scan`. The number of steps is known only at the
-        end, so the segments of ``"binomial"`` grow: each is one step longer than the one before.
-        Of n steps it keeps ``sqrt(2 n)`` carries, and repeats each step once, up to ``sqrt(2 n)``
-        at a time.
+        The values that are kept for derivatives, as for `scan`. The number of steps is known only
+        at the end, so the segments of ``"binomial"`` grow: each is one step longer than the one
+        before. For n steps, ``sqrt(2 n)`` carries are kept, and each step is repeated once, at most
+        ``sqrt(2 n)`` steps at a time.
 
     Returns
     -------
@@ -190,13 +191,15 @@ def while_loop(
     ------
     TypeError
         If `body` returns a carry of another structure or dtype, with the path of the leaf;
-        if `cond` does not return one truth value; if `checkpoint` is of no kind that `scan` takes.
+        if `cond` does not return one truth value; if `checkpoint` has a type that `scan` does not
+        take.
     ValueError
         If a carry has another shape; if `checkpoint` is another word, or a number below 1.
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.while_loop``, which has no reverse mode.
+    The function has the arguments and the meaning of ``jax.lax.while_loop``, which has no reverse
+    mode.
 
     Examples
     --------
@@ -215,15 +218,15 @@ def while_loop(
 
 
 def fori_loop(
-    start: Any,
-    stop: Any,
+    start: SupportsIndex | Tensor,
+    stop: SupportsIndex | Tensor,
     body: Callable[[Any, Any], Carry],
-    init: Any,
+    init: PyTree,
     checkpoint: int | Literal["binomial"] | None = None,
 ) -> Carry:
     """Apply a function for each number of a range.
 
-    On arrays it is this loop::
+    On arrays, `fori_loop` is this loop::
 
         carry = init
         for i in range(start, stop):
@@ -233,14 +236,15 @@ def fori_loop(
     Parameters
     ----------
     start, stop
-        Integers. Where one is a Tensor, the loop is a `while_loop`, so that the number of
-        steps of a compiled function may vary; otherwise it is a `scan`.
+        Integers. If one is a Tensor, the loop is a `while_loop`, so that the number of steps of a
+        compiled function may vary; otherwise it is a `scan`.
     body
         A function ``body(i, carry) -> carry``, as for `scan`.
     init
         The first carry.
     checkpoint
-        How much is kept for derivatives, as for `scan`; if a bound is a Tensor, for `while_loop`.
+        The values that are kept for derivatives, as for `scan`, or as for `while_loop` if a bound
+        is a Tensor.
 
     Returns
     -------
@@ -253,7 +257,7 @@ def fori_loop(
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.fori_loop``.
+    The function has the arguments and the meaning of ``jax.lax.fori_loop``.
 
     Examples
     --------
@@ -270,28 +274,34 @@ def fori_loop(
         if type(first) is not Tensor:
             first = np.asarray(first)
         elif first.dtype.itemsize < 8:
-            # the numbers are int64 on arrays too; a narrower count may never reach the stop
+            # int64 as on arrays; a narrower count may never reach the stop
             first = first.astype(np.int64)
 
-        def step(at: CountedCarry) -> CountedCarry:
-            return CountedCarry(at.i + 1, body(at.i, at.carry))
+        def step(counted: CountedCarry) -> CountedCarry:
+            return CountedCarry(counted.i + 1, body(counted.i, counted.carry))
 
-        args = FORI_LOOP, _wrap_step(body, step, True), CountedCarry(first, init), checkpoint
-        return LoopCall(*args, condition=lambda at: at.i < last).run()[0].carry
+        loop = LoopCall(
+            FORI_LOOP,
+            _wrap_step(body, step, swap_names=True),
+            CountedCarry(first, init),
+            checkpoint,
+            condition=lambda counted: counted.i < last,
+        )
+        return loop.run()[0].carry
 
-    def row(carry: Any, i: Any) -> Any:
+    def step_on_row(carry: PyTree, i: Array) -> tuple[Any, None]:
         return body(i, carry), None
 
     if first >= last and not any(type(x) is Tensor or is_number(x) for x in tree.leaves(init)):
-        # of no step nothing is known, and an error in it means nothing
+        # without a step, no dtype can change, and an error in the body does not matter
         return run_no_steps("fori_loop", init)
     numbers = np.arange(first, max(first, last))
-    args = FORI_LOOP, _wrap_step(body, row, True), init, checkpoint
-    return LoopCall(*args, numbers, len(numbers)).run()[0]
+    row_step = _wrap_step(body, step_on_row, swap_names=True)
+    return LoopCall(FORI_LOOP, row_step, init, checkpoint, numbers, len(numbers)).run()[0]
 
 
 def _check_bound(name: str, x: Any) -> Any:
-    """A bound of a range: an int, or a Tensor of one."""
+    """Return a bound of a range: an int, or an integer Tensor without axes."""
     require_64_bits(x._primal if type(x) is Tensor else x, f"fori_loop: {name}")
     try:
         if type(x) is not Tensor:
@@ -304,8 +314,10 @@ def _check_bound(name: str, x: Any) -> Any:
     raise TypeError(f"fori_loop: {name} must be an integer, not {describe(x)}")
 
 
-def _wrap_step(fn: Callable[..., Any], step: Callable[..., Any], swap_names: bool = False) -> Any:
-    """A step of the loop, which calls a function: with its name, and the names of its arguments."""
+def _wrap_step(
+    fn: Callable[..., Any], step: Callable[..., Any], swap_names: bool = False
+) -> Callable[..., Any]:
+    """Give a step the name and the argument names of the function that it calls."""
     wrapped = wraps(fn)(step)
     wrapped.__name__ = label(fn)
     if swap_names:

@@ -1,7 +1,7 @@
-"""Loops in segments: the state before each is kept, and its steps are repeated on the way back.
+"""Loops in segments: the carry before a segment is kept, and the backward pass repeats its steps.
 
-A segment is a loop of its own, in a loop over the segments. So it has all that a nested loop has:
-derivatives of any order in both modes, batches, programs and their files.
+A segment is a loop inside a loop over the segments, and so supports derivatives of any order in
+both modes, batches, programs and their files, like any nested loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -23,20 +23,25 @@ from tapegrad.program.control.ops import repeat
 from tapegrad.program.control.tracing import record_program, replay_code
 from tapegrad.program.ir import Code, Input
 
-# of each level of loops, as long as the steps of a few levels are enough
+# the largest number of steps in a level of a binomial schedule
 _MAX_STEPS = 32
 
+# None, a number of steps, or "binomial"
+Checkpointing = int | Literal["binomial"] | None
 
-def check_checkpoint(what: str, checkpoint: Any) -> Any:
-    """The states that a loop keeps: None, a number of steps, or ``"binomial"``.
+
+def check_checkpoint(what: str, checkpoint: Any) -> Checkpointing:
+    """Return the argument `checkpoint` of a loop: None, a number of steps, or ``"binomial"``.
 
     Raises
     ------
     TypeError, ValueError
-        For anything else; the message says how to write it.
+        If it is anything else.
     """
-    if checkpoint is None or (isinstance(checkpoint, str) and checkpoint == "binomial"):
-        return checkpoint
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, str) and checkpoint == "binomial":
+        return "binomial"
     is_number = isinstance(checkpoint, str | int | float | np.generic)
     must = (
         f'{what}: checkpoint must be None, "binomial", or a whole number of steps such as 20, 1 or '
@@ -56,17 +61,26 @@ def check_checkpoint(what: str, checkpoint: Any) -> Any:
 # --- a known number of steps ----------------------------------------------------------------
 
 
-def record_loop(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
-    """The last carry of a loop, and the rows that its steps gave."""
+def record_loop(
+    op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Checkpointing
+) -> list[Any]:
+    """Run or record a loop, and return the leaves of its last carry and of its stacked results."""
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
-    n: Any = loop.length
-    if n is None and checkpoint is not None:
-        return _record_growing(op, loop, operands, checkpoint)
-    size, levels = (n, 0) if n is None or checkpoint is None else schedule(n, checkpoint)
-    if n is None or size >= n:
-        whole = repeat(op, loop, operands)
-        return [part(whole, i) for i in range(loop.first_residual)]
+    if checkpoint is not None:
+        if loop.length is None:
+            return _record_growing(op, loop, operands, checkpoint)
+        size, levels = schedule(loop.length, checkpoint)
+        if size < loop.length:
+            return _record_levels(op, loop, operands, loop.length, size, levels)
+    whole = repeat(op, loop, operands)
+    return [part(whole, i) for i in range(loop.first_residual)]
+
+
+def _record_levels(
+    op: Primitive, loop: Loop, operands: Sequence[Any], n: int, size: int, levels: int
+) -> list[Any]:
+    """Record n steps as one loop over segments for each level, from the highest."""
     captured, carry, xs = loop.partition(operands)
     parts: list[list[Any]] = []
     done = 0
@@ -74,7 +88,7 @@ def record_loop(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: 
         count = (n - done) // size**level
         if not count:
             continue
-        # the last steps, too few for a segment, are one
+        # the remaining steps, too few for a segment, are one loop
         sides = [count, *[size] * level] if level else [1, count]
         segments = loop
         for side in sides[:0:-1]:
@@ -97,9 +111,9 @@ def record_loop(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: 
 
 
 def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
-    """The number of steps in a segment, and how many levels of segments there are.
+    """Return the number of steps in a segment, and the number of levels of segments.
 
-    A segment of a higher level consists of as many of the level below.
+    A segment of a higher level consists of as many segments of the level below.
     """
     if checkpoint != "binomial":
         return int(checkpoint), 1
@@ -110,17 +124,18 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
     if most < 2:
         return n, 0
 
-    def loops(size: int) -> int:
+    def count_loops(size: int) -> int:
         return sum(n // size**level % size > 0 for level in range(levels))
 
-    # a number that leaves no steps over, if there is one
-    return min(range(most, most * 3 // 4, -1), key=loops), levels
+    # a segment size without remaining steps, if there is one
+    return min(range(most, most * 3 // 4, -1), key=count_loops), levels
 
 
 def _nest_loop(op: Primitive, loop: Loop) -> Loop:
-    """A loop whose steps are loops."""
+    """Return a loop whose step is the given loop."""
     captured, carry, rows = loop.partition(loop.body.inputs)
-    n: Any = loop.length
+    n = loop.length
+    assert n is not None
     rows = [Input(x.path, (n, *x.shape), x.dtype) for x in rows]
 
     def step(tensors: list[Tensor]) -> list[Any]:
@@ -132,7 +147,7 @@ def _nest_loop(op: Primitive, loop: Loop) -> Loop:
 
 
 def _segment_label(loop: Loop) -> str:
-    """The name of a segment, in messages that count its steps."""
+    """Return the name of a segment, for messages that count its steps."""
     return f"a segment of {loop.body.label}"
 
 
@@ -140,16 +155,17 @@ def _segment_label(loop: Loop) -> str:
 
 
 def _record_growing(
-    op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any
+    op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: int | str
 ) -> list[Any]:
-    """The last carry of a loop in segments of so many steps, or each a step longer than the last.
+    """Record a loop in segments, and return the leaves of its last carry.
 
-    Its steps are loops, of at most as many steps as their first carry says.
+    Each segment has `checkpoint` steps, or for "binomial" one step more than the segment before.
+    The size of a segment is a value of its first carry.
     """
     assert loop.stop is not None
     body, stop, n, more = loop.body, loop.stop, loop.n_captured, int(checkpoint == "binomial")
     captured, carry, _ = loop.partition(body.inputs)
-    # in a segment the number of steps that are left, and between segments that of the next
+    # within a segment, size counts the remaining steps; between segments it is the next size
     inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
 
     def replay(code: Code, xs: list[Any]) -> list[Any]:
