@@ -96,7 +96,7 @@ def switch(
     """Call one of several functions, chosen by its number.
 
     ``branches[index](*operands)``, with the index clipped to the range of the branches. If `index`
-    is a Tensor, the call is recorded as nested `cond`, each of which halves the branches.
+    is a Tensor, the call is recorded as nested `cond`, and each `cond` halves the branches.
 
     Parameters
     ----------

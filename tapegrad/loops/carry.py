@@ -181,7 +181,7 @@ class LoopCall:
 
         Return the first carry, with arrays for its numbers, then the step and any condition.
         """
-        init, rows = self.init, () if self.n is None else (tree.map(_row_placeholder, self.xs),)
+        init, rows = self.init, () if self.n is None else (tree.map(_placeholder_row, self.xs),)
         carried, *names = argument_names(self.f, 1 + len(rows))
         names = [carry_path(init, carried), *names]
 
@@ -210,7 +210,7 @@ def run_no_steps(what: str, init: PyTree) -> Any:
     return copy_values(init)
 
 
-def _row_placeholder(x: Array | Tensor) -> Array:
+def _placeholder_row(x: Array | Tensor) -> Array:
     value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
     return stand_in(value.shape[1:], value.dtype)
 

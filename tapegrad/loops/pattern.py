@@ -19,9 +19,9 @@ from tapegrad.transforms.pattern import (
     as_dependence,
     full_dependence,
     identity_dependence,
-    independent,
     infer_dependence,
     merge_keys,
+    no_dependence,
     varying_parts,
 )
 from tapegrad.types import Array
@@ -32,10 +32,10 @@ def branch_dependences(operands: Sequence[Any], like: Parts, branch: Branch) -> 
     sides = [code_dependences(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
     n = varying_parts(operands)[0].n
     keys = [merge_keys([x.keys for x in varying_parts(pair)]) for pair in zip(*sides, strict=True)]
-    return _parts(like, n, keys)
+    return _parts_from_keys(like, n, keys)
 
 
-def _parts(like: Parts, n: int, keys: Iterable[Array]) -> Parts:
+def _parts_from_keys(like: Parts, n: int, keys: Iterable[Array]) -> Parts:
     """Return the dependences of results like these, given their keys."""
     pairs = zip(like.values, keys, strict=True)
     return Parts(tuple([Dependence(np.shape(x), n, own) for x, own in pairs]))
@@ -83,7 +83,7 @@ def loop_dependences(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         if i < len(captured) and type(x) is not Dependence
         else identity_dependence(y.shape, total, starts[i])
         if y.dtype.kind in "fc"
-        else independent(y.shape, total)
+        else no_dependence(y.shape, total)
         for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
     ]
     step = [as_dependence(x, total) for x in code_dependences(loop.body, numbers)]
@@ -103,4 +103,4 @@ def loop_dependences(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         carry = results[: loop.n_carry]
         for rows, x, keys in zip(kept, step[loop.n_carry :], results[loop.n_carry :], strict=True):
             rows.append(keys + t * x.size * n)
-    return _parts(like, n, [*carry, *map(merge_keys, kept)])
+    return _parts_from_keys(like, n, [*carry, *map(merge_keys, kept)])

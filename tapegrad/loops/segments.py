@@ -70,7 +70,7 @@ def record_loop(
     if checkpoint is not None:
         if loop.length is None:
             return _record_growing(op, loop, operands, checkpoint)
-        size, levels = schedule(loop.length, checkpoint)
+        size, levels = plan_segments(loop.length, checkpoint)
         if size < loop.length:
             return _record_levels(op, loop, operands, loop.length, size, levels)
     whole = repeat(op, loop, operands)
@@ -110,7 +110,7 @@ def _record_levels(
     return [*carry, *[y[0] if len(y) == 1 else np.concatenate(y) for y in zip(*parts, strict=True)]]
 
 
-def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
+def plan_segments(n: int, checkpoint: int | str) -> tuple[int, int]:
     """Return the number of steps in a segment, and the number of levels of segments.
 
     A segment of a higher level consists of as many segments of the level below.

@@ -99,14 +99,14 @@ def merge_keys(keys: Sequence[Array]) -> Array:
     return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
 
 
-def independent(shape: Shape, n: int) -> Dependence:
+def no_dependence(shape: Shape, n: int) -> Dependence:
     """Return the dependence of a variable array without a derivative, such as an index."""
     return Dependence(shape, n, np.zeros(0, int))
 
 
 def as_dependence(x: Dependence | ArrayLike, n: int) -> Dependence:
     """Return a dependence; a constant array has none on any input."""
-    return x if isinstance(x, Dependence) else independent(np.shape(x), n)
+    return x if isinstance(x, Dependence) else no_dependence(np.shape(x), n)
 
 
 def full_dependence(shape: Shape, n: int, inputs: Array) -> Dependence:
@@ -334,7 +334,7 @@ def tape_dependences(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[
         if x in dependences:
             return dependences[x]
         is_known = x.origin is origin and x.index > start and not origin.compiling
-        return x._primal if is_known else independent(x.shape, n)
+        return x._primal if is_known else no_dependence(x.shape, n)
 
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
