@@ -30,7 +30,7 @@ from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
-from tapegrad.explain import asked as _asked  # noqa: F401, puts methods on Tape
+from tapegrad.explain import tape_methods as _tape_methods  # noqa: F401, puts methods on Tape
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad

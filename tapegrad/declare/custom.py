@@ -458,8 +458,8 @@ def _like_customized(*operands: Any, call: CustomCall) -> Any:
 def users_jvp(
     op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
 ) -> Any:
-    """Apply `transposed_jvp` to a user's rules, and check that they pass the cotangent on."""
-    check = partial(lazy_import("tapegrad.explain.rules", "check_passed_on"), op)
+    """`transposed_jvp` for users' rules, which may lose the cotangent on their way."""
+    check = partial(lazy_import("tapegrad.explain.rules", "check_cotangent_path"), op)
     return transpose_vjps(op, tangents, y, operands, options, check)
 
 

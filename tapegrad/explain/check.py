@@ -13,8 +13,8 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.lines import users_place, with_user_warnings
-from tapegrad.explain.compare import Difference, compared, differ
-from tapegrad.explain.inside import apart, on_tape
+from tapegrad.explain.compare import Difference, compare_records, is_different
+from tapegrad.explain.inside import call_outside_recording, run_on_tape
 from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import readonly_view
@@ -51,12 +51,12 @@ def check_compiled(
     widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
     pairs = tree.zip_leaves(compiled, expected)
     for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
-        if fault := _fault(widest, x, y):
-            place = _first_difference(program, values, fn, args, kwargs)
+        if fault := _describe_fault(widest, x, y):
+            place = _describe_first_difference(program, values, fn, args, kwargs)
             raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
 
 
-def _fault(widest: float, compiled: Any, recorded: Any) -> str:
+def _describe_fault(widest: float, compiled: Any, recorded: Any) -> str:
     """How a compiled result differs from a recorded one; "" if it does not."""
     if not is_numeric(recorded):
         same = compiled == recorded
@@ -72,7 +72,7 @@ def _fault(widest: float, compiled: Any, recorded: Any) -> str:
     return f"differs by up to {worst:.3g} between compiled and recorded"
 
 
-def _first_difference(
+def _describe_first_difference(
     program: Program,
     values: Sequence[Any],
     fn: Callable[..., Any],
@@ -80,15 +80,15 @@ def _first_difference(
     kwargs: Mapping[str, Any],
 ) -> str:
     """The first line of a program whose value differs from the recording's, in words."""
-    output, tape, _ = apart(record_call, fn, args, kwargs, None, users_place)
-    compiled, _, results = on_tape(program, values, f"the program of {program.label}")
+    output, tape, _ = call_outside_recording(record_call, fn, args, kwargs, None, users_place)
+    compiled, _, results = run_on_tape(program, values, f"the program of {program.label}")
     narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
     tolerance = 1e-4 if narrow else 1e-8
-    comparison = compared(tape, compiled, tolerance, tolerance, alike=True)
+    comparison = compare_records(tape, compiled, tolerance, tolerance, alike=True)
     pairs = zip(tree.leaves(output), results, strict=True)
-    differing = [y for x, y in pairs if is_numeric(primal_of(x)) and differ(x, y, tolerance)]
+    differing = [y for x, y in pairs if is_numeric(primal_of(x)) and is_different(x, y, tolerance)]
     # a pass may have put another op, or another operand, in
-    first = comparison.first or _unrecorded(tape, differing, tolerance)
+    first = comparison.first or _find_unrecorded(tape, differing, tolerance)
     first = first or next(iter(comparison.rows), None)
     if first is not None:
         return f"\nfirst (a is recorded, b compiled): {first}"
@@ -97,7 +97,7 @@ def _first_difference(
     return "; run line by line, the program gives what the recording does"
 
 
-def _unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Difference | None:
+def _find_unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Difference | None:
     """The first line of another tape that has a value which this one lacks, from such as it has.
 
     Only lines that lead to results that differ are looked at.
@@ -106,19 +106,21 @@ def _unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Diffe
     for x in tape:
         recorded.setdefault(x.shape, []).append(x)
 
-    def lacks(y: Any) -> bool:
-        return type(y) is Tensor and all(differ(x, y, tolerance) for x in recorded.get(y.shape, ()))
+    def is_unrecorded(y: Any) -> bool:
+        return type(y) is Tensor and all(
+            is_different(x, y, tolerance) for x in recorded.get(y.shape, ())
+        )
 
-    waiting = [y for y in differing if lacks(y)]
-    seen, began = {*waiting}, list[Tensor]()
+    waiting = [y for y in differing if is_unrecorded(y)]
+    seen, first_lines = {*waiting}, list[Tensor]()
     while waiting:
         y = waiting.pop()
-        before = {*filter(lacks, y._operands)}
+        before = {*filter(is_unrecorded, y._operands)}
         if not before:
-            began.append(y)
+            first_lines.append(y)
         waiting += before - seen
         seen |= before
-    if not began:
+    if not first_lines:
         return None
     why = "no line of the recording has this value, and each of its operands is of the recording"
-    return Difference(None, min(began, key=lambda y: y.index), np.inf, None, True, why)
+    return Difference(None, min(first_lines, key=lambda y: y.index), np.inf, None, True, why)

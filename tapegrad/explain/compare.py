@@ -24,7 +24,7 @@ from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
 
 # operands that are so many times larger than their sum cancel
-_CANCELS = 8.0
+_CANCELLATION_RATIO = 8.0
 
 
 @attrs.frozen(eq=False)
@@ -84,7 +84,7 @@ class Difference:
         step = "" if self.step is None else f"in step {self.step}, "
         yield f"{indent}{step}line {' and '.join(at)}, {record_name(x)}{where}"
         for name, y in (("a", self.a), ("b", self.b)):
-            element = _element(y, self.index)
+            element = _describe_element(y, self.index)
             yield f"{indent}  {name}: {'-' if y is None else short(y._primal)}{element}"
         if self.a is not None and self.b is not None:
             place = f" at {list(self.index)}" if self.index else ""
@@ -95,7 +95,7 @@ class Difference:
             yield from self.inside._lines(indent + "  ")
 
 
-def _element(x: Tensor | None, index: tuple[int, ...] | None) -> str:
+def _describe_element(x: Tensor | None, index: tuple[int, ...] | None) -> str:
     if x is None or not index or type(x._primal) is Parts:
         return ""
     return f", with {np.asarray(x._primal)[index]} at {list(index)}"
@@ -206,20 +206,20 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
             raise TypeError(f"compare_tapes: {name} must be a number, not {got(most)}")
         if not most >= 0:
             raise ValueError(f"compare_tapes: {name} must be at least 0; got {most}")
-    return compared(a, b, rtol, atol)
+    return compare_records(a, b, rtol, atol)
 
 
-def compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:
+def compare_records(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:
     """The comparison; with `alike`, of lines alone that both tapes have."""
     first, second = list(a), list(b)
-    pairs = list(paired(first, second, alike))
+    pairs = list(pair_records(first, second, alike))
     partner = {x: y for x, y in pairs if x is not None and y is not None}
-    comparing = _Comparing(partner, frozenset(partner.values()), rtol, atol)
+    comparer = _Comparer(partner, frozenset(partner.values()), rtol, atol)
     rows: list[Difference] = []
     with np.errstate(all="ignore"):
         for x, y in pairs:
             if x is not None and y is not None:
-                difference = comparing.difference(x, y)
+                difference = comparer.compare(x, y)
                 rows += [] if difference is None else [difference]
             elif not alike:
                 side = "b" if x is None else "a"
@@ -228,20 +228,20 @@ def compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) ->
         if first and second and partner.get(first[-1]) is not second[-1] and not alike:
             # the last records are taken for the results
             ends = first[-1], second[-1]
-            comparing.lacking([ends] if comparing.worst(*ends) else [])
-    origin = (row for row in rows if row.agree or row.record in comparing.began)
+            comparer.has_unmatched([ends] if comparer.max_difference(*ends) else [])
+    origin = (row for row in rows if row.agree or row.record in comparer.origins)
     labels = printable(a.start.origin.label), printable(b.start.origin.label)
     return Comparison(tuple(rows), next(origin, None), len(partner), labels)
 
 
 @np.errstate(all="ignore")
-def differ(x: Any, y: Any, tolerance: float) -> bool:
+def is_different(x: Any, y: Any, tolerance: float) -> bool:
     """Whether two records, or constants, differ."""
-    return any(_worst(u, v, tolerance, tolerance) for u, v in _values(x, y))
+    return any(_max_difference(u, v, tolerance, tolerance) for u, v in _value_pairs(x, y))
 
 
 @attrs.define(eq=False)
-class _Comparing:
+class _Comparer:
     """Two tapes while they are compared.
 
     Attributes
@@ -252,7 +252,7 @@ class _Comparing:
         The tolerances.
     differing
         The lines of the first tape that differ so far.
-    began
+    origins
         The lines of one tape alone where a difference began.
     """
 
@@ -261,48 +261,52 @@ class _Comparing:
     rtol: float
     atol: float
     differing: set[Tensor] = attrs.Factory(set)
-    began: set[Tensor] = attrs.Factory(set)
+    origins: set[Tensor] = attrs.Factory(set)
 
-    def difference(self, x: Tensor, y: Tensor) -> Difference | None:
+    def compare(self, x: Tensor, y: Tensor) -> Difference | None:
         """How two records differ, if they do."""
-        worst = self.worst(x, y)
+        worst = self.max_difference(x, y)
         if worst is None:
             return None
         self.differing.add(x)
-        apart = [(u, v) for u, v in _operands(x, y) if self._differ(u, v)]
+        apart = [(u, v) for u, v in _operand_pairs(x, y) if self._is_different(u, v)]
         moved = [(u, v) for u, v in apart if self.partner.get(u) is not v]
-        agree = not self.lacking(moved) and len(moved) == len(apart)
+        agree = not self.has_unmatched(moved) and len(moved) == len(apart)
         reason: tuple[Any, ...] = ()
         if agree and x.op in HOLDERS and y.op is x.op and not moved:
-            reason = self._inside(x, y)
+            reason = self._compare_inside(x, y)
         elif agree:
-            reason = (self._why(x, y, *worst, moved),)
+            reason = (self._explain(x, y, *worst, moved),)
         return Difference(x, y, *worst, agree, *reason)
 
-    def lacking(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
+    def has_unmatched(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
         """Whether one tape alone has any of these; where those begin is noted."""
-        waiting = [z for pair in moved for z in pair if self._is_alone(z)]
+        waiting = [z for pair in moved for z in pair if self._is_unmatched(z)]
         lacks = bool(waiting)
         while waiting:
             z = waiting.pop()
-            if z not in self.began:
-                self.began.add(z)
-                waiting += [w for w in z._operands if type(w) is Tensor and self._is_alone(w)]
+            if z not in self.origins:
+                self.origins.add(z)
+                waiting += [w for w in z._operands if type(w) is Tensor and self._is_unmatched(w)]
         return lacks
 
-    def worst(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
+    def max_difference(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
         """By how much two values differ at most, and where; None if they agree."""
-        worsts = [_worst(u, v, self.rtol, self.atol) for u, v in _values(x, y)]
+        worsts = [_max_difference(u, v, self.rtol, self.atol) for u, v in _value_pairs(x, y)]
         worst = max([z for z in worsts if z], key=lambda z: z[0], default=None)
         return worst and (worst[0], None if type(primal_of(x)) is Parts else worst[1])
 
-    def _is_alone(self, z: Tensor) -> bool:
+    def _is_unmatched(self, z: Tensor) -> bool:
         return z not in self.partner and z not in self.partners
 
-    def _differ(self, u: Tensor, v: Tensor) -> bool:
-        return u in self.differing if self.partner.get(u) is v else self.worst(u, v) is not None
+    def _is_different(self, u: Tensor, v: Tensor) -> bool:
+        return (
+            u in self.differing
+            if self.partner.get(u) is v
+            else self.max_difference(u, v) is not None
+        )
 
-    def _why(self, x: Tensor, y: Tensor, error: float, index: Any, moved: list[Any]) -> str:
+    def _explain(self, x: Tensor, y: Tensor, error: float, index: Any, moved: list[Any]) -> str:
         if x.op is PARAMETER and y.op is PARAMETER and not x._operands:
             return "the arguments differ"
         if x.op.name != y.op.name:
@@ -311,50 +315,52 @@ class _Comparing:
             return f"the shapes are {x.shape} and {y.shape}"
         for name in {**x._options, **y._options} if x.op not in HOLDERS else ():
             u, v = x._options.get(name), y._options.get(name)
-            if not _same(u, v):
+            if not _is_equal(u, v):
                 return f"{name} is {as_text(u)} and {as_text(v)}"
         for i, (u, v) in enumerate(zip(x._operands, y._operands, strict=False)):
             if any(u is p and v is q for p, q in moved):
                 return f"operand {i} is line {u.index} in a, and line {v.index} in b"
-            if (type(u) is not Tensor or type(v) is not Tensor) and self.worst(u, v) is not None:
+            if (type(u) is not Tensor or type(v) is not Tensor) and self.max_difference(
+                u, v
+            ) is not None:
                 return f"operand {i} is {short(primal_of(u))} and {short(primal_of(v))}"
         if len(x._operands) != len(y._operands):
             return f"it has {len(x._operands)} operands in a, and {len(y._operands)} in b"
         held = x.op in HOLDERS or type(x._primal) is Parts
-        return "" if held else _by_rounding(x, y, error, index)
+        return "" if held else _explain_rounding(x, y, error, index)
 
-    def _inside(self, x: Tensor, y: Tensor) -> tuple[str, int | None, Difference | None]:
+    def _compare_inside(self, x: Tensor, y: Tensor) -> tuple[str, int | None, Difference | None]:
         """Why the runs of two records differ, or the first step and the first line that do."""
         for n, (one, other) in enumerate(zip_longest(runs(x), runs(y))):
             if one is None or other is None:
                 longer = "a" if other is None else "b"
                 return f"{longer} goes on after step {n}, and the other ends", None, None
-            first = compared(one.tape, other.tape, self.rtol, self.atol).first
+            first = compare_records(one.tape, other.tape, self.rtol, self.atol).first
             if first is not None:
                 if first.a is not None and first.b is not None and first.a.op is PARAMETER:
-                    first = attrs.evolve(first, why=_input_reason(one, n, first.a, first.b))
+                    first = attrs.evolve(first, why=_explain_inputs(one, n, first.a, first.b))
                 return "", one.step, first
         return "run again here, nothing inside differs", None, None
 
 
-def _input_reason(of: Run, n: int, u: Tensor, v: Tensor) -> str:
+def _explain_inputs(run: Run, n: int, u: Tensor, v: Tensor) -> str:
     """Why the inputs of a run differ."""
     if u.shape != v.shape:
         # a segment is a step of a loop of its own
-        other = "operands" if of.step is None else "operands, or another checkpoint="
+        other = "operands" if run.step is None else "operands, or another checkpoint="
         return f"the shapes are {u.shape} and {v.shape}: other {other}"
-    if n and any(u is x for x in of.carry):
+    if n and any(u is x for x in run.carry):
         return "differences of earlier steps have added up"
-    return f"operand {of.sources[u]} of {of.record.op.name} differs"
+    return f"operand {run.sources[u]} of {run.record.op.name} differs"
 
 
-def _operands(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _operand_pairs(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The operands in the same places that are records in both."""
     pairs = zip(x._operands, y._operands, strict=False)
     return [(u, v) for u, v in pairs if type(u) is Tensor and type(v) is Tensor]
 
 
-def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+def _value_pairs(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     """The values of two records, or constants, that must agree."""
     parts = [list(z.values) if type(z) is Parts else [z] for z in (primal_of(x), primal_of(y))]
     for k, z in enumerate((x, y)):
@@ -365,7 +371,9 @@ def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     yield from zip_longest(*parts)
 
 
-def _worst(x: Any, y: Any, rtol: float, atol: float) -> tuple[float, tuple[int, ...] | None] | None:
+def _max_difference(
+    x: Any, y: Any, rtol: float, atol: float
+) -> tuple[float, tuple[int, ...] | None] | None:
     """The largest difference of two arrays, as a part of the larger element, and where it is."""
     if x is y:
         return None
@@ -387,7 +395,7 @@ def _worst(x: Any, y: Any, rtol: float, atol: float) -> tuple[float, tuple[int, 
     return float(relative[index]), tuple(map(int, index)) or None
 
 
-def _same(u: Any, v: Any) -> bool:
+def _is_equal(u: Any, v: Any) -> bool:
     """Whether two options are the same, as far as can be told."""
     try:
         return bool(np.array_equal(u, v) if isinstance(u, np.ndarray) else u == v)
@@ -395,7 +403,7 @@ def _same(u: Any, v: Any) -> bool:
         return True
 
 
-def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
+def _explain_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
     """Why the values of one op differ for operands that agree."""
     u, v = (np.asarray(z._primal)[index or ()] for z in (x, y))
     if x.dtype.kind not in "fc" or y.dtype.kind not in "fc":
@@ -410,13 +418,13 @@ def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
     leaves = max(abs(u), abs(v))
     if leaves < info.smallest_normal:
         return f"underflow: {narrow} has all its digits from {float(info.smallest_normal):.2g} on"
-    terms = _terms(y, index or ())
-    if terms is not None and terms > _CANCELS * leaves:
+    terms = _sum_magnitudes(y, index or ())
+    if terms is not None and terms > _CANCELLATION_RATIO * leaves:
         return (
             f"cancellation: terms that add up to {terms:.2g} in size leave {leaves:.3g}, and "
             f"{narrow} has {digits} digits"
         )
-    gaps = [_worst(p._primal, q._primal, 0.0, 0.0) for p, q in _operands(x, y)]
+    gaps = [_max_difference(p._primal, q._primal, 0.0, 0.0) for p, q in _operand_pairs(x, y)]
     before = max([z[0] for z in gaps if z is not None], default=0.0)
     if before:
         return f"operands that differ by {before:.1g} give values that differ by {error:.1g}"
@@ -425,7 +433,7 @@ def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
     return "the same operands give other values: another implementation of the op"
 
 
-def _terms(record: Tensor, index: tuple[int, ...]) -> float | None:
+def _sum_magnitudes(record: Tensor, index: tuple[int, ...]) -> float | None:
     """The sum of the sizes of the terms of an element; None for an op that does not add."""
     op = add if record.op is subtract else record.op
     if op is not add and not facts(op).adds:
@@ -437,31 +445,31 @@ def _terms(record: Tensor, index: tuple[int, ...]) -> float | None:
 # --- which lines of two tapes belong together ---------------------------------------------
 
 # how many differences a search for the next line that two tapes have in common passes over
-_FAR = 256
+_MAX_DIFFERENCES = 256
 
 Pair = tuple[Tensor | None, Tensor | None]
 
 
-def paired(a: Sequence[Tensor], b: Sequence[Tensor], alike: bool) -> Iterator[Pair]:
+def pair_records(a: Sequence[Tensor], b: Sequence[Tensor], alike: bool) -> Iterator[Pair]:
     """The lines of two tapes in pairs, in order, with None beside those that are in one alone.
 
     Lines of one op, written for one line of source, are paired, then, between these, lines of one
     op. Lines that stand in one another's place are a pair too, unless all pairs shall be `alike`.
     """
     placed = all(any(x.place is not None for x in tape) for tape in (a, b))
-    return _pairs(a, b, [_by_source, _by_op] if placed else [_by_op], alike)
+    return _pair_by_keys(a, b, [_source_key, _op_key] if placed else [_op_key], alike)
 
 
-def _by_op(x: Tensor) -> Any:
+def _op_key(x: Tensor) -> Any:
     return x.op is PARAMETER, x.name if x.op is PARAMETER else x.op.name
 
 
-def _by_source(x: Tensor) -> Any:
+def _source_key(x: Tensor) -> Any:
     # a line may have moved in the file
-    return _by_op(x), x.place.text if x.place else ""
+    return _op_key(x), x.place.text if x.place else ""
 
 
-def _pairs(
+def _pair_by_keys(
     a: Sequence[Tensor],
     b: Sequence[Tensor],
     keys: Sequence[Callable[[Tensor], Any]],
@@ -469,26 +477,28 @@ def _pairs(
 ) -> Iterator[Pair]:
     if not keys or not a or not b:
         for x, y in zip_longest(a, b):
-            if x is None or y is None or (not alike and _exchanged(x, y)):
+            if x is None or y is None or (not alike and _can_replace(x, y)):
                 yield x, y
             else:
                 yield x, None
                 yield None, y
         return
     i = j = 0
-    for m, n in [*matches([*map(keys[0], a)], [*map(keys[0], b)]), (len(a), len(b))]:
-        yield from _pairs(a[i:m], b[j:n], keys[1:], alike)
+    for m, n in [*match_sequences([*map(keys[0], a)], [*map(keys[0], b)]), (len(a), len(b))]:
+        yield from _pair_by_keys(a[i:m], b[j:n], keys[1:], alike)
         if m < len(a):
             yield a[m], b[n]
         i, j = m + 1, n + 1
 
 
-def _exchanged(x: Tensor, y: Tensor) -> bool:
+def _can_replace(x: Tensor, y: Tensor) -> bool:
     """Whether one line may stand in the place of another."""
     return x.shape == y.shape and (x.op is PARAMETER) == (y.op is PARAMETER)
 
 
-def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tuple[int, int]]:
+def match_sequences(
+    a: Sequence[Any], b: Sequence[Any], far: int = _MAX_DIFFERENCES
+) -> Iterator[tuple[int, int]]:
     """A longest common subsequence, as pairs of positions, unless the two differ for long.
 
     Each stretch of it has less than `far` differences; `far` is 2 or more. `difflib` begins with
@@ -496,7 +506,7 @@ def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tup
     """
     i = j = 0
     while i < len(a) and j < len(b):
-        runs, x, y = _stretch(a[i:], b[j:], far)
+        runs, x, y = _match_stretch(a[i:], b[j:], far)
         pairs: list[tuple[int, int]] = []
         while runs is not None:
             (start, stop, k), runs = runs
@@ -505,7 +515,7 @@ def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tup
         i, j = i + x, j + y
 
 
-def _stretch(a: Sequence[Any], b: Sequence[Any], far: int) -> tuple[Any, int, int]:
+def _match_stretch(a: Sequence[Any], b: Sequence[Any], far: int) -> tuple[Any, int, int]:
     """The first stretch of two sequences: their common runs, and how far it leads in each.
 
     A run goes from one position of `a` to another; by how much these are beyond the positions of

@@ -61,7 +61,7 @@ class Row:
         return printable(named or self.record.op.name)
 
     def __str__(self) -> str:
-        return "  ".join(filter(None, figures_of(self)))
+        return "  ".join(filter(None, row_cells(self)))
 
 
 @attrs.frozen
@@ -138,102 +138,106 @@ class Profile(Report):
         these take beside is at the place of the call.
         """
         sums: dict[Place, Total] = {}
-        for row in _leaves(self.rows):
+        for row in _leaf_rows(self.rows):
             of_row = 1, row.bytes, row.forward_s, row.backward_s
             before = attrs.astuple(sums.get(row.place, Total(0, 0, 0.0, 0.0)))
             sums[row.place] = Total(*map(add, before, of_row))
-        return dict(sorted(sums.items(), key=lambda pair: -_seconds(pair[1])))
+        return dict(sorted(sums.items(), key=lambda pair: -_total_seconds(pair[1])))
 
     @property
     def summary(self) -> str:
         """Its times and its peak, in words."""
         where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
-        times = f"forward {in_seconds(self.forward_s)}, backward {in_seconds(self.backward_s)}"
-        return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
+        times = (
+            f"forward {format_seconds(self.forward_s)}, backward {format_seconds(self.backward_s)}"
+        )
+        return f"{times}, peak {format_bytes(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
         """How it was measured, and the time that Python takes, in words."""
         yield (
             f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
-            f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
-            "off."
+            f"{self.noise:.0%} longer. {format_seconds(self.tick_s)} of each, for the clock, is "
+            "taken off."
         )
         if self.recording_s:
-            more = in_seconds(self.recording_s)
+            more = format_seconds(self.recording_s)
             yield f"Python, your function's and the tape's, takes {more} more."
 
     def details(self) -> list[Any]:
         """Its tables and its notes."""
-        sums = [_sums(*pair) for pair in self.by_place().items()]
-        tables = Table(_HEAD, _sorted(self.rows), 5), Table(_SUMS, sums, 4)
+        sums = [_total_cells(*pair) for pair in self.by_place().items()]
+        tables = Table(_ROWS_HEAD, _sorted_cells(self.rows), 5), Table(_TOTALS_HEAD, sums, 4)
         return [*tables, "\n".join(self.notes())]
 
 
-_HEAD = ("forward", "backward", "bytes", "freed at", "line", "record", "source")
-_SUMS = ("forward", "backward", "bytes", "lines", "source")
+_ROWS_HEAD = ("forward", "backward", "bytes", "freed at", "line", "record", "source")
+_TOTALS_HEAD = ("forward", "backward", "bytes", "lines", "source")
 
 
-def in_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Seconds in words, with three digits."""
-    return _in_units(seconds, {"s": 1.0, "ms": 1e-3, "us": 1e-6}) or f"{seconds / 1e-9:.0f} ns"
+    return (
+        _format_in_units(seconds, {"s": 1.0, "ms": 1e-3, "us": 1e-6}) or f"{seconds / 1e-9:.0f} ns"
+    )
 
 
-def in_bytes(n: int) -> str:
+def format_bytes(n: int) -> str:
     """Bytes in words."""
-    return _in_units(n, {"GB": 1e9, "MB": 1e6, "kB": 1e3}) or f"{n} B"
+    return _format_in_units(n, {"GB": 1e9, "MB": 1e6, "kB": 1e3}) or f"{n} B"
 
 
-def _in_units(x: float, units: Mapping[str, float]) -> str:
+def _format_in_units(x: float, units: Mapping[str, float]) -> str:
     """A number in the first unit that it reaches, with three digits; empty if it reaches none."""
     return next((f"{x / size:.3g} {unit}" for unit, size in units.items() if x >= size), "")
 
 
-def where_of(place: Place) -> str:
+def format_place(place: Place) -> str:
     """A place in words, with its file's name alone."""
     file = place.file.replace("\\", "/").rpartition("/")[2]
     return printable(f"{file}{str(place).removeprefix(place.file)}")
 
 
-def _seconds(row: Row | Total) -> float:
+def _total_seconds(row: Row | Total) -> float:
     return row.forward_s + row.backward_s
 
 
-def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
+def row_cells(row: Row, indent: str = "") -> tuple[str, ...]:
     """A row as cells: times, bytes, where they are freed, the line, its name and its place."""
     return (
-        in_seconds(row.forward_s) if row.forward_s else "",
-        in_seconds(row.backward_s) if row.backward_s else "",
-        in_bytes(row.bytes) if row.bytes else "",
+        format_seconds(row.forward_s) if row.forward_s else "",
+        format_seconds(row.backward_s) if row.backward_s else "",
+        format_bytes(row.bytes) if row.bytes else "",
         "" if row.freed_at is None or not row.bytes else str(row.freed_at),
         str(row.line),
         f"{indent}{row.name}" + (f" x {row.steps}" if row.steps > 1 else ""),
-        where_of(row.place),
+        format_place(row.place),
     )
 
 
-def _sorted(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
+def _sorted_cells(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
     """The cells of rows, sorted by time, each with those inside it below."""
     lines = []
-    for row in sorted(rows, key=lambda row: -_seconds(row)):
-        lines += [figures_of(row, indent), *_sorted(row.inside, indent + "  ")]
+    for row in sorted(rows, key=lambda row: -_total_seconds(row)):
+        lines += [row_cells(row, indent), *_sorted_cells(row.inside, indent + "  ")]
     return lines
 
 
-def _sums(place: Place, total: Total) -> tuple[str, ...]:
+def _total_cells(place: Place, total: Total) -> tuple[str, ...]:
     return (
-        in_seconds(total.forward_s),
-        in_seconds(total.backward_s),
-        in_bytes(total.bytes),
+        format_seconds(total.forward_s),
+        format_seconds(total.backward_s),
+        format_bytes(total.bytes),
         str(total.n),
-        where_of(place) or "(elsewhere)",
+        format_place(place) or "(elsewhere)",
     )
 
 
-def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
+def _leaf_rows(rows: Iterable[Row]) -> Iterator[Row]:
     """The rows that hold no others; those that do hold some, with the rest of their times."""
     for row in rows:
         if row.inside:
-            yield from _leaves(row.inside)
+            yield from _leaf_rows(row.inside)
             for name in ("forward_s", "backward_s"):
                 inside = sum(getattr(x, name) for x in row.inside)
                 row = attrs.evolve(row, **{name: max(0.0, getattr(row, name) - inside)})

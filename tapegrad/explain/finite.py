@@ -28,18 +28,18 @@ from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, runs, values_in
+from tapegrad.explain.inside import HOLDERS, Run, known_values, primal_cotangent, runs
 from tapegrad.explain.rules import ancestors
-from tapegrad.explain.steps import Inside, called
+from tapegrad.explain.steps import Inside, record_title
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.tree.numbers import is_floating
 
 # how some ops are written, where that is not np.name(x)
-_WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
+_SPELLINGS = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 
 
-def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+def make_cotangent_check(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     """Check a tape's values, and return the check of its cotangents."""
     check_values(tape, outputs)
     return partial(_check_cotangents, tape)
@@ -51,10 +51,10 @@ def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Te
         _check_inside(record, g)
     for x in record._operands:
         if type(x) is Tensor and x in cotangents and not _is_finite(cotangents[x]):
-            _check_contribution(tape, record, _first_bad(record, g, x), cotangents[x], g)
+            _check_contribution(tape, record, _first_bad_position(record, g, x), cotangents[x], g)
 
 
-def _first_bad(record: Tensor, g: Any, operand: Tensor) -> int:
+def _first_bad_position(record: Tensor, g: Any, operand: Tensor) -> int:
     """Of an operand's positions, that from which on the sum of its cotangents is not finite."""
     parts: dict[int, Any] = {}
 
@@ -87,24 +87,24 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             f"{tape.start.origin.label}; call the function itself to find where a number goes "
             "wrong, or compile it by tg.compile(fn, check_finite=True)"
         )
-    depended = ancestors(tape, outputs)
+    needed = ancestors(tape, outputs)
     # which results are taken out of records that have several
     read: dict[Tensor, set[int]] = {}
-    for record in depended:
+    for record in needed:
         if record.op is PART:
             read.setdefault(record._operands[0], set()).add(record._options["index"])
     for record in tape:
-        if record not in depended:
+        if record not in needed:
             continue
         try:
             for inner in runs(record):
-                check_values(inner.tape, _needed(inner, read.get(record)))
+                check_values(inner.tape, _needed_results(inner, read.get(record)))
         except NonFiniteError:
             _check_sweep(tape, record)
             raise
         if type(record._primal) is not Parts and not _is_finite(record._primal):
             _check_sweep(tape, record)
-            raise _error("the value of {}", tape, record, record._primal)
+            raise _make_error("the value of {}", tape, record, record._primal)
 
 
 def _check_sweep(tape: Tape, record: Tensor) -> None:
@@ -114,12 +114,12 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
             passed, ends = x._options["passed"].values, x._options["gradients"].values
             reached = descendants(Tape(x, tape.start, ends[::2]))
             for y, g in zip(passed[::2], passed[1::2], strict=True):
-                g, cotangents = arrays_in(g), dict[Tensor, Any]()
+                g, cotangents = primal_cotangent(g), dict[Tensor, Any]()
                 add_contributions(y, g, cotangents, set(), False, reached)
                 _check_cotangents(tape, y, g, cotangents)
 
 
-def _needed(inner: Run, read: set[int] | None) -> list[Tensor]:
+def _needed_results(inner: Run, read: set[int] | None) -> list[Tensor]:
     """The results of a run that the results that are read depend on; None if all are."""
     record, outputs = inner.record, inner.outputs
     wanted = set(range(len(outputs))) if read is None else set(read)
@@ -131,12 +131,12 @@ def _needed(inner: Run, read: set[int] | None) -> list[Tensor]:
         while before != len(wanted):
             # the step before gives each part of the carry that a step needs
             before = len(wanted)
-            needed = ancestors(inner.tape, _records(outputs, wanted))
+            needed = ancestors(inner.tape, _select_records(outputs, wanted))
             wanted.update(k for k, x in enumerate(carry) if x in needed)
-    return _records(outputs, wanted)
+    return _select_records(outputs, wanted)
 
 
-def _records(outputs: Sequence[Any], wanted: Iterable[int]) -> list[Tensor]:
+def _select_records(outputs: Sequence[Any], wanted: Iterable[int]) -> list[Tensor]:
     return [outputs[i] for i in wanted if type(outputs[i]) is Tensor]
 
 
@@ -153,13 +153,13 @@ def _check_inside(record: Tensor, g: Any) -> None:
 # --- tangents -------------------------------------------------------------------------------
 
 
-def pushed(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+def make_tangent_check(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     """Check a tape's values, and return the check of its tangents."""
     check_values(tape, outputs)
-    return _tangents_checked(tape, outputs)
+    return _make_tangent_check(tape, outputs)
 
 
-def _tangents_checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+def _make_tangent_check(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     return partial(_check_tangent, tape)
 
 
@@ -168,33 +168,35 @@ def _check_tangent(tape: Tape, record: Tensor, tangents: Mapping[Tensor, Any]) -
     t = tangents[record]
     if _is_finite(t):
         return
-    moved = [tangents.get(x) if type(x) is Tensor else None for x in record._operands]
+    tangents_in = [tangents.get(x) if type(x) is Tensor else None for x in record._operands]
     if record.op in HOLDERS:
-        _check_tangents_inside(record, moved)
+        _check_tangents_inside(record, tangents_in)
     further = [
-        f"\n  tangent of operand {i}: {_shown(u)}" for i, u in enumerate(moved) if u is not None
+        f"\n  tangent of operand {i}: {_describe_value(u)}"
+        for i, u in enumerate(tangents_in)
+        if u is not None
     ]
-    raise _error("the tangent of {}", tape, record, t, *further)
+    raise _make_error("the tangent of {}", tape, record, t, *further)
 
 
-def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
+def _check_tangents_inside(record: Tensor, tangents_in: list[Any]) -> None:
     loop = record._options.get("loop") if record.op in LOOPS else None
     first, last = (0, 0) if loop is None else (loop.n_captured, loop.n_captured + loop.n_carry)
-    moved = list(primals(moved))
+    tangents_in = list(primals(tangents_in))
     for inner in runs(record):
         tangents = {}
         for x, i in inner.sources.items():
-            if moved[i] is not None:
+            if tangents_in[i] is not None:
                 # the row of this step
                 step = 0 if loop is None else -1 - (inner.step or 0) if loop.reverse else inner.step
                 is_row = loop is not None and i >= last
-                tangents[x] = moved[i][step, ...] if is_row else moved[i]
+                tangents[x] = tangents_in[i][step, ...] if is_row else tangents_in[i]
         outputs = [x for x in inner.outputs if type(x) is Tensor]
-        check = _tangents_checked(inner.tape, outputs)
+        check = _make_tangent_check(inner.tape, outputs)
         results = push_forward(inner.tape, tangents, outputs, check)
         if loop is not None:
             carry = inner.outputs[: loop.n_carry]
-            moved[first:last] = [results.get(x) if type(x) is Tensor else None for x in carry]
+            tangents_in[first:last] = [results.get(x) if type(x) is Tensor else None for x in carry]
 
 
 def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
@@ -213,13 +215,13 @@ def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
 
 def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, place: tuple[Any, Any]) -> None:
     """Raise where the derivative of one element by another went wrong, which is not finite."""
-    of, at = (x, place[1]) if mode == "forward" else (y, place[0])
-    unit = np.zeros(of.shape, of.dtype)
+    parameter, at = (x, place[1]) if mode == "forward" else (y, place[0])
+    unit = np.zeros(parameter.shape, parameter.dtype)
     unit[at] = 1
     if mode == "forward":
-        push_forward(tape, {x: unit}, [y], _tangents_checked(tape, [y]))
+        push_forward(tape, {x: unit}, [y], _make_tangent_check(tape, [y]))
     else:
-        sweep([tape], {y: unit}, checked(tape, [y]))
+        sweep([tape], {y: unit}, make_cotangent_check(tape, [y]))
 
 
 # --- compiled functions ---------------------------------------------------------------------
@@ -240,12 +242,12 @@ def check_result(
     varied = [i for i in range(n) if i not in static and i - n not in static]
 
     @wraps(fn)
-    def again(*varying: Any, **named: Any) -> Any:
+    def varying_fn(*varying: Any, **named: Any) -> Any:
         known = dict(zip(varied, varying, strict=True))
         return fn(*[known.get(i, x) for i, x in enumerate(args)], **named)
 
     output, tape, _ = record_call(
-        again, tuple([args[i] for i in varied]), kwargs, find_place=users_place
+        varying_fn, tuple([args[i] for i in varied]), kwargs, find_place=users_place
     )
     check_values(tape, [x for x in tree.leaves(output) if type(x) is Tensor])
     raise NonFiniteError(
@@ -261,30 +263,33 @@ def _check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> N
     """Raise if the cotangent that a record gives its i-th operand is not finite."""
     if not _is_finite(c):
         subject = f"the cotangent that {{}} passes to operand {i}"
-        further = f"\n  value: {short(record._primal)}", f"\n  incoming cotangent: {_shown(g)}"
-        raise _error(subject, tape, record, c, *further)
+        further = (
+            f"\n  value: {short(record._primal)}",
+            f"\n  incoming cotangent: {_describe_value(g)}",
+        )
+        raise _make_error(subject, tape, record, c, *further)
 
 
-def _error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> NonFiniteError:
+def _make_error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> NonFiniteError:
     """The error that names the line, the op and its operands, and may give a hint."""
     name = f" {record.name!r}" if record.name else ""
     where = f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
     at = f"\n  at {record.place}" if record.place and record.place.file else ""
     operands = ""
     for i, y in enumerate(record._operands):
-        of = f"{called(y)}, " if type(y) is Tensor else ""
+        of = f"{record_title(y)}, " if type(y) is Tensor else ""
         operands += f"\n  operand {i}: {of}{short(primal_of(y))}"
     return NonFiniteError(
-        f"{subject.format(where)} is not finite: {_shown(x)}{at}{operands}{''.join(further)}"
-        f"{_hint(tape, record)}"
+        f"{subject.format(where)} is not finite: {_describe_value(x)}{at}{operands}"
+        f"{''.join(further)}{_hint(tape, record)}"
     )
 
 
 def _is_finite(x: Any) -> bool:
-    return all(np.isfinite(value).all() for value in values_in(x))
+    return all(np.isfinite(value).all() for value in known_values(x))
 
 
-def _shown(x: Any) -> str:
+def _describe_value(x: Any) -> str:
     """A value, and the first place where it is not finite."""
     x = primal_of(x)
     if type(x) is Parts:
@@ -299,25 +304,25 @@ def _shown(x: Any) -> str:
 def _hint(tape: Tape, record: Tensor) -> str:
     """The likely cause, and a remedy if the record is one side of a `where`."""
     name, cause = record.op.name, facts(record.op).cause
-    where = _selecting(tape, record) if cause else None
+    where = _find_selecting_where(tape, record) if cause else None
     hint = f"\n  hint: {cause}" if cause else ""
     if where is None:
         return hint
-    guarded = _WRITTEN.get(name, f"np.{name}({{}})").format("np.where(ok, x, 1.0)")
+    guarded = _SPELLINGS.get(name, f"np.{name}({{}})").format("np.where(ok, x, 1.0)")
     return (
         f"{hint}; the where on line {where.index} selects among values that are all computed, "
         f"and so are their slopes: guard the argument too, np.where(ok, {guarded}, 0.0)"
     )
 
 
-def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
+def _find_selecting_where(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` with a side that is the record or was computed from it."""
     reached = {record}
     later: Tensor
     for later in tape:
-        within = [type(x) is Tensor and x in reached for x in later._operands]
-        if later.op is where_ and any(within[1:]):
+        is_reached = [type(x) is Tensor and x in reached for x in later._operands]
+        if later.op is where_ and any(is_reached[1:]):
             return later
-        if any(within):
+        if any(is_reached):
             reached.add(later)
     return None

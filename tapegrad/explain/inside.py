@@ -75,38 +75,44 @@ def runs(record: Tensor) -> Iterator[Run]:
     """
     operands = primals(record._operands)
     if record.op is COND:
-        yield run(record, None, operands[1:])
+        yield make_run(record, None, operands[1:])
     elif record.op is CHECKPOINT:
-        yield _repeated(record)
+        yield _repeat_call(record)
     elif record.op in LOOPS:
-        for t, values in enumerate(steps(record._options["loop"], operands)):
-            yield run(record, t, values)
+        for t, values in enumerate(step_inputs(record._options["loop"], operands)):
+            yield make_run(record, t, values)
 
 
 def last_run(record: Tensor) -> Run | None:
     """The last of `runs`, without the tapes of those before; None if there is none."""
     if record.op not in LOOPS:
         return next(runs(record), None)
-    last = deque(enumerate(steps(record._options["loop"], primals(record._operands))), maxlen=1)
-    return run(record, *last[0]) if last else None
+    last = deque(
+        enumerate(step_inputs(record._options["loop"], primals(record._operands))), maxlen=1
+    )
+    return make_run(record, *last[0]) if last else None
 
 
-def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
+def step_inputs(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
     silent = np.errstate(all="ignore")(code_function(loop.body))
     for _, inputs, _ in loop.run_steps(operands, silent):
         yield inputs
 
 
-def run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
+def make_run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
     """One run of the program that a record holds, on a tape."""
     code, what, first = held_program(record, step)
-    tape, inputs, outputs = on_tape(code, values, f"{code.label}, {what} {_named(record)}")
+    tape, inputs, outputs = run_on_tape(
+        code, values, f"{code.label}, {what} {_describe_record(record)}"
+    )
     sources = {x: first + i for i, x in enumerate(inputs)}
     return Run(record, step, tape, sources, tuple(outputs))
 
 
-def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[Tensor], list[Any]]:
+def run_on_tape(
+    code: Code, values: Sequence[Any], label: str
+) -> tuple[Tape, list[Tensor], list[Any]]:
     """A run of a program on a tape of its own, its inputs there, and its outputs."""
     now: list[Any] = [None]
     origin = Origin(label, find_place=partial(itemgetter(0), now))
@@ -116,19 +122,19 @@ def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[T
         last = write_known(last, PARAMETER, (), NO_OPTIONS, x, like.path)
         inputs.append(last)
 
-    def written(instruction: Instruction, operands: list[Any]) -> Any:
+    def write_instruction(instruction: Instruction, operands: list[Any]) -> Any:
         nonlocal last
         now[0] = instruction.place
         last = write(last, instruction.op, tuple(operands), dict(instruction.options))
         return last
 
     with np.errstate(all="ignore"):
-        outputs = make_interpreter(code, written)(inputs)
+        outputs = make_interpreter(code, write_instruction)(inputs)
     parameters = tuple([x for x in inputs if is_floating(x)])
     return Tape(last, origin, parameters), inputs, outputs
 
 
-def apart(call: Callable[..., R], *args: Any) -> R:
+def call_outside_recording(call: Callable[..., R], *args: Any) -> R:
     """The result of a call that is no part of a recording that may be running."""
     context = copy_context()
     context.run(advance, None)
@@ -144,16 +150,16 @@ def held_program(record: Tensor, step: int | None = None) -> tuple[Code, str, in
     return body, f"step {step} of", 0
 
 
-def _named(record: Tensor) -> str:
+def _describe_record(record: Tensor) -> str:
     return f"the {record.op.name} on line {record.index} of {record.origin.label}"
 
 
-def _repeated(record: Tensor) -> Run:
+def _repeat_call(record: Tensor) -> Run:
     """A checkpointed call, repeated on a tape of its own."""
     call = record._options["call"]
     inner = record.origin.inner_origin(call.checkpoint.fn)
-    origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_named(record)}")
-    tape, outputs = call.repeat_on_own_tape(origin)
+    origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_describe_record(record)}")
+    tape, outputs = call.repeated(origin)
     places = {x: i for i, x in enumerate(record._operands)}
     # an operand of an enclosing tape was marked on this one
     places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
@@ -161,18 +167,18 @@ def _repeated(record: Tensor) -> Run:
     return Run(record, None, tape, sources, tuple(outputs))
 
 
-def to_show(record: Tensor, x: Any) -> Any:
+def displayed_value(record: Tensor, x: Any) -> Any:
     """A record's value or cotangent in the form that is shown."""
     return shown_value(record, primal_of(x))
 
 
-def arrays_in(g: Any) -> Any:
+def primal_cotangent(g: Any) -> Any:
     """A cotangent with arrays in the place of records, also in its parts."""
     g = primal_of(g)
     return Parts(tuple(primals(g.values))) if type(g) is Parts else g
 
 
-def values_in(x: Any) -> list[Any]:
+def known_values(x: Any) -> list[Any]:
     """The values of a record or a cotangent; those computed on demand are left out."""
     x = primal_of(x)
     several = x.values if type(x) is Parts else (x,)

@@ -25,7 +25,14 @@ from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
 from tapegrad.errors.words import got
 from tapegrad.explain.figures import Profile, Row
-from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps, values_in
+from tapegrad.explain.inside import (
+    HOLDERS,
+    call_outside_recording,
+    known_values,
+    run_on_tape,
+    runs,
+    step_inputs,
+)
 from tapegrad.explain.steps import Inside
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
@@ -42,7 +49,7 @@ P = ParamSpec("P")
 MakeCall = Callable[[Tensor], Callable[[], Any]]
 NOWHERE = Place("", 0)
 # so many steps of a loop are timed
-_TIMED = 16
+_MAX_TIMED_STEPS = 16
 
 
 def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
@@ -105,22 +112,24 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     if not is_count(rounds, 1):
         raise TypeError(f"rounds must be a positive integer, not {rounds!r}")
 
-    def profiled(*args: P.args, **kwargs: P.kwargs) -> Profile:
+    def profile_call(*args: P.args, **kwargs: P.kwargs) -> Profile:
         for x in tree.leaves((args, kwargs)):
             if type(x) is Tensor:
                 raise TypeError(
                     f"profile: an argument is a Tensor of {x.origin.label}, which is being "
                     f"recorded; profile {label(fn)} outside, with arrays"
                 )
-        how: Callable[..., Profile] = _compiled if isinstance(fn, Compiled) else _profiled
-        return apart(how, fn, args, kwargs, Clock(rounds))
+        measure: Callable[..., Profile] = (
+            _profile_compiled if isinstance(fn, Compiled) else _profile_function
+        )
+        return call_outside_recording(measure, fn, args, kwargs, Clock(rounds))
 
-    profiled.__name__ = profiled.__qualname__ = f"profile({label(fn)})"
-    profiled.__doc__ = fn.__doc__
-    return profiled
+    profile_call.__name__ = profile_call.__qualname__ = f"profile({label(fn)})"
+    profile_call.__doc__ = fn.__doc__
+    return profile_call
 
 
-def _profiled(
+def _profile_function(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
     output, tape, _ = record_call(fn, args, kwargs, find_place=users_place)
@@ -135,22 +144,24 @@ def _profiled(
             f"returned {got(output)}"
         )
     with np.errstate(all="ignore"):
-        rows, peak, where = _swept(tape, {x: initial_cotangent(x, None) for x in outputs}, clock)
+        rows, peak, where = _sweep_rows(
+            tape, {x: initial_cotangent(x, None) for x in outputs}, clock
+        )
         whole = clock.time(partial(record_call, fn, args, kwargs))
     rest = max(0.0, whole - sum(x.forward_s for x in rows))
     return Profile(label(fn), tuple(rows), peak, where, rest, *clock.figures, tape, outputs[0])
 
 
-def _compiled(
+def _profile_compiled(
     fn: Compiled[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
     program, values = fn.program(*args, **kwargs), read(args, kwargs, fn.static_argnums).values
-    tape, inputs, outputs = on_tape(program, values, label(fn))
+    tape, inputs, outputs = run_on_tape(program, values, label(fn))
     n = len(inputs)
     last_use = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
     rows = []
     with np.errstate(all="ignore"):
-        alone = list(_forward(tape, clock, Held(), compiled_call))[n:]
+        alone = list(_forward_rows(tape, clock, HeldMemory(), make_compiled_call))[n:]
         for i, (instruction, row) in enumerate(zip(program.instructions, alone, strict=True)):
             x, stays = row.record, any(row.record is y for y in outputs)
             row = attrs.evolve(
@@ -158,22 +169,22 @@ def _compiled(
                 record=instruction,
                 line=i,
                 freed_at=None if stays else last_use.get(x, x.index) - n,
-                inside=_inside(x, None, clock, row.place, compiled_call),
+                inside=_inner_rows(x, None, clock, row.place, make_compiled_call),
             )
             row = _scale_inside(row)
-            rows.append(_as_backward(row) if instruction.stage == "backward" else row)
+            rows.append(_count_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
         make = make_runner(program)
         # memory allocated once, such as the code of its text, is none of a call
         make()[0](*values)
-        peak = allocated(lambda: make()[0](*values))
+        peak = peak_allocation(lambda: make()[0](*values))
     return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, rest, *clock.figures)
 
 
-def _as_backward(row: Row) -> Row:
+def _count_as_backward(row: Row) -> Row:
     """A row whose time counts for the backward pass."""
-    inside = tuple([_as_backward(x) for x in row.inside])
+    inside = tuple([_count_as_backward(x) for x in row.inside])
     return attrs.evolve(row, forward_s=0.0, backward_s=row.forward_s, inside=inside)
 
 
@@ -193,19 +204,22 @@ def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
 # --- a tape ---------------------------------------------------------------------------------
 
 
-def _forward(tape: Tape, clock: Clock, held: Held, make_call: MakeCall) -> Iterator[Row]:
+def _forward_rows(tape: Tape, clock: Clock, held: HeldMemory, make_call: MakeCall) -> Iterator[Row]:
     """The rows of a tape, each op run alone; the memory that each needs is held."""
     for record in tape:
         seconds, extra = 0.0, 0
         if record.op is not PARAMETER and record.op is not SWEEP:
-            seconds, extra = clock.time(make_call(record)), allocated(written(record))
+            seconds, extra = (
+                clock.time(make_call(record)),
+                peak_allocation(make_forward_call(record)),
+            )
         held.add(_constants(record))
-        n = held.add(arrays_of(record._primal), record.index)
+        n = held.add(find_arrays(record._primal), record.index)
         place = place_of(record)
         yield Row(record, record.index, place, n, max(0, extra - n), forward_s=seconds)
 
 
-def _swept(
+def _sweep_rows(
     tape: Tape, seeds: Mapping[Tensor, Any], clock: Clock
 ) -> tuple[list[Row], int, tuple[str, int]]:
     """The rows of a tape, each run alone: its op, then its rules, with the true cotangent.
@@ -221,35 +235,35 @@ def _swept(
     clock
         Times each call.
     """
-    held, rows, peaks = Held(), [], []
-    for row in _forward(tape, clock, held, written):
+    held, rows, peaks = HeldMemory(), [], []
+    for row in _forward_rows(tape, clock, held, make_forward_call):
         rows.append(row)
         peaks.append((held.bytes + row.extra_bytes, ("forward", row.line)))
     wanted = frozenset(tape.parameters)
-    stays = wanted.union(seeds)
+    keeps_value = wanted.union(seeds)
     cotangents, summed = dict(seeds), set[Tensor]()
     for c in cotangents.values():
-        held.add(arrays_of(c))
+        held.add(find_arrays(c))
     for i, row in reversed([*enumerate(rows)]):
         record, before, seconds, extra, grown = row.record, held.bytes, 0.0, 0, 0
         g = None if record in wanted else cotangents.pop(record, None)
-        inside = _inside(record, g, clock, row.place, written)
+        inside = _inner_rows(record, g, clock, row.place, make_forward_call)
         if g is not None:
             summed.discard(record)
-            call = pulled(record, g, cotangents, summed)
-            seconds, extra = clock.time(call), allocated(call)
-            known = of_operands(record, cotangents)
+            call = make_backward_call(record, g, cotangents, summed)
+            seconds, extra = clock.time(call), peak_allocation(call)
+            known = operand_cotangents(record, cotangents)
             add_contributions(record, g, cotangents, summed)
             # in this order, since a sum may be in the memory of an earlier cotangent
-            for c in of_operands(record, cotangents).values():
-                held.add(arrays_of(c))
+            for c in operand_cotangents(record, cotangents).values():
+                held.add(find_arrays(c))
             for c in known.values():
-                held.drop(arrays_of(c), row.line)
+                held.drop(find_arrays(c), row.line)
             grown = max(0, held.bytes - before)
-            held.drop(arrays_of(g), row.line)
+            held.drop(find_arrays(g), row.line)
         peaks.append((before + extra, ("backward", row.line)))
-        if record not in stays:
-            held.drop(arrays_of(record._primal), row.line)
+        if record not in keeps_value:
+            held.drop(find_arrays(record._primal), row.line)
         held.drop(_constants(record), row.line)
         most = max(row.extra_bytes, extra - grown)
         rows[i] = attrs.evolve(row, extra_bytes=most, backward_s=seconds, inside=inside)
@@ -266,15 +280,19 @@ def _constants(record: Tensor) -> list[Array]:
 # --- inside a record ------------------------------------------------------------------------
 
 
-def _inside(
+def _inner_rows(
     record: Tensor, g: Any, clock: Clock, around: Place, make_call: MakeCall
 ) -> tuple[Row, ...]:
     """The lines inside a record, summed over its steps; none if it holds no others."""
     if record.op not in HOLDERS:
         return ()
     loop = record._options.get("loop")
-    n = sum(1 for _ in steps(loop, primals(record._operands))) if isinstance(loop, Loop) else 1
-    stride = -(-n // _TIMED) or 1
+    n = (
+        sum(1 for _ in step_inputs(loop, primals(record._operands)))
+        if isinstance(loop, Loop)
+        else 1
+    )
+    stride = -(-n // _MAX_TIMED_STEPS) or 1
     # how many steps each that is timed stands for
     shares = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
     rows: list[tuple[int, Row]] = []
@@ -283,7 +301,7 @@ def _inside(
         place = place_of(x, around)
         # of a loop that is swept, its sweep opens those inside it
         opens = c is not None or g is None
-        inside = _inside(x, c, clock, place, make_call) if opens else ()
+        inside = _inner_rows(x, c, clock, place, make_call) if opens else ()
         rows.append((shares[t], Row(x, x.index, place, inside=inside, **figures)))
 
     for inner in runs(record) if g is None else Inside(record, g):
@@ -292,18 +310,18 @@ def _inside(
             continue
         for x in inner.tape:
             if x.op is not PARAMETER:
-                own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
+                own = sum(a.nbytes for a in find_arrays(x._primal) if a.base is None)
                 add(t, x, None, bytes=own, forward_s=clock.time(make_call(x)))
         for step in inner.steps:
             if step.contributions:
                 x, c = step.record, step.cotangent
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
-                call = derived(inner.tape, x, c) if opens else pulled(x, c)
+                call = make_derivative_call(inner.tape, x, c) if opens else make_backward_call(x, c)
                 add(t, x, c, backward_s=clock.time(call), steps=0)
-    return _summed(rows)
+    return _sum_by_line(rows)
 
 
-def _summed(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
+def _sum_by_line(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
     """One row for each line, with the sums of its figures, each so many times."""
     lines: dict[tuple[int, str], list[tuple[int, Row]]] = {}
     for n, row in rows:
@@ -315,7 +333,7 @@ def _summed(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
                 forward_s=sum(n * row.forward_s for n, row in same),
                 backward_s=sum(n * row.backward_s for n, row in same),
                 steps=sum(n * row.steps for n, row in same),
-                inside=_summed((n, x) for n, row in same for x in row.inside),
+                inside=_sum_by_line((n, x) for n, row in same for x in row.inside),
             )
             for same in lines.values()
         ]
@@ -324,11 +342,11 @@ def _summed(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
 
 # --- a clock, the memory behind arrays, and calls to measure ------------------------------
 
-NOTHING: Mapping[Tensor, Any] = {}
+NO_COTANGENTS: Mapping[Tensor, Any] = {}
 # a short call is repeated in each round until it takes about so many seconds
-_ROUND = 2e-5
+_ROUND_SECONDS = 2e-5
 # the bytes of frames, tuples and numbers, which a call allocates besides arrays
-_SMALL = 2048
+_SMALL_BYTES = 2048
 
 
 class Clock:
@@ -340,19 +358,19 @@ class Clock:
         How many rounds a call gets.
     tick
         The seconds that calling and reading the clock take, which are taken off.
-    least, middle
+    shortest_sum, median_sum
         The sums of the shortest and of the median rounds of all calls.
     """
 
     def __init__(self, rounds: int) -> None:
         self.rounds, self.tick = rounds, 0.0
-        self.tick = min(self._rounds(lambda: None, 20, 100))
-        self.least = self.middle = 0.0
+        self.tick = min(self._time_rounds(lambda: None, 20, 100))
+        self.shortest_sum = self.median_sum = 0.0
 
     @property
     def noise(self) -> float:
         """By how much the median of all rounds is above the shortest, as a part of that."""
-        return self.middle / self.least - 1 if self.least else 0.0
+        return self.median_sum / self.shortest_sum - 1 if self.shortest_sum else 0.0
 
     @property
     def figures(self) -> tuple[float, float, int]:
@@ -361,16 +379,16 @@ class Clock:
 
     def time(self, call: Callable[[], Any]) -> float:
         """Seconds that a call takes."""
-        once = self._rounds(call, 1, 1)[0]
-        repeats = max(1, min(100, int(_ROUND / max(once, 1e-9))))
-        seconds = self._rounds(call, self.rounds, repeats)
+        once = self._time_rounds(call, 1, 1)[0]
+        repeats = max(1, min(100, int(_ROUND_SECONDS / max(once, 1e-9))))
+        seconds = self._time_rounds(call, self.rounds, repeats)
         # the first call may have been slow: it allocates
         shortest = max(0.0, min(seconds))
-        self.least += shortest
-        self.middle += max(0.0, statistics.median(seconds))
+        self.shortest_sum += shortest
+        self.median_sum += max(0.0, statistics.median(seconds))
         return shortest
 
-    def _rounds(self, call: Callable[[], Any], rounds: int, repeats: int) -> list[float]:
+    def _time_rounds(self, call: Callable[[], Any], rounds: int, repeats: int) -> list[float]:
         seconds = []
         for _ in range(rounds):
             start = perf_counter()
@@ -380,7 +398,7 @@ class Clock:
         return seconds
 
 
-def allocated(call: Callable[[], Any]) -> int:
+def peak_allocation(call: Callable[[], Any]) -> int:
     """The most bytes that a call holds while it runs, beyond those held before.
 
     Where `tracemalloc` runs already, its peak is reset.
@@ -396,22 +414,22 @@ def allocated(call: Callable[[], Any]) -> int:
     finally:
         if began:
             tracemalloc.stop()
-    return most if most > _SMALL else 0
+    return most if most > _SMALL_BYTES else 0
 
 
-def owner(x: Array) -> Array:
+def memory_owner(x: Array) -> Array:
     """The array that owns the memory of another."""
     while isinstance(x.base, np.ndarray):
         x = x.base
     return x
 
 
-def arrays_of(x: Any) -> list[Array]:
+def find_arrays(x: Any) -> list[Array]:
     """The arrays in a value or a cotangent."""
-    return [y for y in values_in(x) if isinstance(y, np.ndarray)]
+    return [y for y in known_values(x) if isinstance(y, np.ndarray)]
 
 
-class Held:
+class HeldMemory:
     """The memory behind arrays that are held, each counted once however many views there are.
 
     Attributes
@@ -431,7 +449,7 @@ class Held:
     def add(self, arrays: Iterable[Array], index: int | None = None) -> int:
         """Hold arrays, and return the bytes that were not held before."""
         before = self.bytes
-        for x in map(owner, arrays):
+        for x in map(memory_owner, arrays):
             entry = self._owners.setdefault(id(x), [x, 0, index])
             if not entry[1]:
                 self.bytes += x.nbytes
@@ -440,7 +458,7 @@ class Held:
 
     def drop(self, arrays: Iterable[Array], at: int) -> None:
         """Let arrays go, at a record."""
-        for x in map(owner, arrays):
+        for x in map(memory_owner, arrays):
             entry = self._owners[id(x)]
             entry[1] -= 1
             if not entry[1]:
@@ -452,20 +470,20 @@ class Held:
 # --- calls ----------------------------------------------------------------------------------
 
 
-def written(record: Tensor) -> Callable[[], Any]:
+def make_forward_call(record: Tensor) -> Callable[[], Any]:
     """A call that computes the value of a record again."""
     if record.op is CHECKPOINT:
         return lambda: list(runs(record))
     return partial(record.op.forward, *primals(record._operands), **record._options)
 
 
-def compiled_call(record: Tensor) -> Callable[[], Any]:
+def make_compiled_call(record: Tensor) -> Callable[[], Any]:
     """A call that computes the value of a record of a program as a compiled function does.
 
     A loop or a branch runs as the source that is written for it, without the steps being looked at.
     """
     if record.op not in HOLDERS:
-        return written(record)
+        return make_forward_call(record)
     values = primals(record._operands)
 
     def results(xs: list[Any]) -> list[Any]:
@@ -475,14 +493,14 @@ def compiled_call(record: Tensor) -> Callable[[], Any]:
     return partial(make_runner(code)()[0], *values)
 
 
-def pulled(
+def make_backward_call(
     record: Tensor,
     g: Any,
-    cotangents: Mapping[Tensor, Any] = NOTHING,
+    cotangents: Mapping[Tensor, Any] = NO_COTANGENTS,
     summed: Container[Tensor] = (),
 ) -> Callable[[], None]:
     """A call that does the sweep's work at a record, and keeps nothing."""
-    known = of_operands(record, cotangents)
+    known = operand_cotangents(record, cotangents)
     # the sweep adds to these in place
     sums = {x: np.zeros_like(c) for x, c in known.items() if x in summed}
 
@@ -492,18 +510,18 @@ def pulled(
     return call
 
 
-def of_operands(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
+def operand_cotangents(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
     """The cotangents so far of a record's operands."""
     return {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
 
 
-def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
+def make_derivative_call(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
     """A call of the ops that the rules of a record write, without the rules themselves.
 
     A loop or branch inside another is differentiated once, for all steps.
     """
     _, last = record_from(tape.last, add_contributions, (record, g, {}, set(), True))
-    calls = [written(x) for x in Tape(last, tape.last)]
+    calls = [make_forward_call(x) for x in Tape(last, tape.last)]
 
     def call() -> None:
         for write in calls:

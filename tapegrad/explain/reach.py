@@ -14,7 +14,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import PART
 from tapegrad.errors.lines import Place
 from tapegrad.explain.inside import HOLDERS, held_program, runs
-from tapegrad.explain.rules import passing
+from tapegrad.explain.rules import passing_positions
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND
 from tapegrad.program.ir import Code, Instruction, Ref
@@ -22,7 +22,7 @@ from tapegrad.transforms.checkpoint import CHECKPOINT
 
 
 @attrs.frozen
-class Ways:
+class GradientPaths:
     """The ways that gradients can take back to several sources, each of one or more records.
 
     A set of sources is an int with a bit for each, so that all are followed at once.
@@ -43,9 +43,9 @@ class Ways:
     lost: dict[Tensor, int]
 
 
-def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
+def find_paths(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> GradientPaths:
     """The ways along a tape to each of these sources."""
-    reached = Ways({}, {}, {})
+    reached = GradientPaths({}, {}, {})
     for i, records in enumerate(sources):
         for x in records:
             reached.sources[x] = reached.sources.get(x, 0) | 1 << i
@@ -59,22 +59,22 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
         ]
         if not any(of for _, of in moving):
             continue
-        passed = passing(record)
-        ended = union(of for i, of in moving if i not in passed)
-        ends = [(ended, [line(record)])] if ended else []
+        passed = passing_positions(record)
+        ended = union_sources(of for i, of in moving if i not in passed)
+        ends = [(ended, [line_title(record)])] if ended else []
         moving = [(i, of) for i, of in moving if i in passed]
-        on = on_before = union(of for _, of in moving)
+        on = on_before = union_sources(of for _, of in moving)
         if record.op in HOLDERS:
             results[record] = []
             on = 0
-            for of, positions in _alike(moving):
-                parts, inner = through(record, positions)
+            for of, positions in _group_by_positions(moving):
+                parts, inner = trace_record(record, positions)
                 results[record].append((of, parts))
                 on |= of if parts else 0
-                ends.append((of, [f"{end} inside {line(record)}" for end in inner]))
+                ends.append((of, [f"{end} inside {line_title(record)}" for end in inner]))
         elif record.op is PART and record._operands[0] in results:
             index = record._options["index"]
-            on &= union(of for of, parts in results[record._operands[0]] if index in parts)
+            on &= union_sources(of for of, parts in results[record._operands[0]] if index in parts)
         if on_before & ~on:
             reached.lost[record] = on_before & ~on
         if on:
@@ -84,19 +84,21 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
     return reached
 
 
-def union(sources: Iterable[int]) -> int:
+def union_sources(sources: Iterable[int]) -> int:
     """The sources that are in any of these sets."""
     return reduce(or_, sources, 0)
 
 
-def of_operands(sources: Mapping[Tensor, int], record: Tensor) -> int:
+def operand_sources(sources: Mapping[Tensor, int], record: Tensor) -> int:
     """The sources that the operands of a record lead to."""
-    return union(sources.get(x, 0) for x in record._operands if type(x) is Tensor)
+    return union_sources(sources.get(x, 0) for x in record._operands if type(x) is Tensor)
 
 
-def _alike(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+def _group_by_positions(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
     """The sources, divided by the positions that they are found at."""
-    groups: list[tuple[int, list[int]]] = [(union(of for _, of in moving), [])] if moving else []
+    groups: list[tuple[int, list[int]]] = (
+        [(union_sources(of for _, of in moving), [])] if moving else []
+    )
     for i, of in moving:
         within = [(known & of, [*positions, i]) for known, positions in groups]
         beside = [(known & ~of, positions) for known, positions in groups]
@@ -104,7 +106,7 @@ def _alike(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
     return groups
 
 
-def numbers_in(sources: int) -> Iterator[int]:
+def source_numbers(sources: int) -> Iterator[int]:
     """The numbers of the sources in a set."""
     while sources:
         least = sources & -sources
@@ -112,60 +114,60 @@ def numbers_in(sources: int) -> Iterator[int]:
         sources ^= least
 
 
-def with_line(name: str, place: Place | None) -> str:
+def append_source_line(name: str, place: Place | None) -> str:
     """A name, with the line of source that it stands for."""
     return f"{name} ({place.text})" if place and place.text else name
 
 
-def line(record: Tensor) -> str:
+def line_title(record: Tensor) -> str:
     """A record in words."""
-    return f"line {record.index}, {with_line(record.op.name, record.place)}"
+    return f"line {record.index}, {append_source_line(record.op.name, record.place)}"
 
 
-def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
+def trace_record(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
     """The results inside a record from which a gradient can pass to these operands.
 
     Also the ops inside at which a way ends, in words.
     """
     if record.op is CHECKPOINT:
         (run,) = runs(record)
-        inner = ways(run.tape, [[p for p, i in run.sources.items() if i in moving]])
+        inner = find_paths(run.tape, [[p for p, i in run.sources.items() if i in moving]])
         reached = {i for i, x in enumerate(run.outputs) if type(x) is Tensor and x in inner.sources}
         return reached, [op for ends in inner.ends.values() for _, ops in ends for op in ops]
     held = record._options["branch" if record.op is COND else "loop"]
     if record.op is COND and not record.origin.compiling:
         taken, _, _ = held_program(record)
-        return _along(taken, {i - 1 for i in moving})
-    return _inside(held, moving)
+        return _trace_code(taken, {i - 1 for i in moving})
+    return _trace_body(held, moving)
 
 
-def _inside(held: Loop | Branch, moving: Collection[int]) -> tuple[set[int], list[str]]:
+def _trace_body(held: Loop | Branch, moving: Collection[int]) -> tuple[set[int], list[str]]:
     if isinstance(held, Branch):
-        sides = [_along(code, {i - 1 for i in moving}) for code in held.bodies.values()]
+        sides = [_trace_code(code, {i - 1 for i in moving}) for code in held.bodies.values()]
         return set().union(*[x for x, _ in sides]), [end for _, ends in sides for end in ends]
     inputs = set(moving)
     while True:
-        reached, ends = _along(held.body, inputs)
+        reached, ends = _trace_code(held.body, inputs)
         carried = {held.n_captured + k for k in reached if k < held.n_carry}
         if carried <= inputs:
             return reached, ends
         inputs |= carried
 
 
-def _along(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
+def _trace_code(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
     """The outputs of a program from which a gradient can pass to these inputs, and the ends."""
     known = {Ref("input", i) for i in inputs}
     results: dict[Ref, set[int]] = {}
     ends = []
     for i, x in enumerate(code.instructions):
         ref, moving = Ref("instruction", i), [j for j, y in enumerate(x.operands) if y in known]
-        passing = [j for j in moving if _passes(code, x, j)]
+        passing = [j for j in moving if _has_gradient(code, x, j)]
         if len(passing) < len(moving):
-            ends.append(with_line(x.op.name, x.place))
+            ends.append(append_source_line(x.op.name, x.place))
         held = [y for y in x.options.values() if isinstance(y, Loop | Branch)]
         if held and passing:
-            results[ref], inner = _inside(held[0], passing)
-            ends += [f"{end} inside {with_line(x.op.name, x.place)}" for end in inner]
+            results[ref], inner = _trace_body(held[0], passing)
+            ends += [f"{end} inside {append_source_line(x.op.name, x.place)}" for end in inner]
             passing = passing if results[ref] else []
         elif x.op is PART and passing:
             whole = results.get(x.operands[0])  # type: ignore[arg-type]
@@ -175,7 +177,7 @@ def _along(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
     return {i for i, x in enumerate(code.outputs) if x in known}, ends
 
 
-def _passes(code: Code, x: Instruction, j: int) -> bool:
+def _has_gradient(code: Code, x: Instruction, j: int) -> bool:
     """Whether an instruction passes a gradient to its operand j."""
     rules = x.op.vjps_for(len(x.operands))
     kinds = x.dtype.kind, np.dtype(code.spec(x.operands[j]).dtype).kind

@@ -28,35 +28,35 @@ def formula(op: Primitive, i: int) -> str:
     A rule that is not a lambda is described by its docstring; without one, or without source, it
     is named after its op.
     """
-    rule = _rule(op, i)
+    rule = _unwrap_rule(op, i)
     code = getattr(rule, "__code__", None)
-    written = ""
+    text = ""
     if code is not None and rule.__name__ == _LAMBDA:
-        written = _in_words(_body(code), rule.__globals__)
+        text = _replace_helpers(_lambda_source(code), rule.__globals__)
     elif code is not None:
-        written = _first_sentence(rule)
-    return written or f"the rule of {op.name}"
+        text = _first_sentence(rule)
+    return text or f"the rule of {op.name}"
 
 
-def names(op: Primitive, i: int) -> tuple[str, ...]:
+def formula_names(op: Primitive, i: int) -> tuple[str, ...]:
     """The formula's names for the cotangent, the output and each operand; "" for one it lacks.
 
     There are none if the formula is in words.
     """
-    rule = _rule(op, i)
+    rule = _unwrap_rule(op, i)
     code = getattr(rule, "__code__", None)
     try:
-        written = ast.parse(formula(op, i), mode="eval")
+        expression = ast.parse(formula(op, i), mode="eval")
     except SyntaxError:
         return ()
     if code is None:
         return ()
-    used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
+    used = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
     arguments = code.co_varnames[: code.co_argcount]
     return tuple(name if name in used else "" for name in arguments)
 
 
-def _rule(op: Primitive, i: int) -> Any:
+def _unwrap_rule(op: Primitive, i: int) -> Any:
     rule: Any = op.vjps[i] if isinstance(op.vjps, tuple) else op.vjps.rule
     while isinstance(rule, partial):
         rule = rule.func
@@ -69,16 +69,16 @@ def _first_sentence(function: Any) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _in_words(written: str, known: Mapping[str, Any]) -> str:
+def _replace_helpers(text: str, known: Mapping[str, Any]) -> str:
     """A formula whose helpers are replaced by their names, or by their docstrings."""
-    whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
+    whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", text)
     words = _first_sentence(known[whole[1]]) if whole and whole[1] in known else ""
     if words:
         return words
-    return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)
+    return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", text)
 
 
-def _body(code: CodeType) -> str:
+def _lambda_source(code: CodeType) -> str:
     """The expression that a lambda returns, on one line; "" if it cannot be read."""
     # where the code of each instruction begins and ends, each a line and a column
     places: list[Any] = [x for x in code.co_positions() if None not in x and x[::2] != x[1::2]]
@@ -97,7 +97,7 @@ def _body(code: CodeType) -> str:
         return ""
 
 
-def passing(record: Tensor) -> frozenset[int]:
+def passing_positions(record: Tensor) -> frozenset[int]:
     """The positions of the operands that a record passes a gradient to."""
     if record.dtype.kind not in "fc":
         return frozenset()
@@ -116,7 +116,7 @@ def ancestors(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
     return reached
 
 
-def check_passed_on(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]) -> None:
+def check_cotangent_path(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]) -> None:
     """Raise if an op's rules pass the cotangent through an op that passes no gradient.
 
     Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence. Only
@@ -137,7 +137,7 @@ def check_passed_on(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]) -> 
         if not reads or record.dtype.kind not in "fc":
             continue
         moving.add(record)
-        passed = passing(record)
+        passed = passing_positions(record)
         cut = [i for i in reads if i not in passed]
         if cut and record in needed and record.op is not stopped:
             name, other = op.name, record.op.name

@@ -17,9 +17,9 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, run, runs, to_show
-from tapegrad.explain.inside import steps as steps_of
-from tapegrad.explain.rules import formula, names
+from tapegrad.explain.inside import HOLDERS, Run, displayed_value, make_run, primal_cotangent, runs
+from tapegrad.explain.inside import step_inputs as steps_of
+from tapegrad.explain.rules import formula, formula_names
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.transforms.reverse import initial_cotangents
 from tapegrad.tree.cotangents import conjugate_cotangent
@@ -61,14 +61,16 @@ class Contribution:
     def known(self) -> dict[str, Any]:
         """The values that the formula names, except the cotangent ``g``."""
         record = self.record
-        called = names(record.op, self.position)[1:]
+        called = formula_names(record.op, self.position)[1:]
         pairs = zip(called, [record, *record._operands], strict=False)
         return {name: readonly_view(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
-        passed, summed = [short(to_show(self.operand, x)) for x in (self.cotangent, self.summed)]
+        passed, summed = [
+            short(displayed_value(self.operand, x)) for x in (self.cotangent, self.summed)
+        ]
         summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
-        return f"{called(self.operand)} gets {self.formula}: {passed}{summing}"
+        return f"{record_title(self.operand)} gets {self.formula}: {passed}{summing}"
 
 
 @attrs.frozen(eq=False)
@@ -98,10 +100,12 @@ class Step:
         a ``step``, its number; a ``tape`` of its own, with the values of that step; and the
         ``steps`` of the sweep on that tape.
         """
-        return Inside(self.record, _shown(self.cotangent))
+        return Inside(self.record, _public_cotangent(self.cotangent))
 
     def __str__(self) -> str:
-        head = f"{called(self.record)} has {short(to_show(self.record, self.cotangent))}"
+        head = (
+            f"{record_title(self.record)} has {short(displayed_value(self.record, self.cotangent))}"
+        )
         return "\n".join([head, *[f"    {c}" for c in self.contributions]])
 
 
@@ -124,9 +128,9 @@ class Steps:
             summed.discard(record)
             passed: list[Contribution] = []
             if record not in wanted:
-                note = partial(_note, passed, record)
-                _pass_on(record, g, cotangents, summed, recorded, reached, note)
-            yield Step(record, _shown(g), tuple(passed))
+                note = partial(_append_contribution, passed, record)
+                _add_contributions(record, g, cotangents, summed, recorded, reached, note)
+            yield Step(record, _public_cotangent(g), tuple(passed))
 
 
 @attrs.frozen(eq=False)
@@ -143,25 +147,27 @@ class Inside:
         return self.record.op in HOLDERS
 
     def __iter__(self) -> Iterator[Run]:
-        record, g = self.record, arrays_in(self.cotangent)
+        record, g = self.record, primal_cotangent(self.cotangent)
         loop = record._options.get("loop") if record.op in LOOPS else None
         if loop is None:
             for inner in runs(record):
-                yield _swept(inner, g.values if type(g) is Parts else [g])
+                yield _sweep_run(inner, g.values if type(g) is Parts else [g])
             return
         operands = primals(record._operands)
         inputs, n_carry = list(steps_of(loop, operands)), loop.n_carry
         carried, rows = list(g.values[:n_carry]), g.values[n_carry:]
         for t in reversed(range(len(inputs))):
             row = len(inputs) - 1 - t if loop.reverse else t
-            inner = run(record, t, inputs[t])
-            swept = _swept(inner, [*carried, *[None if c is None else c[row, ...] for c in rows]])
+            inner = make_run(record, t, inputs[t])
+            swept = _sweep_run(
+                inner, [*carried, *[None if c is None else c[row, ...] for c in rows]]
+            )
             known = {step.record: conjugate_cotangent(step.cotangent) for step in swept.steps}
             carried = [known.get(x) for x in inner.carry]
             yield swept
 
 
-def _swept(inner: Run, cotangents: Sequence[Any]) -> Run:
+def _sweep_run(inner: Run, cotangents: Sequence[Any]) -> Run:
     """A run, with the sweep that begins with these cotangents of its outputs."""
     seeds: dict[Tensor, Any] = {}
     for x, c in zip(inner.outputs, cotangents, strict=True):
@@ -233,21 +239,23 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 
 
-_pass_on = warns_at_users_line(add_contributions)
+_add_contributions = at_users_line(add_contributions)
 
 
-def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any, part: Any) -> None:
-    passed.append(Contribution(record, i, x, _shown(c), _shown(part)))
+def _append_contribution(
+    passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any, part: Any
+) -> None:
+    passed.append(Contribution(record, i, x, _public_cotangent(c), _public_cotangent(part)))
 
 
-def called(record: Tensor) -> str:
+def record_title(record: Tensor) -> str:
     """A record in words: its index, with its name or its op's."""
     return f"{operand_text(record)} {record_name(record)}"
 
 
-def _shown(c: Any) -> Any:
+def _public_cotangent(c: Any) -> Any:
     """A cotangent as users see it."""
     if type(c) is Parts:
-        return Parts(tuple([None if x is None else _shown(x) for x in c.values]))
+        return Parts(tuple([None if x is None else _public_cotangent(x) for x in c.values]))
     c = conjugate_cotangent(c)
     return c if type(c) is Tensor else readonly_array(c)

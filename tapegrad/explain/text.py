@@ -14,22 +14,24 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.words import Text, columns, short
-from tapegrad.explain.inside import HOLDERS, last_run, to_show
-from tapegrad.explain.rules import passing
+from tapegrad.explain.inside import HOLDERS, displayed_value, last_run
+from tapegrad.explain.rules import passing_positions
 from tapegrad.explain.steps import Step, sweep_steps
 
 # rows of a printed table
-MOST = 24
+MAX_ROWS = 24
 
 
-def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
+def format_tape(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
     """The text of `Tape.show`."""
     if output is None:
-        return Text(_text(tape, None))
-    return Text(_text(tape, {step.record: step for step in sweep_steps(tape, output, cotangent)}))
+        return Text(_format_table(tape, None))
+    return Text(
+        _format_table(tape, {step.record: step for step in sweep_steps(tape, output, cotangent)})
+    )
 
 
-def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
+def _format_table(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
     """A tape as a table, and below it, for each record that holds others, the last run of those.
 
     Parameters
@@ -39,12 +41,12 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
     steps
         The steps of a sweep over it, by record; None if there was none.
     """
-    inner, further = swept(tape), {}
+    inner, further = inner_sweep_records(tape), {}
     if steps is not None:
         further["cotangent"] = [
-            short(to_show(x, steps[x].cotangent)) if x in steps else "" for x in tape
+            short(displayed_value(x, steps[x].cotangent)) if x in steps else "" for x in tape
         ]
-    marks = [mark(x, inner, steps) for x in tape]
+    marks = [gradient_mark(x, inner, steps) for x in tape]
     further |= {"gradient": marks} if any(marks) else {}
     places = [x.place for x in tape]
     if tape.start.origin.has_lines and any(places):
@@ -52,30 +54,33 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
     texts = [table(tape, **further)]
     for record in tape:
         if record.op in HOLDERS and not tape.start.origin.compiling:
-            texts += _inside(record, steps)
+            texts += _format_inner_run(record, steps)
     return "\n\n".join(texts)
 
 
-def _inside(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str]:
+def _format_inner_run(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str]:
     """The last run of a record as text, with its cotangents if there was a sweep."""
     is_swept = steps is not None and record in steps
     run = next(iter(steps[record].inside), None) if steps and is_swept else last_run(record)
     if run is not None:
         inner = None if steps is None else {step.record: step for step in run.steps}
         which = "" if run.step is None else f", step {run.step}, the last"
-        yield f"inside line {record.index}, {record.op.name}{which}:\n{_text(run.tape, inner)}"
+        table_text = _format_table(run.tape, inner)
+        yield f"inside line {record.index}, {record.op.name}{which}:\n{table_text}"
 
 
 # --- marks ----------------------------------------------------------------------------------
 
 
-def swept(tape: Tape) -> frozenset[Tensor]:
+def inner_sweep_records(tape: Tape) -> frozenset[Tensor]:
     """The records that sweeps inside a recording wrote, such as the sweep of `grad`."""
     since = [(x._options["since"], x.index) for x in tape if x.op is SWEEP]
     return frozenset(x for x in tape if any(first < x.index <= last for first, last in since))
 
 
-def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | None = None) -> str:
+def gradient_mark(
+    record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | None = None
+) -> str:
     """A record's mark, in a word or two: where gradients end, where a recording begins.
 
     Parameters
@@ -83,7 +88,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
     record
         The record.
     inner
-        The records that inner sweeps wrote; see `swept`.
+        The records that inner sweeps wrote; see `inner_sweep_records`.
     reached
         The records that have a cotangent, if there was a sweep.
     """
@@ -94,7 +99,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
     if record in inner:
         return "inner sweep"
     from_records = [i for i, x in enumerate(record._operands) if type(x) is Tensor]
-    ends = from_records and passing(record).isdisjoint(from_records)
+    ends = from_records and passing_positions(record).isdisjoint(from_records)
     return "stops here" if ends else ""
 
 
@@ -118,12 +123,12 @@ class Table:
     right: int
 
     def __str__(self) -> str:
-        more = len(self.rows) - MOST
-        text = columns(self.head, self.rows[:MOST], range(self.right))
+        more = len(self.rows) - MAX_ROWS
+        text = columns(self.head, self.rows[:MAX_ROWS], range(self.right))
         return f"{text}\n... and {more} more" if more > 0 else text
 
     def _repr_html_(self) -> str:
-        return rows_in_html(self.head, self.rows[:MOST], len(self.rows) - MOST)
+        return rows_in_html(self.head, self.rows[:MAX_ROWS], len(self.rows) - MAX_ROWS)
 
 
 class Report:

@@ -21,8 +21,15 @@ from tapegrad.declare import facts
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, values_in
-from tapegrad.explain.reach import Ways, line, numbers_in, of_operands, union, ways
+from tapegrad.explain.inside import HOLDERS, known_values
+from tapegrad.explain.reach import (
+    GradientPaths,
+    find_paths,
+    line_title,
+    operand_sources,
+    source_numbers,
+    union_sources,
+)
 from tapegrad.explain.rules import ancestors
 from tapegrad.explain.steps import Contribution, Step, Steps
 from tapegrad.program.control.ops import COND, LOOPS
@@ -30,7 +37,7 @@ from tapegrad.program.observe import Watch
 from tapegrad.transforms import check_scalar
 from tapegrad.transforms.reverse import initial_cotangents
 
-_MOST = 3  # the most records that a reason names
+_MAX_CAUSES = 3  # the most records that a reason names
 
 
 class Reads(dict[Tensor, Place]):
@@ -93,26 +100,26 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     leaves = {p: x for p, x in pairs if type(p) is Tensor}
     seed = initial_cotangents(tape, output, None) if type(output) is Tensor else {}
     names = frames.variables()
-    asked = Asked(fn, tape, output, leaves, dict(reads), list(Steps(tape, seed)), names)
+    explainer = ZeroExplainer(fn, tape, output, leaves, dict(reads), list(Steps(tape, seed)), names)
     # the records lead back to both, by their origin
     reads.clear()
     frames.close()
-    return {asked.name(p): str(reason) for p, reason in asked.reasons()}
+    return {explainer.name(p): str(reason) for p, reason in explainer.reasons()}
 
 
 def zero_reasons(tape: Tape, output: Tensor, steps: Sequence[Step]) -> dict[Tensor, Sentence]:
     """Return the reason of each parameter of a tape whose gradient is zero everywhere."""
-    asked = Asked(None, tape, output, {}, {}, steps, {})
-    some = {step.record for step in steps if _is_some(step.cotangent)}
-    return {p: reason for p, reason in asked.reasons() if p not in some}
+    explainer = ZeroExplainer(None, tape, output, {}, {}, steps, {})
+    nonzero = {step.record for step in steps if _is_nonzero(step.cotangent)}
+    return {p: reason for p, reason in explainer.reasons() if p not in nonzero}
 
 
-def refuse_unused(
+def raise_for_unused(
     fn: Callable[..., Any],
     tape: Tape,
     outputs: Iterable[Tensor],
     args: tuple[Any, ...],
-    again: Callable[..., Any],
+    record_again: Callable[..., Any],
 ) -> None:
     """Raise for parameters to which no gradient can pass from the outputs, and say why.
 
@@ -122,26 +129,28 @@ def refuse_unused(
         A function, and its recording.
     args
         The arguments that it is differentiated by.
-    again
+    record_again
         Records it again, given a function to call with each record that is read; returns the
         results of `record_call`.
     """
     outputs = list(outputs)
-    sources = ways(tape, [[p] for p in tape.parameters]).sources
-    reached = union(sources.get(x, 0) for x in outputs)
+    sources = find_paths(tape, [[p] for p in tape.parameters]).sources
+    reached = union_sources(sources.get(x, 0) for x in outputs)
     missed = [i for i in range(len(tape.parameters)) if not reached >> i & 1]
     if not missed:
         return
     reads, output, leaves = Reads(), next(iter(outputs), None), {}
     if not tape.start.origin.compiling:
-        output, tape, marked = again(reads.note)
+        output, tape, marked = record_again(reads.note)
         leaves = dict(zip(tree.leaves(marked), tree.leaves(args), strict=True))
-    asked = Asked(fn, tape, output, leaves, dict(reads), (), {})
+    explainer = ZeroExplainer(fn, tape, output, leaves, dict(reads), (), {})
     reads.clear()
     lines = []
     for p in [tape.parameters[i] for i in missed]:
         passes = "passes no gradient to {}: {}", "does not depend on {}; it is {}"
-        reason = passes[p not in asked.used].format(asked.name(p), asked.structural(p))
+        reason = passes[p not in explainer.used].format(
+            explainer.name(p), explainer.structural_reason(p)
+        )
         lines.append(f"the result of {label(fn)} {reason}")
     raise ValueError("\n".join([*lines, 'leave it out of argnums, or pass unused="zero"']))
 
@@ -153,24 +162,24 @@ class Sentence:
     parts: tuple[str | Tensor, ...]
 
     def __str__(self) -> str:
-        return "".join([line(x) if type(x) is Tensor else str(x) for x in self.parts])
+        return "".join([line_title(x) if type(x) is Tensor else str(x) for x in self.parts])
 
 
-def _sentence(*parts: str | Tensor | Sentence) -> Sentence:
+def _make_sentence(*parts: str | Tensor | Sentence) -> Sentence:
     """Join texts, records and sentences."""
     return Sentence(tuple([y for x in parts for y in (x.parts if type(x) is Sentence else (x,))]))  # type: ignore[misc]
 
 
-def _join_sentences(sentences: Iterable[Sentence], most: int = _MOST) -> Sentence:
+def _join_sentences(sentences: Iterable[Sentence], most: int = _MAX_CAUSES) -> Sentence:
     """Join the first few of several sentences, without repetitions."""
     by_text = {str(x): x for x in sentences}
     first, *others = list(by_text.values())[:most]
     more = [f"; and {len(by_text) - most} more"] if len(by_text) > most else []
-    return _sentence(first, *[y for x in others for y in ("; ", x)], *more)
+    return _make_sentence(first, *[y for x in others for y in ("; ", x)], *more)
 
 
 @attrs.frozen(eq=False, slots=False)
-class Asked:
+class ZeroExplainer:
     """A function's recording, to explain why gradients are zero.
 
     Each property is found for all parameters at once, when it is first asked for.
@@ -208,9 +217,9 @@ class Asked:
         return {p: i for i, p in enumerate(self.tape.parameters)}
 
     @cached_property
-    def ways(self) -> Ways:
+    def paths(self) -> GradientPaths:
         """The ways to the parameters."""
-        return ways(self.tape, [[p] for p in self.tape.parameters])
+        return find_paths(self.tape, [[p] for p in self.tape.parameters])
 
     def name(self, p: Tensor) -> str:
         """A parameter's path."""
@@ -220,134 +229,136 @@ class Asked:
         """The reason of each parameter whose gradient is zero, or as good as zero."""
         swept = {step.record: step.cotangent for step in self.steps}
         gradients = {p: swept[p] for p in self.tape.parameters if p in swept}
-        some = {p for p, g in gradients.items() if np.any(g)}
-        small = {p for p in some if self._is_small(p, gradients[p])}
-        zero = {p for p in self.tape.parameters if p not in some}
-        stops = _find_stops(self.steps, self.ways.sources, self._all_of(zero))
-        shrinks = _shrinks(self.steps, self.ways.sources, self._all_of(small))
+        nonzero = {p for p, g in gradients.items() if np.any(g)}
+        small = {p for p in nonzero if self._is_small(p, gradients[p])}
+        zero = {p for p in self.tape.parameters if p not in nonzero}
+        stops = _find_stops(self.steps, self.paths.sources, self._source_bits(zero))
+        shrinks = _find_shrinkage(self.steps, self.paths.sources, self._source_bits(small))
         known: dict[Any, Sentence] = {}
         for p, i in self.numbers.items():
             if p in zero:
-                yield p, self._zero(p, stops.get(i, []), known)
+                yield p, self._zero_reason(p, stops.get(i, []), known)
             elif p in small:
-                yield p, self._small(p, gradients[p], *shrinks[i])
+                yield p, self._small_reason(p, gradients[p], *shrinks[i])
 
-    def _zero(self, p: Tensor, stops: list[Stop], known: dict[Any, Sentence]) -> Sentence:
+    def _zero_reason(self, p: Tensor, stops: list[Stop], known: dict[Any, Sentence]) -> Sentence:
         """Why the gradient of a parameter is zero: all causes."""
         i = self.numbers[p]
         if p not in self.used or not p.size:
-            return self.structural(p)
-        causes = _stop_sentences(stops, self.ways.sources, 1 << i, self.names, known)
-        if self.ways.sources.get(self.output, 0) >> i & 1:
+            return self.structural_reason(p)
+        causes = _stop_sentences(stops, self.paths.sources, 1 << i, self.names, known)
+        if self.paths.sources.get(self.output, 0) >> i & 1:
             causes += self._dead_ends(i, "a way to the output ends")
-            causes = causes or [_sentence("what its uses pass back sums to zero")]
+            causes = causes or [_make_sentence("what its uses pass back sums to zero")]
         else:
-            causes = [self.structural(p)]
-        if (record := self._read_from.get(p)) is not None:
-            causes.append(self._read_out(p, record))
+            causes = [self.structural_reason(p)]
+        if (record := self._first_reads.get(p)) is not None:
+            causes.append(self._read_reason(p, record))
         return _join_sentences(causes)
 
-    def _all_of(self, parameters: Iterable[Tensor]) -> int:
-        """A set of parameters, as `Ways` has it."""
+    def _source_bits(self, parameters: Iterable[Tensor]) -> int:
+        """Return parameters as a set of sources of `GradientPaths`."""
         return sum(1 << self.numbers[p] for p in parameters)
 
-    def structural(self, p: Tensor) -> Sentence:
+    def structural_reason(self, p: Tensor) -> Sentence:
         """Why no gradient passes to a parameter, whatever the values."""
         if p not in self.used:
-            return self._unused(p)
+            return self._unused_reason(p)
         if not p.size:
-            return _sentence("it has no elements")
+            return _make_sentence("it has no elements")
         return _join_sentences(self._dead_ends(self.numbers[p], "every way to the output ends"))
 
     def _dead_ends(self, i: int, ends: str) -> list[Sentence]:
         """The causes that let no gradient pass to parameter number i, whatever the values."""
         at = self._ends.get(i, [])
-        causes = [_sentence(f"{ends} at an op without a rule: ", _join_sentences(at))] if at else []
-        lost = [x for x, of in self.ways.lost.items() if of >> i & 1 and x in self.used]
+        causes = (
+            [_make_sentence(f"{ends} at an op without a rule: ", _join_sentences(at))] if at else []
+        )
+        lost = [x for x, of in self.paths.lost.items() if of >> i & 1 and x in self.used]
         # a way that ends inside a loop is among the ends
         known = {x for sentence in at for x in sentence.parts}
-        return causes + [_lost(x) for x in lost if _holder(x) not in known]
+        return causes + [_lost_reason(x) for x in lost if _holder(x) not in known]
 
     @cached_property
     def _ends(self) -> dict[int, list[Sentence]]:
         """By the number of a parameter, the ops where ways to it end."""
         all_ends: dict[int, list[Sentence]] = {}
-        for record, ends in self.ways.ends.items():
+        for record, ends in self.paths.ends.items():
             for sources, ops in ends if record in self.used else ():
                 # the text of an end is the text of its record, or ends with it
-                words = [_sentence(op.removesuffix(line(record)), record) for op in ops]
-                for i in numbers_in(sources if ops else 0):
+                words = [_make_sentence(op.removesuffix(line_title(record)), record) for op in ops]
+                for i in source_numbers(sources if ops else 0):
                     all_ends.setdefault(i, []).extend(words)
         return all_ends
 
     def _is_small(self, p: Tensor, g: Any) -> bool:
         """Whether a gradient is as good as zero."""
-        size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
-        return not _size(g) * size > np.finfo(self.output.dtype).eps * result
+        size, result = max(_max_magnitude(p._primal), 1.0), _max_magnitude(self.output._primal)
+        return not _max_magnitude(g) * size > np.finfo(self.output.dtype).eps * result
 
-    def _small(self, p: Tensor, g: Any, step: Step, c: Contribution) -> Sentence:
+    def _small_reason(self, p: Tensor, g: Any, step: Step, c: Contribution) -> Sentence:
         """Why a gradient is as good as zero, which shrinks most at a contribution of a step."""
-        size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
+        size, result = max(_max_magnitude(p._primal), 1.0), _max_magnitude(self.output._primal)
         many = sum(1 for _ in step.inside)
         by = f"in {many} steps" if many > 1 else c.formula
-        return _sentence(
-            f"as good as zero, {_size(g):.2g}: a change by {size:.3g} moves the result, "
+        return _make_sentence(
+            f"as good as zero, {_max_magnitude(g):.2g}: a change by {size:.3g} moves the result, "
             f"{result:.3g}, by less than rounding does; the cotangent shrinks most at ",
             step.record,
-            f", from {_size(step.cotangent):.2g} to {_size(c.summed):.2g} ({by})",
+            f", from {_max_magnitude(step.cotangent):.2g} to {_max_magnitude(c.summed):.2g} ({by})",
         )
 
-    def _read_out(self, p: Tensor, record: Tensor) -> Sentence:
+    def _read_reason(self, p: Tensor, record: Tensor) -> Sentence:
         """Where a record that depends on a parameter is read out."""
         place = self.reads[record]
         at = f" ({place.text})" if place.text else ""
         first = () if record is p else ("used up to ", record, ", which is ")
-        return _sentence(*first, f"read out by .value{at}, through which no gradient passes")
+        return _make_sentence(*first, f"read out by .value{at}, through which no gradient passes")
 
-    def _unused(self, p: Tensor) -> Sentence:
+    def _unused_reason(self, p: Tensor) -> Sentence:
         """Why the output does not depend on a parameter."""
-        record = self._read_from.get(p)
+        record = self._first_reads.get(p)
         if record is not None:
-            return self._read_out(p, record)
-        name = self._enclosed.get(id(self.leaves.get(p)))
+            return self._read_reason(p, record)
+        name = self._enclosed_names.get(id(self.leaves.get(p)))
         if name is not None and self.fn is not None:
-            return _sentence(
+            return _make_sentence(
                 f"never used: {label(self.fn)} closed over the array ({name}) instead of taking it"
             )
         use = self._first_uses.get(p)
-        for record, x in self._constants.get(_key(p._primal), ()):
+        for record, x in self._constants.get(_array_key(p._primal), ()):
             if use is not None and use.index <= record.index:
                 break
             if np.array_equal(x, p._primal):
-                return _sentence(
+                return _make_sentence(
                     "never used; a constant of ",
                     record,
                     ", has the same values: "
                     "did the function close over the array instead of taking it?",
                 )
         if use is not None:
-            return _sentence("used on ", use, ", but the output does not depend on it")
-        return _sentence("never used")
+            return _make_sentence("used on ", use, ", but the output does not depend on it")
+        return _make_sentence("never used")
 
     @cached_property
-    def _read_from(self) -> dict[Tensor, Tensor]:
+    def _first_reads(self) -> dict[Tensor, Tensor]:
         """By parameter, the first record that depends on it and was read out."""
         sources, first = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
-        missing = self._all_of(self.numbers)
+        missing = self._source_bits(self.numbers)
         for record in self.tape:
-            of = sources.get(record, 0) | of_operands(sources, record)
+            of = sources.get(record, 0) | operand_sources(sources, record)
             if of:
                 sources[record] = of
             if record in self.reads and record.dtype.kind in "fc":
-                for i in numbers_in(of & missing):
+                for i in source_numbers(of & missing):
                     first[self.tape.parameters[i]] = record
                 missing &= ~of
         return first
 
     @cached_property
-    def _enclosed(self) -> dict[int, str]:
+    def _enclosed_names(self) -> dict[int, str]:
         """The names of arrays that the function finds around it, by identity."""
-        around = _enclosed(self.fn) if self.fn is not None else ()
+        around = _enclosed_leaves(self.fn) if self.fn is not None else ()
         arrays = [(id(x), name) for name, x in around if isinstance(x, np.ndarray)]
         # of several names the first
         return dict(reversed(arrays))
@@ -370,29 +381,29 @@ class Asked:
             for x in record._operands:
                 # equal numbers are equal by chance
                 if type(x) is np.ndarray and x.size and np.any(x != x.flat[0]):
-                    constants.setdefault(_key(x), []).append((record, x))
+                    constants.setdefault(_array_key(x), []).append((record, x))
         return constants
 
 
-def _key(x: Any) -> Any:
+def _array_key(x: Any) -> Any:
     """A key that is equal for equal arrays."""
     return (np.shape(x), *np.ravel(x)[:1].tolist())
 
 
-def _size(x: Any) -> float:
+def _max_magnitude(x: Any) -> float:
     """The largest number in an array, or in any of several."""
-    return max([float(np.max(np.abs(y), initial=0.0)) for y in values_in(x)], default=0.0)
+    return max([float(np.max(np.abs(y), initial=0.0)) for y in known_values(x)], default=0.0)
 
 
-def _shrinks(
+def _find_shrinkage(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
 ) -> dict[int, tuple[Step, Contribution]]:
     """By the number of a source, where the cotangent shrinks most on its ways there."""
     ratios: list[tuple[float, int, Step, Contribution]] = []
     for step in steps if wanted else ():
-        left, before = wanted, _size(step.cotangent)
+        left, before = wanted, _max_magnitude(step.cotangent)
         # the largest that is passed to a source counts, and of equal ones the last
-        passed = [(_size(c.summed), i, c) for i, c in enumerate(step.contributions)]
+        passed = [(_max_magnitude(c.summed), i, c) for i, c in enumerate(step.contributions)]
         for after, _, c in sorted(passed, key=lambda x: x[:2], reverse=True) if before else ():
             of = sources.get(c.operand, 0) & left
             left &= ~of
@@ -400,7 +411,7 @@ def _shrinks(
                 ratios.append((after / before, of, step, c))
     shrinks: dict[int, tuple[Step, Contribution]] = {}
     for _, of, step, c in sorted(ratios, key=lambda x: x[0]):
-        shrinks |= dict.fromkeys(numbers_in(of & wanted), (step, c))
+        shrinks |= dict.fromkeys(source_numbers(of & wanted), (step, c))
         wanted &= ~of
     return shrinks
 
@@ -428,16 +439,16 @@ def _find_stops(
     gets_some: set[Tensor] = set()
     for step in steps if wanted else ():
         record = step.record
-        of, is_some = sources.get(record, 0) & wanted, _is_some(step.cotangent)
+        of, is_some = sources.get(record, 0) & wanted, _is_nonzero(step.cotangent)
         if of and not is_some and record in gets_some:
-            for i in numbers_in(of):
+            for i in source_numbers(of):
                 stops.setdefault(i, []).append(Stop(record, None))
-        left = of & of_operands(sources, record) if is_some else 0
+        left = of & operand_sources(sources, record) if is_some else 0
         for c in step.contributions if left else ():
-            if _is_some(c.summed):
+            if _is_nonzero(c.summed):
                 gets_some.add(c.operand)
                 left &= ~sources.get(c.operand, 0)
-        for i in numbers_in(left):
+        for i in source_numbers(left):
             stops.setdefault(i, []).append(Stop(record, step))
     return stops
 
@@ -469,22 +480,24 @@ def _stop_sentence(stop: Stop, towards: list[int], names: Mapping[Tensor, str]) 
     if stop.step is None:
         whose = "its uses" if stop.record.op is PARAMETER else "the uses of "
         which = () if stop.record.op is PARAMETER else (stop.record,)
-        return _sentence(f"what {whose}", *which, " pass back sums to zero")
-    return _sentence("the cotangent becomes 0 at ", stop.record, _slope(stop.step, towards, names))
+        return _make_sentence(f"what {whose}", *which, " pass back sums to zero")
+    return _make_sentence(
+        "the cotangent becomes 0 at ", stop.record, _explain_zero_slope(stop.step, towards, names)
+    )
 
 
-def _is_some(c: Any) -> bool:
+def _is_nonzero(c: Any) -> bool:
     """Whether a cotangent, or any of several, is not zero."""
-    return any(np.any(x) for x in values_in(c))
+    return any(np.any(x) for x in known_values(c))
 
 
-def _slope(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
+def _explain_zero_slope(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
     """Why a step passes nothing but zeros on to these operands."""
     record = step.record
     if record.op in HOLDERS:
         for inner in step.inside:
             inputs = [x for x, i in inner.sources.items() if i in towards]
-            sources = ways(inner.tape, [[*inputs, *inner.carry]]).sources
+            sources = find_paths(inner.tape, [[*inputs, *inner.carry]]).sources
             stops = _find_stops(inner.steps, sources, 1).get(0, [])
             if stops:
                 which = "" if inner.step is None else f" in step {inner.step}"
@@ -494,11 +507,11 @@ def _slope(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) ->
         return ": it makes no steps" if none else ": what it passes back inside sums to zero"
     passed = [c for c in step.contributions if c.position in towards]
     for c in passed:
-        if _is_some(c.cotangent):
+        if _is_nonzero(c.cotangent):
             name = _operand_name(c.operand, names)
             return f": what {name} gets sums to zero over the axes that it is broadcast along"
     if not _is_flat(step, towards):
-        size = f"{_size(step.cotangent):.2g}"
+        size = f"{_max_magnitude(step.cotangent):.2g}"
         return f": the cotangent, {size}, and the slope are so small that their product is 0"
     if reason := _flat_reason(step, towards, names):
         return f": {reason}"
@@ -512,12 +525,12 @@ def _is_flat(step: Step, towards: Collection[int]) -> bool:
     if type(g) is not np.ndarray:
         return True
     # by powers of two, so that sums that cancel still do
-    k = np.finfo(g.dtype).maxexp // 2 - int(np.frexp(_size(g))[1])
+    k = np.finfo(g.dtype).maxexp // 2 - int(np.frexp(_max_magnitude(g))[1])
     large = np.asarray(g * g.dtype.type(2.0 ** (k // 2)) * g.dtype.type(2.0 ** (k - k // 2)))
     passed: dict[Tensor, Any] = {}
     with np.errstate(all="ignore"):
         add_contributions(step.record, large, passed, set())
-    return not any(_is_some(passed.get(step.record._operands[i])) for i in towards)
+    return not any(_is_nonzero(passed.get(step.record._operands[i])) for i in towards)
 
 
 def _flat_reason(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
@@ -525,13 +538,13 @@ def _flat_reason(step: Step, towards: Collection[int], names: Mapping[Tensor, st
     record, first = step.record, min(towards)
     flat = facts(record.op).flat
     flat = flat if isinstance(flat, str) else flat[first]
-    called = [_operand_name(x, names) for x in record._operands]
-    others = [name for i, name in enumerate(called) if i != first]
+    operand_names = [_operand_name(x, names) for x in record._operands]
+    others = [name for i, name in enumerate(operand_names) if i != first]
     is_every, where = bool(np.all(step.cotangent)), ""
     if record.size > 1:
         where = " for every element" if is_every else " wherever the cotangent is not 0"
-    words = {"x": called[first], "other": " and ".join(others), "op": record.op.name}
-    return flat.format(*called, **words, where=where)
+    words = {"x": operand_names[first], "other": " and ".join(others), "op": record.op.name}
+    return flat.format(*operand_names, **words, where=where)
 
 
 def _operand_name(x: Any, names: Mapping[Tensor, str]) -> str:
@@ -546,15 +559,15 @@ def _holder(record: Tensor) -> Tensor:
     return record if record.op in HOLDERS else record._operands[0]
 
 
-def _lost(record: Tensor) -> Sentence:
+def _lost_reason(record: Tensor) -> Sentence:
     """Why no gradient passes to an operand used inside a record, though each op has a rule."""
     record = _holder(record)
     if record.op is COND and not record.origin.compiling:
-        return _sentence("the branch that was taken does not use it: ", record)
-    return _sentence("what the output takes of ", record, " passes no gradient to it")
+        return _make_sentence("the branch that was taken does not use it: ", record)
+    return _make_sentence("what the output takes of ", record, " passes no gradient to it")
 
 
-def _enclosed(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+def _enclosed_leaves(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     """The leaves that a function finds around it, with their names."""
     fn = inspect.unwrap(fn)
     if not inspect.isfunction(fn):

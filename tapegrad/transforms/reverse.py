@@ -80,7 +80,11 @@ def reverse_sweep(
     array([2., 4., 6.])
     """
     seeds = initial_cotangents(tape, output, cotangent)
-    check = lazy_import("tapegrad.explain.finite", "checked")(tape, seeds) if check_finite else None
+    check = (
+        lazy_import("tapegrad.explain.finite", "make_cotangent_check")(tape, seeds)
+        if check_finite
+        else None
+    )
     gradients = sweep([tape], seeds, check)
     return MappingProxyType(Gradients({p: conjugate_cotangent(c) for p, c in gradients.items()}))
 

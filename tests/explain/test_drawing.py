@@ -148,7 +148,7 @@ def test_lines_of_any_tape_go_around_boxes_and_share_a_way_only_with_an_end(choi
 
 def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():
     tape = taped(stopping, (X, X))
-    svg = drawing.drawing(tape)
+    svg = drawing.draw_svg(tape)
     for (record, i), points in drawing.layout(tape).lines.items():
         (path,) = re.findall(rf'<path id="edge-{record.index}-{i}"[^>]* d="(.*?)"', svg)
         # a rounded corner has the point itself in the middle
@@ -156,7 +156,7 @@ def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():
         assert [(int(x), int(y)) for x, y in corners] == points
     dashed = re.findall(r'<path id="edge-(\d+)-0" data-stops', svg)
     assert [tape[int(n)].op for n in dashed] == [stopped]
-    assert "<svg" in drawing.drawing(tg.Tape())
+    assert "<svg" in drawing.draw_svg(tg.Tape())
 
 
 def test_graphs_have_a_node_for_each_record_and_an_edge_for_each_operand():

@@ -15,7 +15,7 @@ from tapes import cotangents
 
 import tapegrad as tg
 from tapegrad.core.tensor import primals
-from tapegrad.explain.inside import runs, to_show
+from tapegrad.explain.inside import displayed_value, runs
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -233,7 +233,7 @@ def test_a_loop_shows_its_carry_and_its_results_by_the_names_of_the_step():
     ):
         step = lambda state, x: ((state[0] * x, state[1] + x), ys(state[0]))  # noqa: B023, E731
         record = tg.record(lambda xs: tg.scan(step, (1.0, 2.0), xs))(XS)[1][1]  # noqa: B023
-        shown = re.findall(r"([\w.]+) = ", str(to_show(record, record)))
+        shown = re.findall(r"([\w.]+) = ", str(displayed_value(record, record)))
         assert shown == ["state.0", "state.1", *names]
 
 

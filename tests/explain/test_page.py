@@ -37,7 +37,7 @@ def long(w, x, b, unused):
 
 
 def brief(value):
-    return Texts().brief(value)
+    return Texts().abbreviate(value)
 
 
 def recorded(fn=loss, args=ARGS):

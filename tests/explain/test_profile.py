@@ -17,7 +17,7 @@ import tapegrad as tg
 from tapegrad.core.primitive import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.explain import profile as measure
-from tapegrad.explain.text import MOST
+from tapegrad.explain.text import MAX_ROWS
 from tapegrad.program.ir import Ref
 from tapegrad.transforms.reverse import initial_cotangents
 
@@ -95,7 +95,7 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
     owners = {}
     for record, row in zip(tape, rows, strict=True):
         if row.bytes > 8 and not isinstance(record._primal, Parts):
-            owners[row.line] = weakref.ref(measure.owner(record._primal))
+            owners[row.line] = weakref.ref(measure.memory_owner(record._primal))
     seen = 0
 
     def check(record, g, cotangents):
@@ -246,9 +246,9 @@ def test_it_shows_itself():
     assert "&lt;w&gt;" in html
     assert "<w>" not in html
     # a head, the rows, and how many more there are; the lines of source have a table of their own
-    assert len(text.split("\n\n")[1].splitlines()) == MOST + 2
-    assert html.count("<tr>") == MOST + 2 + len(profile.by_place())
-    more = f"... and {len(profile.rows) - MOST} more"
+    assert len(text.split("\n\n")[1].splitlines()) == MAX_ROWS + 2
+    assert html.count("<tr>") == MAX_ROWS + 2 + len(profile.by_place())
+    more = f"... and {len(profile.rows) - MAX_ROWS} more"
     assert text.count(more) == html.count(more) == 1
     page = tg.show.html(profile)
     assert page.count('<a href="#line-') >= len(profile.rows)

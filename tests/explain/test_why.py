@@ -15,7 +15,7 @@ from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.declare import OPS, facts
-from tapegrad.explain.reach import ways
+from tapegrad.explain.reach import find_paths
 
 X = np.array([1.0, 2.0])
 ENCLOSED = np.array([3.0, 4.0])
@@ -248,7 +248,7 @@ def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
     loss, _ = losses(terms, reverse, remember)
     args = arguments(n)
     output, tape = tg.record(loss)(*args)
-    can = {p for p in tape.parameters if output in ways(tape, [[p]]).sources}
+    can = {p for p in tape.parameters if output in find_paths(tape, [[p]]).sources}
     for p, g in zip(tape.parameters, tg.grad(loss, (0, 1, 2))(*args), strict=True):
         assert p in can or not np.any(g)
     # the same by shapes and ops alone

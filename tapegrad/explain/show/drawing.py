@@ -20,15 +20,15 @@ import attrs
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.explain.rules import passing
-from tapegrad.explain.steps import called
+from tapegrad.explain.rules import passing_positions
+from tapegrad.explain.steps import record_title
 from tapegrad.transforms.reverse import check_tape
 
 WIDTH, HEIGHT = 128, 28  # the sides of a box
-_MOST = 8  # boxes in a row, and lines that enter a box one by one
-_MARGIN, _BETWEEN, _TRACK = 12, 24, 9  # around a box, between boxes, from line to line
-_PAGE = 2000  # the height of a graph that can still be read when it is printed on one page
-_PORTS, _CORNER = 32, 6  # between the ends of two operands' lines; the radius of a corner
+_MAX_PER_ROW = 8  # boxes in a row, and lines that enter a box one by one
+_MARGIN, _MIN_GAP, _TRACK = 12, 24, 9  # around a box, between boxes, from line to line
+_PAGE_HEIGHT = 2000  # the height of a graph that can still be read when it is printed on one page
+_PORT_GAP, _CORNER = 32, 6  # between the ends of two operands' lines; the radius of a corner
 
 Point = tuple[int, int]
 Use = tuple[Tensor, int]  # a record and the position of an operand
@@ -55,18 +55,18 @@ class Layout:
     height: int
 
 
-def drawing(tape: Tape) -> str:
+def draw_svg(tape: Tape) -> str:
     """A tape as SVG, in few columns even if it has many records."""
     places = layout(tape)
     lines, nodes = [], []
     for record in tape:
         n, (x, y) = record.index, places.boxes[record]
-        passed = passing(record)
+        passed = passing_positions(record)
         for _, _, i in _edges(tape, record):
             stops = "" if i in passed else ' data-stops=""'
-            path = _path(places.lines[record, i])
+            path = _svg_path(places.lines[record, i])
             lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
-        text = called(record)
+        text = record_title(record)
         brief = text if len(text) <= 16 else f"{text[:15]}…"
         corner = HEIGHT // 2 if record.op is PARAMETER else 4
         nodes.append(
@@ -74,7 +74,7 @@ def drawing(tape: Tape) -> str:
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="{corner}"/>'
             f'<text x="{x + WIDTH // 2}" y="{y + 18}">{escape(brief)}</text></g>'
         )
-    fits = ' class="page"' if places.height < _PAGE else ""
+    fits = ' class="page"' if places.height < _PAGE_HEIGHT else ""
     return (
         f'<svg role="img" aria-label="The graph of the table"{fits} '
         f'style="min-width: {places.width * 0.65:.0f}px" width="{places.width}" '
@@ -83,7 +83,7 @@ def drawing(tape: Tape) -> str:
     )
 
 
-def _path(points: Sequence[Point]) -> str:
+def _svg_path(points: Sequence[Point]) -> str:
     """A line with rounded corners."""
     text = [f"M{points[0][0]} {points[0][1]}"]
     for (x0, y0), (x, y), (x1, y1) in zip(points, points[1:], points[2:], strict=False):
@@ -102,16 +102,18 @@ def _sign(x: int) -> int:
 def layout(tape: Tape) -> Layout:
     """Where boxes stand and how lines run; always the same for a tape."""
     plan = _Plan(tape)
-    cells, nets = plan.cells, plan.nets()
+    cells, nets = plan.cells, plan.group_nets()
     # the columns, from the left
     beside = sorted([net for net in nets if net.side], key=lambda net: net.last - net.first)
-    tracks, taken = _packed((net, (net.column, net.side), net.first, net.last) for net in beside)
+    tracks, taken = _assign_tracks(
+        (net, (net.column, net.side), net.first, net.last) for net in beside
+    )
     left, right = [], 0
     for column in range(1 + max([c for _, c in cells.values()], default=-1)):
-        left.append(right + _room(taken[column - 1, 1] + taken[column, -1]))
+        left.append(right + _gap_size(taken[column - 1, 1] + taken[column, -1]))
         right = left[-1] + WIDTH
-    right += _room(taken[len(left) - 1, 1])
-    exits = plan.exits()
+    right += _gap_size(taken[len(left) - 1, 1])
+    exits = plan.find_exits()
     start = {x: left[column] + exits[x] for x, (_, column) in cells.items()}
     end = {(user, i): left[cells[user][1]] + at for (user, i), at in plan.entries.items()}
     trunk = {
@@ -121,10 +123,10 @@ def layout(tape: Tape) -> Layout:
         for net in nets
     }
     # the rows, from above
-    across, needed = _across(nets, cells, start, end, trunk)
+    across, needed = _assign_gap_tracks(nets, cells, start, end, trunk)
     top, bottom = [], 0
     for row in range(1 + max([r for r, _ in cells.values()], default=-1)):
-        top.append(bottom + _room(needed[row - 1]))
+        top.append(bottom + _gap_size(needed[row - 1]))
         bottom = top[-1] + HEIGHT
     lines: dict[Use, list[Point]] = {}
     for x, user, i in plan.edges:
@@ -142,12 +144,12 @@ def layout(tape: Tape) -> Layout:
             points += [(end[user, i], z), (end[user, i], top[last + 1])]
             lines[user, i] = _corners(points)
     boxes = {x: (left[column], top[row]) for x, (row, column) in cells.items()}
-    return Layout(boxes, lines, right, bottom + _BETWEEN)
+    return Layout(boxes, lines, right, bottom + _MIN_GAP)
 
 
-def _room(n_lines: int) -> int:
+def _gap_size(n_lines: int) -> int:
     """The distance of boxes with lines between them."""
-    return max(_BETWEEN, 2 * _MARGIN + _TRACK * (n_lines - 1))
+    return max(_MIN_GAP, 2 * _MARGIN + _TRACK * (n_lines - 1))
 
 
 def _corners(points: Sequence[Point]) -> list[Point]:
@@ -163,7 +165,7 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 # --- boxes --------------------------------------------------------------------------------------
 
 
-def _cells(tape: Tape) -> dict[Tensor, Point]:
+def _place_boxes(tape: Tape) -> dict[Tensor, Point]:
     """The row and the column of each record: above its first user, and in line with it."""
     depth: dict[Tensor, int] = {}
     users: dict[Tensor, list[Use]] = defaultdict(list)
@@ -172,18 +174,18 @@ def _cells(tape: Tape) -> dict[Tensor, Point]:
         for x, _, i in _edges(tape, record):
             users[x].append((record, i))
     cells: dict[Tensor, Point] = {}
-    for row, members in enumerate(_rows(tape, depth, users)):
-        wanted = {x: _wanted(users[x], cells) for x in members}
+    for row, members in enumerate(_assign_rows(tape, depth, users)):
+        wanted = {x: _wanted_column(users[x], cells) for x in members}
         ordered = sorted(wanted, key=lambda x: (wanted[x], -depth[x], x.index))
         fixed = max(range(len(ordered)), key=lambda i: depth[ordered[i]], default=0)
-        columns = _spread([wanted[x][0] for x in ordered], fixed)
+        columns = _spread_columns([wanted[x][0] for x in ordered], fixed)
         cells |= {x: (-row, column) for x, column in zip(ordered, columns, strict=True)}
     top = min([row for row, _ in cells.values()], default=0)
     number = {c: k for k, c in enumerate(sorted({c for _, c in cells.values()}))}
     return {x: (row - top, number[c]) for x, (row, c) in cells.items()}
 
 
-def _rows(
+def _assign_rows(
     tape: Tape, depth: Mapping[Tensor, int], users: Mapping[Tensor, Sequence[Use]]
 ) -> list[list[Tensor]]:
     """The rows from below; each record is just above its users, or where there is room.
@@ -198,7 +200,7 @@ def _rows(
     while ready:
         record = ready.pop()
         row = max([row_of[user] + 1 for user, _ in users[record]], default=last - depth[record])
-        while row < len(rows) and len(rows[row]) == _MOST:
+        while row < len(rows) and len(rows[row]) == _MAX_PER_ROW:
             row += 1
         if row == len(rows):
             rows.append([])
@@ -211,7 +213,7 @@ def _rows(
     return rows
 
 
-def _wanted(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, float]:
+def _wanted_column(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, float]:
     """The column of the nearest users, and how far left among their operands."""
     if not users:
         return 0, 0.0
@@ -221,12 +223,12 @@ def _wanted(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, f
     return column, sum(i for _, i in near) / len(near)
 
 
-def _spread(wanted: Sequence[int], fixed: int) -> list[int]:
+def _spread_columns(wanted: Sequence[int], fixed: int) -> list[int]:
     """Columns near the wanted ones, in this order and each once; one is as wanted, if it can be.
 
-    They are from -3 to 4, so that there are never more than `_MOST`.
+    They are from -3 to 4, so that there are never more than `_MAX_PER_ROW`.
     """
-    first, last = -(_MOST // 2) + 1, _MOST // 2 + 1 - len(wanted)
+    first, last = -(_MAX_PER_ROW // 2) + 1, _MAX_PER_ROW // 2 + 1 - len(wanted)
     columns = [min(max(column, first + i), last + i) for i, column in enumerate(wanted)]
     for i in range(fixed + 1, len(columns)):
         columns[i] = max(columns[i], columns[i - 1] + 1)
@@ -270,7 +272,7 @@ class _Plan:
 
     def __init__(self, tape: Tape) -> None:
         self.edges = [edge for record in tape for edge in _edges(tape, record)]
-        self.cells = _cells(tape)
+        self.cells = _place_boxes(tape)
         columns: dict[int, list[Tensor]] = defaultdict(list)
         for x in sorted(self.cells, key=self.cells.__getitem__):
             columns[self.cells[x][1]].append(x)
@@ -278,11 +280,11 @@ class _Plan:
         self.entries: dict[Use, int] = {}
         for user in tape:
             order = [i for _, _, i in _edges(tape, user)]
-            apart = min(_PORTS, (WIDTH - 2 * _CORNER) / max(1, len(order)))
+            apart = min(_PORT_GAP, (WIDTH - 2 * _CORNER) / max(1, len(order)))
             for k, i in enumerate(order):
                 self.entries[user, i] = round(WIDTH / 2 + apart * (k - (len(order) - 1) / 2))
 
-    def exits(self) -> dict[Tensor, int]:
+    def find_exits(self) -> dict[Tensor, int]:
         """Where a trunk leaves its box: with a straight line, or beside the lines of others."""
         taken: dict[Tensor, list[int]] = defaultdict(list)
         straight: dict[Tensor, int] = {}
@@ -296,18 +298,18 @@ class _Plan:
         }
         return defaultdict(lambda: WIDTH // 2, free | straight)
 
-    def nets(self) -> list[_Net]:
+    def group_nets(self) -> list[_Net]:
         """The lines that are not straight, by their trunks."""
         bent = [(x, user, i) for x, user, i in self.edges if self.below.get(x) is not user]
         uses = Counter(x for x, _, _ in self.edges)
         once = Counter(user for x, user, _ in bent if uses[x] == 1)
         groups: dict[tuple[Tensor, bool], list[Edge]] = defaultdict(list)
         for x, user, i in bent:
-            many = uses[x] == 1 and once[user] > _MOST
+            many = uses[x] == 1 and once[user] > _MAX_PER_ROW
             groups[user if many else x, many].append((x, user, i))
-        return [self._net(hub, group) for (hub, _), group in groups.items()]
+        return [self._make_net(hub, group) for (hub, _), group in groups.items()]
 
-    def _net(self, hub: Tensor, group: list[Edge]) -> _Net:
+    def _make_net(self, hub: Tensor, group: list[Edge]) -> _Net:
         cells, below = self.cells, self.below.get(hub)
         first = min(cells[x][0] for x, _, _ in group)
         last = max(cells[user][0] for _, user, _ in group) - 1
@@ -321,7 +323,7 @@ class _Plan:
         return _Net(group, first, last, column, 1 if beside >= 0 else -1)
 
 
-def _across(
+def _assign_gap_tracks(
     nets: Sequence[_Net],
     cells: Mapping[Tensor, Point],
     start: Mapping[Tensor, int],
@@ -338,11 +340,13 @@ def _across(
             reached[last, net] |= {end[user, i]} | turns
     spans = {key: (min(xs), max(xs)) for key, xs in reached.items()}
     longer = sorted(spans.items(), key=lambda item: item[1][1] - item[1][0])
-    packed, needed = _packed((key, key[0], a // 4, b // 4 + 1) for key, (a, b) in longer if a < b)
+    packed, needed = _assign_tracks(
+        (key, key[0], a // 4, b // 4 + 1) for key, (a, b) in longer if a < b
+    )
     return dict.fromkeys(reached, 0) | packed, needed
 
 
-def _packed(
+def _assign_tracks(
     spans: Iterable[tuple[Any, Any, int, int]],
 ) -> tuple[dict[Any, int], Counter[Any]]:
     """The track of each span, the first that is free there, and how many tracks each group has.
@@ -389,7 +393,7 @@ def mermaid(tape: Tape) -> str:
         text = "".join(c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in label)
         return f'(["{text}"])' if is_parameter else f'["{text}"]'
 
-    lines = _lines_of(tape, node, ("{} -.-> {}", "{} --> {}"))
+    lines = _graph_lines(tape, node, ("{} -.-> {}", "{} --> {}"))
     return "\n".join(["flowchart TD", *lines])
 
 
@@ -418,19 +422,19 @@ def dot(tape: Tape) -> str:
         text = label.replace("\\", "\\\\").replace('"', '\\"')
         return f' [label="{text}"{", shape=ellipse" if is_parameter else ""}]'
 
-    lines = _lines_of(tape, node, ("{} -> {} [style=dashed]", "{} -> {}"))
+    lines = _graph_lines(tape, node, ("{} -> {} [style=dashed]", "{} -> {}"))
     return "\n".join(["digraph tape {", "    node [shape=box, fontname=monospace]", *lines, "}"])
 
 
-def _lines_of(
+def _graph_lines(
     tape: Tape, node: Callable[[str, bool], str], arrows: tuple[str, str]
 ) -> Iterator[str]:
     """The nodes of a graph in a language, each with the arrows that lead to it."""
     check_tape(tape)
     for record in tape:
-        shape = node(f"{called(record)} {record.shape}", record.op is PARAMETER)
+        shape = node(f"{record_title(record)} {record.shape}", record.op is PARAMETER)
         yield f"    n{record.index}{shape}"
-        passed = passing(record)
+        passed = passing_positions(record)
         for x, _, i in _edges(tape, record):
             yield "    " + arrows[i in passed].format(f"n{x.index}", f"n{record.index}")
 

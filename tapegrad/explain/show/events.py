@@ -19,17 +19,17 @@ from tapegrad.arraylike.text import record_name
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.errors.words import NamedValues, printable, short
-from tapegrad.explain.inside import Run, to_show
+from tapegrad.errors.words import Named, printable, short
+from tapegrad.explain.inside import Run, displayed_value
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.types import Array
 
-_MOST_TEXT = 4000  # characters of one array, opened
-_MOST_HEAT = 16  # rows and columns of a heat map
-_WIDEST = 40  # characters in a line of an array, if fewer digits bring it down to that
-_ENDS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
-_LONGEST = 12  # characters of a scalar with all its digits
-_SEVERAL = (Parts, NamedValues)
+_MAX_TEXT = 4000  # characters of one array, opened
+_MAX_HEAT = 16  # rows and columns of a heat map
+_MAX_WIDTH = 40  # characters in a line of an array, if fewer digits bring it down to that
+_EDGE_ITEMS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
+_MAX_SCALAR = 12  # characters of a scalar with all its digits
+_SEVERAL = (Parts, Named)
 
 Event = dict[str, Any]
 
@@ -45,48 +45,48 @@ class Texts:
     # arrays by dtype, shape and content
     _briefs: dict[Any, str] = attrs.field(factory=dict, init=False)
     _numbers: dict[Any, int] = attrs.field(factory=dict, init=False)
-    _opened: dict[int, dict[str, str]] = attrs.field(factory=dict, init=False)
+    _full_texts: dict[int, dict[str, str]] = attrs.field(factory=dict, init=False)
 
-    def brief(self, value: Any) -> str:
+    def abbreviate(self, value: Any) -> str:
         """A value abbreviated; an array in rows and columns."""
         if not _has_rows(value):
-            return _scalar(value)
-        key = _content(value)
+            return _format_scalar(value)
+        key = _content_key(value)
         if key not in self._briefs:
-            self._briefs[key] = _rows(value)
+            self._briefs[key] = _format_rows(value)
         return self._briefs[key]
 
     @property
-    def widest(self) -> int:
+    def max_width(self) -> int:
         """The characters in the widest line of an array."""
         lines = [line for text in self._briefs.values() for line in text.split("\n")]
         return max(map(len, lines), default=0)
 
-    def piece(self, value: Any) -> str | int:
+    def inline_piece(self, value: Any) -> str | int:
         """A value between words: a scalar as text, an array by the number that the script knows."""
         if not _has_rows(value):
-            return _scalar(value)
-        self.brief(value)
-        return self._numbers.setdefault(_content(value), len(self._numbers))
+            return _format_scalar(value)
+        self.abbreviate(value)
+        return self._numbers.setdefault(_content_key(value), len(self._numbers))
 
-    def opened(self, value: Any) -> str | int:
+    def expandable_piece(self, value: Any) -> str | int:
         """The same in a cell of a table, where an array can be opened."""
-        piece = self.piece(value)
-        if isinstance(piece, int) and piece not in self._opened:
-            self._opened[piece] = _further(value, self.brief(value))
+        piece = self.inline_piece(value)
+        if isinstance(piece, int) and piece not in self._full_texts:
+            self._full_texts[piece] = _full_texts(value, self.abbreviate(value))
         return piece
 
-    def numbered(self) -> list[dict[str, str]]:
+    def numbered_texts(self) -> list[dict[str, str]]:
         """The texts of the arrays that have numbers, in order."""
         return [
-            {"brief": self._briefs[key], **self._opened.get(i, {})}
+            {"brief": self._briefs[key], **self._full_texts.get(i, {})}
             for i, key in enumerate(self._numbers)
         ]
 
     def html(self, value: Any) -> str:
         """A value in a cell, which can be opened if there is more to see."""
-        brief = escape(self.brief(value))
-        more = _further(value, self.brief(value)) if _has_rows(value) else {}
+        brief = escape(self.abbreviate(value))
+        more = _full_texts(value, self.abbreviate(value)) if _has_rows(value) else {}
         if not more:
             return brief
         heat = f" data-heat='{more['heat']}'" if "heat" in more else ""
@@ -101,67 +101,67 @@ def _has_rows(value: Any) -> bool:
     return is_array or type(value) in _SEVERAL
 
 
-def _content(value: Any) -> tuple[Any, ...]:
-    if type(value) is NamedValues:
-        return tuple([(name, _content(Parts((x,)))) for name, x in value])
+def _content_key(value: Any) -> tuple[Any, ...]:
+    if type(value) is Named:
+        return tuple([(name, _content_key(Parts((x,)))) for name, x in value])
     if type(value) is Parts:
-        return tuple([_content(np.asarray(primal_of(x))) for x in value.values])
+        return tuple([_content_key(np.asarray(primal_of(x))) for x in value.values])
     return value.dtype.str, value.shape, value.tobytes()
 
 
-def _scalar(value: Any) -> str:
+def _format_scalar(value: Any) -> str:
     """A number with at most eight decimals; an array without elements."""
     text = short(value)
-    if len(text) > _LONGEST and np.ndim(value) == 0:
+    if len(text) > _MAX_SCALAR and np.ndim(value) == 0:
         return np.array2string(np.asarray(value), precision=8)
     return text
 
 
-def _further(value: Any, brief: str) -> dict[str, str]:
+def _full_texts(value: Any, brief: str) -> dict[str, str]:
     """The rest of an array, shown when it is opened; empty if there is none."""
     if type(value) in _SEVERAL:
         return {}
     full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
     if full.split() == brief.split():
         return {}
-    more = {"full": full[:_MOST_TEXT]}
+    more = {"full": full[:_MAX_TEXT]}
     if value.ndim == 2 and "..." in brief and value.dtype.kind in "fiub":
-        more["heat"] = json.dumps(_heat(value))
+        more["heat"] = json.dumps(_heat_map(value))
     return more
 
 
-def _rows(value: Any) -> str:
+def _format_rows(value: Any) -> str:
     """An array's first and last rows and columns; a line ends only after a number."""
     if type(value) is NamedValues:
         heads = [(f"{name} = ", x) for name, x in value]
         return "\n".join(
-            [head + _text(x).replace("\n", f"\n{' ' * len(head)}") for head, x in heads]
+            [head + _format_part(x).replace("\n", f"\n{' ' * len(head)}") for head, x in heads]
         )
     if type(value) is Parts:
-        return "({})".format(",\n".join(map(_text, value.values)).replace("\n", "\n "))
-    ends, text = _ENDS.get(value.ndim, 1), ""
+        return "({})".format(",\n".join(map(_format_part, value.values)).replace("\n", "\n "))
+    ends, text = _EDGE_ITEMS.get(value.ndim, 1), ""
     for precision in (4, 3, 2):
         text = np.array2string(
             value,
             precision=precision,
             threshold=0,
             edgeitems=ends,
-            max_line_width=_WIDEST if value.ndim == 1 else 1000,
+            max_line_width=_MAX_WIDTH if value.ndim == 1 else 1000,
         )
-        if max(map(len, text.split("\n"))) <= _WIDEST:
+        if max(map(len, text.split("\n"))) <= _MAX_WIDTH:
             break
     return text
 
 
-def _text(x: Any) -> str:
+def _format_part(x: Any) -> str:
     """One of several values."""
     x = 0 if x is None else primal_of(x)
-    return _rows(x) if _has_rows(x) else _scalar(x)
+    return _format_rows(x) if _has_rows(x) else _format_scalar(x)
 
 
-def _heat(value: Array) -> list[list[float]]:
+def _heat_map(value: Array) -> list[list[float]]:
     """An array with two axes, reduced to few rows and columns, with elements between -1 and 1."""
-    places = [np.unique(np.linspace(0, n - 1, min(n, _MOST_HEAT)).astype(int)) for n in value.shape]
+    places = [np.unique(np.linspace(0, n - 1, min(n, _MAX_HEAT)).astype(int)) for n in value.shape]
     part = np.nan_to_num(value[np.ix_(*places)].astype(float), posinf=0, neginf=0)
     scale = np.max(np.abs(part))
     scaled: list[list[float]] = np.round(part / (scale or 1.0), 2).tolist()
@@ -171,7 +171,7 @@ def _heat(value: Array) -> list[list[float]]:
 # --- events ---------------------------------------------------------------------------------
 
 
-def events(
+def sweep_events(
     tape: Tape, steps: Iterable[Step], texts: Texts, within: Mapping[Tensor, Sequence[Event]]
 ) -> Iterator[Event]:
     """The reverse sweep as the page shows it, with what there is to see inside each record."""
@@ -179,23 +179,22 @@ def events(
     parameters = frozenset(tape.parameters)
     for step in steps:
         record = step.record
-        cotangent = to_show(record, step.cotangent)
-        g = texts.opened(cotangent)
+        cotangent = displayed_value(record, step.cotangent)
+        g = texts.expandable_piece(cotangent)
         if not sums:
             sums[record] = step.cotangent
-            text = f"The sweep begins at the output, {called(record)}, with its cotangent."
+            text = f"The sweep begins at the output, {record_name(record)}, with its cotangent."
             yield _event("seed", record, text, ["g =", g], cotangent=g)
         if record in parameters:
-            text = (
-                f"{called(record)} is a parameter: its cotangent is complete, and is its gradient."
-            )
+            name = record_name(record)
+            text = f"{name} is a parameter: its cotangent is complete, and is its gradient."
             yield _event("gradient", record, text, [g], cotangent=g)
         elif not step.contributions:
-            text = f"{called(record)} passes no gradient on: the way back ends here."
+            text = f"{record_name(record)} passes no gradient on: the way back ends here."
             yield _event("end", record, text)
         yield from within.get(record, ())
         for c in step.contributions:
-            yield from _contributed(step, c, sums, texts)
+            yield from _contribution_events(step, c, sums, texts)
 
 
 def _event(kind: str, record: Tensor, text: str, *parts: list[Any], **more: Any) -> Event:
@@ -204,31 +203,41 @@ def _event(kind: str, record: Tensor, text: str, *parts: list[Any], **more: Any)
     return {"kind": kind, "line": record.index, "said": text, **below, **more}
 
 
-def _contributed(
+def _contribution_events(
     step: Step, c: Contribution, sums: dict[Tensor, Any], texts: Texts
 ) -> Iterator[Event]:
     """A contribution: the result of the rule, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
-    passed, summed, formula = to_show(x, c.cotangent), to_show(x, c.summed), printable(c.formula)
-    before = None if so_far is None else to_show(x, so_far)
+    passed, summed, formula = (
+        displayed_value(x, c.cotangent),
+        displayed_value(x, c.summed),
+        printable(c.formula),
+    )
+    before = None if so_far is None else displayed_value(x, so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
-    running = texts.opened(to_show(x, sums[x]))
+    running = texts.expandable_piece(displayed_value(x, sums[x]))
     record, places = step.record, {"to": x.index, "position": c.position}
     where = [
-        piece for name, value in c.known.items() for piece in (f"{name} =", texts.piece(value))
+        piece
+        for name, value in c.known.items()
+        for piece in (f"{name} =", texts.inline_piece(value))
     ]
-    to = f"{called(x)}, its operand {c.position}"
+    to = f"{record_name(x)}, its operand {c.position}"
     yield _event(
         "rule",
         record,
-        f"{called(record)} passes to {to}, by its rule.",
-        [f"{formula}{_is(formula)}", texts.piece(passed), *_shape(passed)],
+        f"{record_name(record)} passes to {to}, by its rule.",
+        [
+            f"{formula}{_formula_separator(formula)}",
+            texts.inline_piece(passed),
+            *_shape_text(passed),
+        ],
         *([["where", *where]] if where else []),
         **places,
-        question=f"What does {called(record)} pass to {to}?",
+        question=f"What does {record_name(record)} pass to {to}?",
         given=[
             [f"Its rule: {formula}"],
-            ["g =", texts.piece(to_show(record, step.cotangent)), *where],
+            ["g =", texts.inline_piece(displayed_value(record, step.cotangent)), *where],
         ],
         rule=formula,
         number=_is_number(passed),
@@ -237,11 +246,13 @@ def _contributed(
     parts: list[list[str | int]] = []
     if passed.shape != summed.shape:
         why = f"{x.shape} was broadcast to {passed.shape}: summed over the axes that were added "
-        pieces = texts.piece(passed), "->", texts.piece(summed)
+        pieces = texts.inline_piece(passed), "->", texts.inline_piece(summed)
         parts.append([f"{why}or stretched,", *pieces])
-    sum_ = [] if before is None else [texts.piece(before), "+", texts.piece(summed), "="]
+    sum_ = (
+        [] if before is None else [texts.inline_piece(before), "+", texts.inline_piece(summed), "="]
+    )
     parts.append([*(sum_ or ["the first:"]), running])
-    text = f"The contribution is added to the cotangent of {called(x)}."
+    text = f"The contribution is added to the cotangent of {record_name(x)}."
     yield _event("sum", record, text, *parts, **places, running=running)
 
 
@@ -249,11 +260,11 @@ def _is_number(value: Any) -> bool:
     return type(value) not in _SEVERAL and value.shape == () and value.dtype.kind != "c"
 
 
-def _shape(value: Any) -> list[str]:
+def _shape_text(value: Any) -> list[str]:
     return [f"shape {value.shape}"] if value.shape else []
 
 
-def _is(formula: str) -> str:
+def _formula_separator(formula: str) -> str:
     """The text between a formula, in symbols or in words, and its value."""
     try:
         ast.parse(formula, mode="eval")
@@ -264,8 +275,8 @@ def _is(formula: str) -> str:
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
     """Values that a reader may predict for a contribution, and the kind of each mistake."""
-    right, g = to_show(c.operand, c.cotangent), to_show(step.record, step.cotangent)
-    tries = {"right": right, "g": g, "value": to_show(step.record, step.record._primal)}
+    right, g = displayed_value(c.operand, c.cotangent), displayed_value(step.record, step.cotangent)
+    tries = {"right": right, "g": g, "value": displayed_value(step.record, step.record._primal)}
     if type(right) not in _SEVERAL:
         tries |= {"sign": -right, "twice": right * 2, "zero": right * 0, "one": right + 1}
     choices: dict[Any, dict[str, Any]] = {}
@@ -274,29 +285,32 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
         # four arrays are enough to choose from; a number is typed
         if value.shape and len(choices) == 4:
             break
-        choice: dict[str, Any] = {"kind": kind, "pieces": [texts.piece(value), *_shape(value)]}
+        choice: dict[str, Any] = {
+            "kind": kind,
+            "pieces": [texts.inline_piece(value), *_shape_text(value)],
+        }
         if _is_number(value) and np.isfinite(value):
             choice["number"] = float(value)
-        choices.setdefault((texts.brief(value), value.shape), choice)
+        choices.setdefault((texts.abbreviate(value), value.shape), choice)
     # sorted as text, so that the right one is not always first
     return [choices[key] for key in sorted(choices)]
 
 
-def written(record: Tensor) -> Event:
+def forward_event(record: Tensor) -> Event:
     """The event of a record on the way forward."""
     return _event("forward", record, f"Forward: line {record.index} is written.")
 
 
-def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
+def run_events(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     """The events of a run inside a record, on the way forward and on the way back."""
 
     def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
-        return texts.piece(NamedValues([(record_name(x), value) for x, value in pairs]))
+        return texts.inline_piece(Named([(titled(x), value) for x, value in pairs]))
 
     # the captured values are the same in each step
     first = 0 if run.step is None else run.record._options["loop"].n_captured
     inputs = piece([(x, x) for x in list(run.sources)[first:]])
-    outputs = texts.piece(to_show(run.record, Parts(run.outputs)))
+    outputs = texts.inline_piece(displayed_value(run.record, Parts(run.outputs)))
     passed = piece([(x.record, x.cotangent) for x in run.steps[::-1] if x.record in run.sources])
     return (
         {"kind": "forth", "said": f"{title}.", "parts": [["given", inputs, "it returns", outputs]]},
@@ -304,6 +318,6 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     )
 
 
-def called(record: Tensor) -> str:
+def record_name(record: Tensor) -> str:
     """A record's name on the page."""
     return f"%{record.index} ({record_name(record)})"

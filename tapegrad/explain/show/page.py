@@ -25,20 +25,27 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import Place, warns_at_users_line
 from tapegrad.errors.words import printable
-from tapegrad.explain.figures import Profile, Row, figures_of
-from tapegrad.explain.inside import Run, to_show
-from tapegrad.explain.reach import line
-from tapegrad.explain.show.drawing import drawing
-from tapegrad.explain.show.events import Event, Texts, called, events, inside, written
+from tapegrad.explain.figures import Profile, Row, row_cells
+from tapegrad.explain.inside import Run, displayed_value
+from tapegrad.explain.reach import line_title
+from tapegrad.explain.show.drawing import draw_svg
+from tapegrad.explain.show.events import (
+    Event,
+    Texts,
+    forward_event,
+    record_name,
+    run_events,
+    sweep_events,
+)
 from tapegrad.explain.steps import Step, sweep_steps
-from tapegrad.explain.text import mark, swept
+from tapegrad.explain.text import gradient_mark, inner_sweep_records
 from tapegrad.explain.why import Sentence, zero_reasons
 from tapegrad.ops.casting import stopped
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.transforms.reverse import check_tape
 
-_SHORT = 20  # characters of a value, if a record and its values have one line
-_MOST_STEPS = 12  # the most steps of a loop on a page, from the last
+_MAX_SHORT = 20  # characters of a value, if a record and its values have one line
+_MAX_STEPS = 12  # the most steps of a loop on a page, from the last
 
 
 class Page(str):
@@ -107,37 +114,37 @@ def html(
         raise TraceError("a page shows values, which are not known while compiling")
     steps = list(sweep_steps(tape, output, cotangent))  # type: ignore[arg-type]
     assert output is not None
-    reached = {step.record: to_show(step.record, step.cotangent) for step in steps}
+    reached = {step.record: displayed_value(step.record, step.cotangent) for step in steps}
     gradients = {p: reached.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
     texts = Texts()
     within: dict[Tensor, list[tuple[Event, Event]]] = {step.record: [] for step in steps}
-    opened = [part for step in steps for part in _runs(step, step.record, texts, within)]
+    opened = [part for step in steps for part in _run_details(step, step.record, texts, within)]
     forth = {x: [event for event, _ in reversed(pairs)] for x, pairs in within.items()}
     back = {x: [event for _, event in pairs] for x, pairs in within.items()}
     data = {
         "records": [x.index for x in tape],
-        "forward": [event for x in tape for event in (*forth.get(x, ()), written(x))],
-        "events": list(events(tape, steps, texts, back)),
-        "zeros": [texts.opened(np.zeros(p.shape, p.dtype)) for p in gradients],
-        "values": texts.numbered(),
+        "forward": [event for x in tape for event in (*forth.get(x, ()), forward_event(x))],
+        "events": list(sweep_events(tape, steps, texts, back)),
+        "zeros": [texts.expandable_piece(np.zeros(p.shape, p.dtype)) for p in gradients],
+        "values": texts.numbered_texts(),
     }
     n, m = len(tape), len(tape.parameters)
-    text = Template(_file("page.html")).substitute(
+    text = Template(_read_file("page.html")).substitute(
         label=escape(printable(tape.start.origin.label)),
         summary=escape(
             f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
-            f"{called(output)}."
+            f"{record_name(output)}."
         ),
-        rows="\n".join(_rows(tape, reached, texts)),
-        mapping="\n".join(_mapping(gradients, zero_reasons(tape, output, steps), texts)),
+        rows="\n".join(_record_rows(tape, reached, texts)),
+        mapping="\n".join(_gradient_rows(gradients, zero_reasons(tape, output, steps), texts)),
         # by now the texts of both tables are known
-        form="short" if texts.widest <= _SHORT and not tape.start.origin.has_lines else "",
-        graph=drawing(tape),
-        opened=_opened("\n".join(opened)) if opened else "",
-        costs="" if profile is None else _costs(profile),
-        checked="\n".join(_checked(tape, output, cotangent, gradients)),
-        css=_file("page.css"),
-        js=_file("page.js"),
+        form="short" if texts.max_width <= _MAX_SHORT and not tape.start.origin.has_lines else "",
+        graph=draw_svg(tape),
+        opened=_runs_section("\n".join(opened)) if opened else "",
+        costs="" if profile is None else _costs_section(profile),
+        checked="\n".join(_check_rows(tape, output, cotangent, gradients)),
+        css=_read_file("page.css"),
+        js=_read_file("page.js"),
         # the text can contain neither the end of the element nor a comment
         data=json.dumps(data).replace("<", "\\u003c"),
     )
@@ -146,18 +153,20 @@ def html(
     return Page(text)
 
 
-def _file(name: str) -> str:
+def _read_file(name: str) -> str:
     return files("tapegrad.explain.show").joinpath(name).read_text(encoding="utf-8")
 
 
-def _table(attributes: str, head: Iterable[str], rows: Iterable[str], caption: str = "") -> str:
+def _html_table(
+    attributes: str, head: Iterable[str], rows: Iterable[str], caption: str = ""
+) -> str:
     columns = "".join([f'<th scope="col">{name}</th>' for name in head])
     lines = [f"<table {attributes}>", *([f"<caption>{caption}</caption>"] if caption else [])]
     lines += [f"<thead><tr>{columns}</tr></thead>", "<tbody>", *rows, "</tbody>", "</table>"]
     return "\n".join(lines)
 
 
-def _section(name: str, title: str, note: str, content: str) -> str:
+def _html_section(name: str, title: str, note: str, content: str) -> str:
     return (
         f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n'
         f'<p class="note">{note}</p>\n<div class="wide" tabindex="0" role="group" '
@@ -168,36 +177,36 @@ def _section(name: str, title: str, note: str, content: str) -> str:
 # --- the records and their gradients --------------------------------------------------------
 
 
-def _rows(tape: Tape, reached: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
-    before, inner = None, swept(tape)
+def _record_rows(tape: Tape, reached: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
+    before, inner = None, inner_sweep_records(tape)
     for record in tape:
         # a line of source stands at the first of its records
         place = record.place if record.place != before else None
-        yield _row(record, reached, mark(record, inner, reached), place, texts)
+        yield _record_row(record, reached, gradient_mark(record, inner, reached), place, texts)
         before = record.place
 
 
-def _row(
+def _record_row(
     record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any, texts: Texts
 ) -> str:
     n = record.index
-    operands = [_linked(x) for x in record._operands]
+    operands = [_link_operand(x) for x in record._operands]
     operands += [escape(f"{name}={value}") for name, value in record._options.items()]
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
-    note += _source(place)
-    known = escape(texts.brief(reached[record])) if record in reached else ""
+    note += _source_html(place)
+    known = escape(texts.abbreviate(reached[record])) if record in reached else ""
     # the elements' own roles, which they lose when a narrow page lays them out anew
     return (
         f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
         f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
         f'<td role="cell" class="operands">{", ".join(operands)}</td>'
         f'<td role="cell" class="shape">{record.shape} {record.dtype}</td>'
-        f'<td role="cell" class="value">{texts.html(to_show(record, record._primal))}</td>'
+        f'<td role="cell" class="value">{texts.html(displayed_value(record, record._primal))}</td>'
         f'<td role="cell" class="cotangent">{known}</td></tr>'
     )
 
 
-def _source(place: Place | None) -> str:
+def _source_html(place: Place | None) -> str:
     if not (place and place.text):
         return ""
     where = escape(printable(f"{place.file}:{place.number}"))
@@ -205,30 +214,30 @@ def _source(place: Place | None) -> str:
     return f'<br><span class="source" title="{where}">{text}</span>'
 
 
-def _linked(x: Any) -> str:
+def _link_operand(x: Any) -> str:
     if type(x) is Tensor:
         return f'<a href="#line-{x.index}">{operand_text(x)}</a>'
     # a number that is not cut
     return escape(f"{x:.6g}" if type(x) is float else operand_text(x))
 
 
-def _mapping(
+def _gradient_rows(
     gradients: Mapping[Tensor, Any], reasons: Mapping[Tensor, Sentence], texts: Texts
 ) -> Iterator[str]:
     """The rows of the gradients, each zero with its reason."""
     for p, gradient in gradients.items():
-        reason = _reason(reasons[p]) if p in reasons else ""
+        reason = _reason_html(reasons[p]) if p in reasons else ""
         yield (
             f'<tr data-line="{p.index}"><th scope="row">'
-            f"{escape(printable(p.name or ''))} {_linked(p)}</th>"
-            f'<td>{escape(texts.brief(gradient))}</td><td class="why">{reason}</td></tr>'
+            f"{escape(printable(p.name or ''))} {_link_operand(p)}</th>"
+            f'<td>{escape(texts.abbreviate(gradient))}</td><td class="why">{reason}</td></tr>'
         )
 
 
-def _reason(sentence: Sentence) -> str:
+def _reason_html(sentence: Sentence) -> str:
     """A sentence in HTML, with a link to each record that it names."""
     parts = [
-        f'<a href="#line-{x.index}">{escape(printable(line(x)))}</a>'
+        f'<a href="#line-{x.index}">{escape(printable(line_title(x)))}</a>'
         if type(x) is Tensor
         else escape(printable(str(x)))
         for x in sentence.parts
@@ -239,33 +248,33 @@ def _reason(sentence: Sentence) -> str:
 # --- inside loops, branches and checkpointed calls ------------------------------------------
 
 
-def _opened(runs: str) -> str:
+def _runs_section(runs: str) -> str:
     """The section with the runs inside the records of a tape."""
     title = "Inside loops, branches and checkpointed calls"
     note = (
         "Each run of a body on a tape of its own, from the last to the first; of a loop the last "
-        f"{_MOST_STEPS}."
+        f"{_MAX_STEPS}."
     )
-    return _section("opened", title, note, runs)
+    return _html_section("opened", title, note, runs)
 
 
-def _runs(
+def _run_details(
     step: Step, top: Tensor, texts: Texts, within: Mapping[Tensor, list[tuple[Event, Event]]]
 ) -> Iterator[str]:
     """The runs inside a record, and inside those; their events are added to those of the top."""
     record = step.record
     heads = "line", "record", "operands", "value", "cotangent"
-    for run in islice(step.inside, _MOST_STEPS):
+    for run in islice(step.inside, _MAX_STEPS):
         number = sum(map(len, within.values()))
         which = "" if run.step is None else f", step {run.step}"
         title = printable(
             f"Inside %{record.index} {record.op.name} of {record.origin.label}{which}"
         )
-        forth, back = inside(run, title, texts)
+        forth, back = run_events(run, title, texts)
         place = {"line": top.index, "run": number}
         within[top].append(({**forth, **place}, {**back, **place}))
-        table = _table("", heads, _run_rows(run, texts))
-        inner = "\n".join([part for x in run.steps for part in _runs(x, top, texts, within)])
+        table = _html_table("", heads, _run_rows(run, texts))
+        inner = "\n".join([part for x in run.steps for part in _run_details(x, top, texts, within)])
         yield (
             f'<details id="run-{number}"{"" if number else " open"}>'
             f"<summary>{escape(title)}</summary>\n{table}\n{inner}</details>"
@@ -273,14 +282,14 @@ def _runs(
 
 
 def _run_rows(run: Run, texts: Texts) -> Iterator[str]:
-    known = {x.record: to_show(x.record, x.cotangent) for x in run.steps}
+    known = {x.record: displayed_value(x.record, x.cotangent) for x in run.steps}
     for record in run.tape:
         n, name, operands, *_ = map(escape, cells(record))
         g = texts.html(known[record]) if record in known else ""
-        source = _source(record.place)
+        source = _source_html(record.place)
         yield (
             f'<tr><th scope="row">{n}</th><td>{name}{source}</td><td>{operands}</td>'
-            f'<td class="value">{texts.html(to_show(record, record._primal))}</td>'
+            f'<td class="value">{texts.html(displayed_value(record, record._primal))}</td>'
             f'<td class="cotangent">{g}</td></tr>'
         )
 
@@ -288,31 +297,31 @@ def _run_rows(run: Run, texts: Texts) -> Iterator[str]:
 # --- time and memory ------------------------------------------------------------------------
 
 
-def _costs(profile: Profile) -> str:
+def _costs_section(profile: Profile) -> str:
     """The section with the figures of a profile."""
     heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
     caption = "What each line takes, in the order of the tape."
-    table = _table('id="costs"', heads, _costs_of(profile.rows), caption)
-    return _section("took", "Time and memory", " ".join(map(escape, profile.notes())), table)
+    table = _html_table('id="costs"', heads, _costs_rows(profile.rows), caption)
+    return _html_section("took", "Time and memory", " ".join(map(escape, profile.notes())), table)
 
 
-def _costs_of(rows: Iterable[Row], within: str = "") -> Iterator[str]:
+def _costs_rows(rows: Iterable[Row], within: str = "") -> Iterator[str]:
     for row in rows:
-        *figures, line, name, source = figures_of(row, within)
+        *figures, line, name, source = row_cells(row, within)
         line = line if within else f'<a href="#line-{line}">%{line}</a>'
         further = "".join([f"<td>{escape(x)}</td>" for x in (name, *figures, source)])
         yield f'<tr><th scope="row">{line}</th>{further}</tr>'
-        yield from _costs_of(row.inside, f"{within}- ")
+        yield from _costs_rows(row.inside, f"{within}- ")
 
 
 # --- the check by finite differences --------------------------------------------------------
 
 
-def _checked(
+def _check_rows(
     tape: Tape, output: Tensor, cotangent: Any, gradients: Mapping[Tensor, Any]
 ) -> Iterator[str]:
     for p, gradient in gradients.items():
-        exact, numeric, agrees = _slopes(tape, output, cotangent, p, gradient)
+        exact, numeric, agrees = _compare_slopes(tape, output, cotangent, p, gradient)
         result, kind = ("agrees", "ok") if agrees else ("differs", "off")
         if numeric is None:
             result, kind = "not checked: a checkpoint is on the way", "quiet"
@@ -323,7 +332,7 @@ def _checked(
         )
 
 
-def _slopes(
+def _compare_slopes(
     tape: Tape, output: Tensor, cotangent: Any, p: Tensor, gradient: Any
 ) -> tuple[float, float | None, bool]:
     """The slope along a direction, by the gradient and by finite differences.
@@ -337,13 +346,15 @@ def _slopes(
     direction = np.cos(1.0 + np.arange(value.size)).reshape(value.shape)
     if value.dtype.kind == "c":
         direction = direction + 1j * np.sin(2.0 + np.arange(value.size)).reshape(value.shape)
-    exact = _inner(gradient, direction)
+    exact = _inner_product(gradient, direction)
     if any(x.op is CHECKPOINT for x in descendants(Tape(tape.last, tape.start, (p,)))):
         return exact, None, False
     root = float(np.cbrt(np.finfo(value.dtype).eps))
     step = root * max(1.0, float(np.max(np.abs(value), initial=0)))
     ends = [
-        _inner(weight, replay(tape, {p: (value + h * direction).astype(value.dtype)})[output])
+        _inner_product(
+            weight, replay(tape, {p: (value + h * direction).astype(value.dtype)})[output]
+        )
         for h in (step, -step)
     ]
     numeric = (ends[0] - ends[1]) / (2 * step)
@@ -351,7 +362,7 @@ def _slopes(
     return exact, numeric, abs(exact - numeric) <= 1000 * root**2 * most
 
 
-def _inner(gradient: Any, direction: Any) -> float:
+def _inner_product(gradient: Any, direction: Any) -> float:
     """The slope along a direction, by a gradient."""
     return float(np.sum(np.real(np.conj(gradient) * direction), dtype=float))
 

@@ -15,7 +15,7 @@ from tapegrad.core.writing import record_from, write_parameter
 from tapegrad.errors.functions import label
 
 
-class Asked:
+class TapeMethods:
     """Methods of a tape."""
 
     def show(self: Any, output: Tensor | None = None, cotangent: Any = None) -> str:
@@ -50,9 +50,9 @@ class Asked:
            2  stop_gradient  %0        ()     float64  2.0    2.0        stops here
            3  multiply       %0, %2    ()     float64  4.0    1.0
         """
-        from tapegrad.explain.text import shown
+        from tapegrad.explain.text import format_tape
 
-        return shown(self, output, cotangent)
+        return format_tape(self, output, cotangent)
 
     def _refuse_function(
         self, fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]
@@ -96,4 +96,4 @@ class Asked:
         )
 
 
-add_attributes(Tape, Asked)
+put_onto(Tape, TapeMethods)
