@@ -239,7 +239,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 
 
-_add_contributions = at_users_line(add_contributions)
+_add_contributions = warns_at_users_line(add_contributions)
 
 
 def _append_contribution(

@@ -1,4 +1,4 @@
-"""Methods of a tape that few programs need: put onto it here, and imported when they are called."""
+"""Methods of a tape that few programs need: added to the class here, and imported when called."""
 
 from __future__ import annotations
 
@@ -96,4 +96,4 @@ class TapeMethods:
         )
 
 
-put_onto(Tape, TapeMethods)
+add_attributes(Tape, TapeMethods)

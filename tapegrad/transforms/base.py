@@ -195,7 +195,7 @@ def _value_and_gradients(
     seeds = {}
     if type(output) is Tensor and output.origin is tape.last.origin:
         seeds[output] = initial_cotangent(output, None)
-    if of.unused == "raise":
+    if transform.unused == "raise":
         refuse = lazy_import("tapegrad.explain.why", "raise_for_unused")
         chosen = tuple([call[1][i] for i in dict.fromkeys(call[3])])
 
@@ -206,9 +206,9 @@ def _value_and_gradients(
         refuse(transform.fn, tape, seeds, chosen, record_again)
     value = unwrap_result(output)
     check = None
-    if of.check_finite:
+    if transform.check_finite:
         check = lazy_import("tapegrad.explain.finite", "make_cotangent_check")(tape, seeds)
-    # handed over, not held, so that the sweep frees each record it has passed
+    # the sweep holds the only reference, so that it frees each record that it has passed
     tapes = [tape]
     del tape, output
     gradients = gradient_trees(sweep(tapes, seeds, check), marked)

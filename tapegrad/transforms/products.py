@@ -286,11 +286,11 @@ def jvp(
     output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
-    checking = (
+    make_check = (
         lazy_import("tapegrad.explain.finite", "make_tangent_check") if check_finite else None
     )
-    pushforward: Pushforward[Any] = Pushforward(tape, output, marked, checking)
-    return released_tree(output), pushforward(*tangents), *aux
+    pushforward: Pushforward[Any] = Pushforward(tape, output, marked, make_check)
+    return unwrap_tree(output), pushforward(*tangents), *aux
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -19,7 +19,7 @@ from tapegrad.arraylike.text import record_name
 from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.errors.words import Named, printable, short
+from tapegrad.errors.words import NamedValues, printable, short
 from tapegrad.explain.inside import Run, displayed_value
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.types import Array
@@ -29,7 +29,7 @@ _MAX_HEAT = 16  # rows and columns of a heat map
 _MAX_WIDTH = 40  # characters in a line of an array, if fewer digits bring it down to that
 _EDGE_ITEMS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
 _MAX_SCALAR = 12  # characters of a scalar with all its digits
-_SEVERAL = (Parts, Named)
+_SEVERAL = (Parts, NamedValues)
 
 Event = dict[str, Any]
 
@@ -102,7 +102,7 @@ def _has_rows(value: Any) -> bool:
 
 
 def _content_key(value: Any) -> tuple[Any, ...]:
-    if type(value) is Named:
+    if type(value) is NamedValues:
         return tuple([(name, _content_key(Parts((x,)))) for name, x in value])
     if type(value) is Parts:
         return tuple([_content_key(np.asarray(primal_of(x))) for x in value.values])
@@ -183,14 +183,14 @@ def sweep_events(
         g = texts.expandable_piece(cotangent)
         if not sums:
             sums[record] = step.cotangent
-            text = f"The sweep begins at the output, {record_name(record)}, with its cotangent."
+            text = f"The sweep begins at the output, {page_name(record)}, with its cotangent."
             yield _event("seed", record, text, ["g =", g], cotangent=g)
         if record in parameters:
-            name = record_name(record)
+            name = page_name(record)
             text = f"{name} is a parameter: its cotangent is complete, and is its gradient."
             yield _event("gradient", record, text, [g], cotangent=g)
         elif not step.contributions:
-            text = f"{record_name(record)} passes no gradient on: the way back ends here."
+            text = f"{page_name(record)} passes no gradient on: the way back ends here."
             yield _event("end", record, text)
         yield from within.get(record, ())
         for c in step.contributions:
@@ -222,11 +222,11 @@ def _contribution_events(
         for name, value in c.known.items()
         for piece in (f"{name} =", texts.inline_piece(value))
     ]
-    to = f"{record_name(x)}, its operand {c.position}"
+    to = f"{page_name(x)}, its operand {c.position}"
     yield _event(
         "rule",
         record,
-        f"{record_name(record)} passes to {to}, by its rule.",
+        f"{page_name(record)} passes to {to}, by its rule.",
         [
             f"{formula}{_formula_separator(formula)}",
             texts.inline_piece(passed),
@@ -234,7 +234,7 @@ def _contribution_events(
         ],
         *([["where", *where]] if where else []),
         **places,
-        question=f"What does {record_name(record)} pass to {to}?",
+        question=f"What does {page_name(record)} pass to {to}?",
         given=[
             [f"Its rule: {formula}"],
             ["g =", texts.inline_piece(displayed_value(record, step.cotangent)), *where],
@@ -252,7 +252,7 @@ def _contribution_events(
         [] if before is None else [texts.inline_piece(before), "+", texts.inline_piece(summed), "="]
     )
     parts.append([*(sum_ or ["the first:"]), running])
-    text = f"The contribution is added to the cotangent of {record_name(x)}."
+    text = f"The contribution is added to the cotangent of {page_name(x)}."
     yield _event("sum", record, text, *parts, **places, running=running)
 
 
@@ -305,7 +305,7 @@ def run_events(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     """The events of a run inside a record, on the way forward and on the way back."""
 
     def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
-        return texts.inline_piece(Named([(titled(x), value) for x, value in pairs]))
+        return texts.inline_piece(NamedValues([(record_name(x), value) for x, value in pairs]))
 
     # the captured values are the same in each step
     first = 0 if run.step is None else run.record._options["loop"].n_captured
@@ -318,6 +318,6 @@ def run_events(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     )
 
 
-def record_name(record: Tensor) -> str:
+def page_name(record: Tensor) -> str:
     """A record's name on the page."""
     return f"%{record.index} ({record_name(record)})"

@@ -33,7 +33,7 @@ from tapegrad.explain.show.events import (
     Event,
     Texts,
     forward_event,
-    record_name,
+    page_name,
     run_events,
     sweep_events,
 )
@@ -133,7 +133,7 @@ def html(
         label=escape(printable(tape.start.origin.label)),
         summary=escape(
             f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
-            f"{record_name(output)}."
+            f"{page_name(output)}."
         ),
         rows="\n".join(_record_rows(tape, reached, texts)),
         mapping="\n".join(_gradient_rows(gradients, zero_reasons(tape, output, steps), texts)),
