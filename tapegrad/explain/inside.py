@@ -159,7 +159,7 @@ def _repeat_call(record: Tensor) -> Run:
     call = record._options["call"]
     inner = record.origin.inner_origin(call.checkpoint.fn)
     origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_describe_record(record)}")
-    tape, outputs = call.repeated(origin)
+    tape, outputs = call.repeat_on_own_tape(origin)
     places = {x: i for i, x in enumerate(record._operands)}
     # an operand of an enclosing tape was marked on this one
     places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
