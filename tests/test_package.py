@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 import tapegrad.core
@@ -247,7 +247,7 @@ def test_numpy_and_attrs_are_all_that_the_package_needs():
 
 
 def test_importing_the_package_imports_no_test_tool_and_no_room_that_few_need():
-    loaded = printed("import sys, tapegrad; print(*sys.modules)").split()
+    loaded = print_of_script("import sys, tapegrad; print(*sys.modules)").split()
     assert {"tapegrad", "numpy", "attrs"} <= set(loaded)
     optional = "hypothesis pytest _pytest matplotlib torch jax safetensors scipy"
     assert not {name.split(".")[0] for name in loaded} & set(optional.split())
@@ -256,7 +256,7 @@ def test_importing_the_package_imports_no_test_tool_and_no_room_that_few_need():
 
 
 def test_a_first_call_reads_no_source_and_imports_no_room_that_few_need():
-    said = printed(
+    said = print_of_script(
         "import linecache, sys, numpy as np, tapegrad as tg\n"
         "text = 'lambda x: np.sum(np.where(x > 0, np.float64(2) * x * x, 0))'\n"
         "step = tg.compile(tg.grad(eval(compile(text, tg.__file__, 'eval'))))\n"

@@ -5,14 +5,14 @@ import platform
 import pytest
 from counting import calls_of
 from depth import THOROUGH
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 
 
 def run(code: str) -> list[float]:
     """The numbers that a program prints, run in a process of its own."""
-    return [float(word) for word in printed(code).split()]
+    return [float(word) for word in print_of_script(code).split()]
 
 
 @pytest.mark.thorough

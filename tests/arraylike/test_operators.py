@@ -13,7 +13,7 @@ from depth import THOROUGH, depth
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import check_refusals, message_of
-from written import in_a_file
+from user_files import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
-from written import in_a_file
+from user_files import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.table import full_table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from common import babi
 from depth import THOROUGH
-from scripts import run, written
+from scripts import run, write_file
 
 PROGRESS = re.compile(
     r"^step +(\d+)  loss (\d\.\d{4})  accuracy ([01]\.\d{3})  rate (0\.\d{5})  \d+ s left$", re.M
@@ -82,7 +82,7 @@ def test_it_learns_to_answer(command, facts, steps):
 
 
 def test_the_last_stories_of_a_file_are_held_out(command, tmp_path):
-    path = written(tmp_path, babi.make_stories(20, 0))
+    path = write_file(tmp_path, babi.make_stories(20, 0))
     status, output, _ = command("--data", path, "--steps", 2)
     assert status == 0
     assert output.startswith("training on 90 questions")

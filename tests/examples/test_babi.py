@@ -6,7 +6,7 @@ import pytest
 from common import babi
 from hypothesis import given
 from hypothesis import strategies as st
-from scripts import STORY, written
+from scripts import STORY, write_file
 
 # --- stories ----------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ def test_answers_follow_from_the_last_facts(seed, facts):
     ids=["crlf", "bom", "blank lines", "no last newline", "trailing spaces"],
 )
 def test_line_ends_and_blanks_do_not_matter(tmp_path, text):
-    read = babi.read_file(str(written(tmp_path, text)))
+    read = babi.read_file(str(write_file(tmp_path, text)))
     assert babi.read_text(read, "a file") == babi.read_text(STORY, "a story")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import answer_stories
 import pytest
 import train_babi
-from scripts import STORY, run, written
+from scripts import STORY, run, write_file
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -54,7 +54,7 @@ def read_by(option):
 )
 @pytest.mark.parametrize("option", ["--data", "--test"])
 def test_a_malformed_line_is_one_error_that_names_it(command, tmp_path, text, line, option):
-    path = written(tmp_path, text)
+    path = write_file(tmp_path, text)
     status, _, errors = command(*read_by(option), path)
     assert status == 2
     assert len(errors) == 1
@@ -63,7 +63,7 @@ def test_a_malformed_line_is_one_error_that_names_it(command, tmp_path, text, li
 
 @pytest.mark.parametrize("option", ["--data", "--test"])
 def test_no_file_or_an_empty_one_is_one_error(command, script, tmp_path, option):
-    empty, blank = written(tmp_path, "", "empty.txt"), written(tmp_path, "\n \n", "blank.txt")
+    empty, blank = write_file(tmp_path, "", "empty.txt"), write_file(tmp_path, "\n \n", "blank.txt")
     for path in (empty, blank, tmp_path / "nowhere.txt", tmp_path):
         status, _, errors = command(*read_by(option), path)
         assert status == 2

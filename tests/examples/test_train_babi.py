@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import train_babi
 from common import babi
-from scripts import STORY, run, written
+from scripts import STORY, run, write_file
 
 import tapegrad as tg
 
@@ -78,8 +78,8 @@ def test_the_notebook_preset_learns_its_batch_by_heart(command):
 
 
 def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
-    data = written(tmp_path, babi.make_stories(10, 0))
-    test = written(tmp_path, STORY.replace("studio", "moon"), "test.txt")
+    data = write_file(tmp_path, babi.make_stories(10, 0))
+    test = write_file(tmp_path, STORY.replace("studio", "moon"), "test.txt")
     status, output, _ = command("--data", data, "--test", test, "--steps", 2)
     assert status == 0
     assert figures(output)["training"][2] == 150

@@ -15,7 +15,7 @@ from op_calls import sample_calls
 from op_cases import CASES, case_of
 from programs import trace
 from random_programs import programs
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -446,7 +446,7 @@ print("same")
 @pytest.mark.thorough
 def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    assert printed(SHARDED, **flags) == "same\n"
+    assert print_of_script(SHARDED, **flags) == "same\n"
 
 
 @pytest.mark.thorough

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from op_calls import sample_calls
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
@@ -280,4 +280,4 @@ def test_the_package_does_not_import_scipy() -> None:
         "try: tg.polygamma(1, 2.0)\n"
         "except ImportError as error: print(error)"
     )
-    assert "import scipy.special first" in printed(code)
+    assert "import scipy.special first" in print_of_script(code)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.ops import triangular
@@ -77,7 +77,7 @@ def test_small_matrices_do_not_import_scipy_and_large_ones_need_none() -> None:
         "sys.modules['scipy'] = sys.modules['scipy.linalg'] = None\n"
         "print(tg.grad(f)(4 * np.eye(400))[7, 7].round(6))"
     )
-    assert printed(code) == "False\n0.25\n"
+    assert print_of_script(code) == "False\n0.25\n"
 
 
 def test_a_program_saved_with_scipy_runs_without_it(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_program_saved_with_scipy_runs_without_it(tmp_path: Path) -> None:
         "found = tg.load_program(sys.argv[1] + '/program.npz')(np.load(sys.argv[1] + '/a.npy'))\n"
         "np.save(sys.argv[1] + '/found.npy', found)"
     )
-    printed(code, tmp_path)
+    print_of_script(code, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), program(a), rtol=1e-9, atol=1e-12)
 
 

@@ -79,15 +79,15 @@ STATICS = st.sampled_from([None, "text", True, len, (), [], {}, Empty(), Nothing
 TREES = trees_of(LEAVES | STATICS, KEYS, max_leaves=8)
 
 
-def doubled(tree):
+def double_leaves(tree):
     return tg.tree.map(lambda x: x * 2.0 if is_floating(x) else x, tree)
 
 
 @given(TREES, TREES)
 def test_compiled_arguments_and_results_are_any_trees(first, second):
-    compiled = tg.compile(lambda a, *, b: (doubled(a), {"b": doubled(b)}))
+    compiled = tg.compile(lambda a, *, b: (double_leaves(a), {"b": double_leaves(b)}))
     got = compiled(first, b=second)
-    expected = (doubled(first), {"b": doubled(second)})
+    expected = (double_leaves(first), {"b": double_leaves(second)})
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(expected)[1]
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(expected), strict=True):
         if isinstance(b, np.ndarray | np.generic):

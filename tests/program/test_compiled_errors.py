@@ -1,4 +1,4 @@
-"""compile: errors and warnings of a compiled function are those of the recorded one."""
+"""A compiled function raises the errors and warnings of the recorded one."""
 
 import numpy as np
 import pytest

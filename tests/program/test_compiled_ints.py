@@ -25,7 +25,7 @@ INTS = st.integers(-9, 9) | st.integers(-(10**40), 10**40)
 
 
 def outcome(fn, *args):
-    """What a function gives with its type, or the class of the error that it raises."""
+    """A function's result with its type, or the class of its error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -52,7 +52,7 @@ def deep(n):
 
 
 def constants(n):
-    """Matrices that the function holds, the transposes of which a sweep needs too."""
+    """A function with n constant matrices, whose transposes the reverse sweep needs too."""
     arrays = list(np.random.default_rng(0).normal(size=(n, 3, 3)))
 
     def fn(x):
@@ -188,7 +188,7 @@ def test_compile_lets_the_search_for_cycles_wait(enabled):
         seen.append(gc.isenabled())
         raise KeyError("a pass")
 
-    def watched(x):
+    def note_collector(x):
         seen.append(gc.isenabled())
         return np.sin(x)
 
@@ -196,7 +196,7 @@ def test_compile_lets_the_search_for_cycles_wait(enabled):
     (gc.enable if enabled else gc.disable)()
     try:
         with contextlib.suppress(KeyError):
-            tg.compile(watched, passes=(watching,))(1.0)
+            tg.compile(note_collector, passes=(watching,))(1.0)
         assert seen == [False, False]
         assert gc.isenabled() == enabled
     finally:

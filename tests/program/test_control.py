@@ -98,7 +98,7 @@ NEEDING = [
     (lambda c, x: (np.tanh(c + x), c.T), np.ones((3, 2, 2)), True),
     (lambda c, x: (c + x, (c, np.cos(x))), np.ones((3, 2)), False),
     (product_that_is_read, np.ones((3, 80, 80)), False),
-    # the sum of which would have another dtype, and products that would not become one
+    # a sum over steps would have another dtype, and these products would not become one
     (lambda c, x: (c + x, np.cos(x)), np.ones((3, 2), "i4"), False),
     (lambda c, x: (c + x @ x, np.cos(x[0])), np.ones((3, 80, 80), complex), False),
     (lambda c, x: (c + x @ x, np.cos(x[0, 0])), np.ones((3, 2, 20, 20)), False),
@@ -163,7 +163,7 @@ MASKED = {"getitem", "index_add", "index_set", "scatter"}
 
 
 def is_step(case):
-    """Whether a call passes gradients, and the shape of what it returns is known while tracing."""
+    """Whether a call passes gradients, and its result's shape is known while tracing."""
     masked = case.name in MASKED and any(x.dtype == bool for x in case.operands)
     with np.errstate(all="ignore"):
         outputs = tg.tree.leaves(case.fn(*case.operands))
@@ -184,7 +184,7 @@ def test_scan_of_any_op_compiled_computes_the_same(case):
         check_compiled(loop, [np.stack([x, x, x]) for x in case.operands])
 
 
-# what a step decomposes, what it does with two results, and whether that is done for all steps
+# the operand of a step's decomposition, the use of its two results, and whether one call does all
 SEVERAL = {
     "of rows, after": (lambda c, x: x, lambda c, x, w, v: (c / 2, w + v), True),
     "of rows, before": (lambda c, x: x, lambda c, x, w, v: (np.tanh(c @ v) + w, c), True),
@@ -272,7 +272,7 @@ def test_steps_of_a_loop_inside_are_computed_once_unless_asked(outside, times):
     tg.tree.map(same, compiled(*args), gradients(*args))
 
 
-# views of a carry, of what a step computes, and of an element, some of them views of views
+# views of a carry, of an intermediate value, and of an element, some of them views of views
 VIEWS = [
     lambda x: x[0],
     lambda x: x[:, 1:],
@@ -307,11 +307,11 @@ def test_scan_makes_views_of_memory_that_stays_once(views, reverse, rows):
             total = sum([np.sum(np.sin(part * k)) for k, part in enumerate(parts, 1)])
             return np.cos(y) * total, (parts[-1] * total, c)
 
-        def of(c, xs):
+        def run_loop(c, xs):
             c, (ys, cs) = loop(step, c, rows(xs))
             return np.sum(c) + np.sum(ys * np.sin(ys)) + np.sum(cs[0])
 
-        return of
+        return run_loop
 
     def given_rows(key):
         rng = np.random.default_rng(key)
@@ -324,7 +324,7 @@ def test_scan_makes_views_of_memory_that_stays_once(views, reverse, rows):
         value, gradients = tg.value_and_grad(unrolled, (0, 1))(*given_rows(key))
         same(forward(*given_rows(key)), value)
         same(both(*given_rows(key)), (value, gradients))
-    # what is left in a step is of a row of the caller's, or of a transpose that a reshape copies
+    # views left in a step are of a row of the caller's, or of a transpose that a reshape copies
     steps = [x for x in str(forward.program(*given_rows(0))).splitlines() if x[:8].isspace()]
     left = [x for x in steps if re.search(r"= \w+(\[|\.T|\.reshape)", x)]
     assert all(re.search(r"= (x(_\w+)?[.[]|\w+_(T\.reshape|flat\[))", x) for x in left), left

@@ -43,7 +43,7 @@ def drawing(rng):
         lambda x: x * random.random(),
         lambda x: tg.scan(lambda c, _: (c * random.random(), None), x, length=2)[0],
         tg.grad(lambda x: tg.sum(x * RNG.random(4))),
-        # what is spawned is another in every call, and leaves the state as it was
+        # each call spawns another generator, and leaves the state unchanged
         lambda x: x * RNG.spawn(1)[0].normal(size=4),
         functools.partial(lambda bits, x: x * bits.spawn(1)[0].random_raw(), np.random.MT19937(0)),
         functools.partial(
@@ -116,14 +116,14 @@ class Field:
 
 
 class Words(dict):
-    """A dict of a class of its own."""
+    """A subclass of dict."""
 
 
 def with_class(*bases, **attributes):
     return type("Class", bases, attributes)()
 
 
-def wrapped(x):
+def wrap_value(x):
     @functools.wraps(abs)
     def wrapper():
         return x
@@ -144,7 +144,7 @@ BOXES = {
     "property": lambda x: with_class(inside=property(lambda self: x)),
     "static method": lambda x: with_class(inside=staticmethod(lambda: x)),
     "call": lambda x: with_class(__call__=lambda self: x),
-    "wrapped": wrapped,
+    "wrapped": wrap_value,
     "attribute of a function": lambda x: functools.update_wrapper(lambda: None, Holder(x)),
     "vectorized": lambda x: np.vectorize(lambda y: x * y),
     "op": lambda x: tg.custom_op(vjps=(None,))(lambda y: x),
@@ -243,7 +243,7 @@ def test_what_lies_beside_a_function_does_not_make_its_first_call_longer():
     for name, large in LARGE.items():
         beside = {n: large(n) for n in (1200, 2400)}
         for search in (tensor_inside, lambda x: reachable_objects(of_global(x))):
-            search(large(3))  # so that what is remembered of modules is known
+            search(large(3))  # so that the caches of modules are filled
             counts = [calls_of(functools.partial(search, x)) for x in beside.values()]
             if counts[0] != counts[1]:
                 longer.append((name, counts))

@@ -1,4 +1,4 @@
-"""What is written computes what the ops compute: the same bits, whatever else the program holds."""
+"""A program's source computes the same bits as the ops, whatever else the program holds."""
 
 import warnings
 from collections.abc import Callable
@@ -36,18 +36,18 @@ Among = Callable[[Any], Any]
 
 
 def in_order(op: Any, operands: Any, options: Any, y: Any) -> Any:
-    """A result as it is in a buffer; the order of a sum depends on it."""
+    """A result in the memory order of a buffer, on which the order of a sum depends."""
     template = TEMPLATES.get(op, "{out}" if isinstance(op.forward, np.ufunc) else "")
     may_take_out = op is copy or not isinstance(template, str) or "{out}" in template
     return np.array(y, order="C") if may_take_out and isinstance(y, np.ndarray) else y
 
 
-# --- calls that users make beside those of the domain ---------------------------------------
+# --- users' calls outside the domains of the ops --------------------------------------------
 
 DTYPES = ["f8", "f4", "f2", "i8", "i1", "u1", "u8", "?"]
 
 
-def changed(x: Any, among: Among) -> Any:
+def vary_operand(x: Any, among: Among) -> Any:
     """An operand in another dtype or of few elements, or as a Python number."""
     how = among(["cast", "number", "row", "rows", "one", "scalar", *[""] * 6])
     with np.errstate(all="ignore"):
@@ -66,7 +66,7 @@ def changed(x: Any, among: Among) -> Any:
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 5e-324, 1e-45, 1e308, 3e38, 0.5]
 
 
-def sprinkled(x: Any, among: Among) -> Any:
+def insert_special_numbers(x: Any, among: Among) -> Any:
     """The operand with zeros of both signs, infinities, nans and numbers of any size in it."""
     if type(x) is float:
         return among(SPECIAL)
@@ -76,7 +76,10 @@ def sprinkled(x: Any, among: Among) -> Any:
         return x
     made = x.copy()
     if made.dtype.kind == "c":
-        made.real, made.imag = sprinkled(made.real, among), sprinkled(made.imag, among)
+        made.real, made.imag = (
+            insert_special_numbers(made.real, among),
+            insert_special_numbers(made.imag, among),
+        )
         return made
     for i in range(made.size):
         if among([True, False]):
@@ -94,7 +97,7 @@ def may_sprinkle(name: str) -> bool:
 # --- programs around a call -----------------------------------------------------------------
 
 
-def surrounded(program: Program, among: Among) -> Program:
+def embed_program(program: Program, among: Among) -> Program:
     """The program, once or twice, on values in buffers, in views and joined, and used further.
 
     Between its results and their use, values are computed that are like the operands: they are
@@ -102,7 +105,7 @@ def surrounded(program: Program, among: Among) -> Program:
     """
     builder = Builder(attrs.evolve(program, instructions=(), outputs=()))
 
-    def dressed(x: Ref) -> Any:
+    def lay_out_operand(x: Ref) -> Any:
         given = builder.definition(x)
         if given.number or given.dtype.kind not in "fiuc":
             return x
@@ -144,7 +147,7 @@ def surrounded(program: Program, among: Among) -> Program:
         # so that it is computed again
         builder.by_content.clear()
         inputs = [Ref("input", i) for i in range(len(program.inputs))]
-        known: dict[Any, Any] = {x: dressed(x) for x in inputs}
+        known: dict[Any, Any] = {x: lay_out_operand(x) for x in inputs}
         for i, made in enumerate(program.instructions):
             operands = tuple([known.get(x, x) for x in made.operands])
             known[Ref("instruction", i)] = builder.append(made.with_operands(operands))
@@ -161,7 +164,7 @@ def surrounded(program: Program, among: Among) -> Program:
     return attrs.evolve(builder.build(), structure=structure, arguments=None)
 
 
-def attempted(f: Callable[..., Any], *args: Any) -> Any:
+def call_or_error(f: Callable[..., Any], *args: Any) -> Any:
     """A call's result, or its error."""
     try:
         return f(*args)
@@ -217,7 +220,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         change = among([True, False])
-        operands = [changed(x, among) if change else x for x in case.operands]
+        operands = [vary_operand(x, among) if change else x for x in case.operands]
         try:
             traced = trace(case.fn, tuple(operands), {})
         except (tg.errors.TraceError, ValueError, TypeError, IndexError, ArithmeticError):
@@ -225,7 +228,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             return
         except np.linalg.LinAlgError:
             return
-        program = surrounded(traced, among)
+        program = embed_program(traced, among)
         try:
             check_code(program)
         except AssertionError as error:
@@ -240,20 +243,20 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             x.op.name == "abs" and program.spec(x.operands[0]).dtype in ("F", "D")
             for x in program.instructions
         )
-        # BLAS adds vectors that are strided, as those of the caller may be, in another order
+        # BLAS adds strided vectors, such as the caller's may be, in another order
         exact = exact and not any(x.op is inner_product for x in program.instructions)
         # some processors compute the last elements of a block, or of a row, in another way
         rounds = any(x.op.forward in ROUNDED for x in program.instructions)
         same = assert_near if rounds else assert_same_bits
         run = make_runner(program)()[0]
         sprinkles = exact and may_sprinkle(case.name)
-        others = [sprinkled(x, among) if sprinkles else x for x in operands]
+        others = [insert_special_numbers(x, among) if sprinkles else x for x in operands]
         # the buffers are full from the second run on
         for args in (operands, others, operands):
-            wanted = attempted(
+            wanted = call_or_error(
                 evaluated, program, [np.copy(x) if np.ndim(x) else x for x in args], in_order
             )
-            got = attempted(run, *args)
+            got = call_or_error(run, *args)
             if isinstance(wanted, Exception):
                 assert type(got) is type(wanted), got
                 continue

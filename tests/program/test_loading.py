@@ -1,4 +1,4 @@
-"""Programs from files that are not what they were: refused, and never run as text."""
+"""Loading a corrupt or altered program file raises an error, and runs none of its text."""
 
 import contextlib
 import json
@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from op_cases import CASES
 from program_files import (
     LOOPED,
+    assert_load_fails,
     assert_same,
-    changed,
     content,
-    looped,
-    refused,
-    replaced,
-    saved,
-    stepped,
+    loop_with_branch,
+    loops_of_each_kind,
+    replace_at,
+    save_and_load,
+    write_changed_copy,
 )
 
 import tapegrad as tg
@@ -78,7 +78,7 @@ def test_load_refuses_an_option_that_an_op_cannot_take(folder: Path, call: Any, 
         except tg.TraceError:
             # a mask, or a result whose shape depends on values
             reject()
-        assert_same(saved(program, folder), program)
+        assert_same(save_and_load(program, folder), program)
         program.save(path)
         text = content(path)
         inside = [
@@ -90,7 +90,9 @@ def test_load_refuses_an_option_that_an_op_cannot_take(folder: Path, call: Any, 
             return
         where = data.draw(st.sampled_from(inside))
         odd = data.draw(st.sampled_from(ODD))
-        new = changed(path, folder / "odd.npz", json.dumps(replaced(text, where, lambda _: odd)))
+        new = write_changed_copy(
+            path, folder / "odd.npz", json.dumps(replace_at(text, where, lambda _: odd))
+        )
         again = loaded_or_refused(new)
         if again is not None:
             # an option may not fit the memory, and indices may be drawn
@@ -128,21 +130,27 @@ def loaded_or_refused(path: Path) -> tg.Program | None:
 
 def test_load_refuses_a_file_of_another_version_or_kind(whole: Path, tmp_path: Path) -> None:
     new, text = tmp_path / "new.npz", content(whole)
-    refused(changed(whole, new, json.dumps(text | {"version": 2})), "version 2.*reads version 1")
-    refused(changed(whole, new, json.dumps(text | {"format": "other"})), "does not hold a program")
-    refused(changed(whole, new, "[1"), "damaged")
-    refused(changed(whole, new, "[" * 100_000), "damaged")
-    refused(changed(whole, new, json.dumps(text), drop="0.npy"), "KeyError")
+    assert_load_fails(
+        write_changed_copy(whole, new, json.dumps(text | {"version": 2})),
+        "version 2.*reads version 1",
+    )
+    assert_load_fails(
+        write_changed_copy(whole, new, json.dumps(text | {"format": "other"})),
+        "does not hold a program",
+    )
+    assert_load_fails(write_changed_copy(whole, new, "[1"), "damaged")
+    assert_load_fails(write_changed_copy(whole, new, "[" * 100_000), "damaged")
+    assert_load_fails(write_changed_copy(whole, new, json.dumps(text), drop="0.npy"), "KeyError")
     tg.save(new, {"w": np.ones(2)})
-    refused(new, r"damaged, or was not written by Program\.save")
+    assert_load_fails(new, r"damaged, or was not written by Program\.save")
     new.write_bytes(b"")
-    refused(new, "damaged")
+    assert_load_fails(new, "damaged")
     with zipfile.ZipFile(new, "w") as archive:
         pickled = np.array([print], object)
         with archive.open("0.npy", "w") as member:
             np.lib.format.write_array(member, pickled, allow_pickle=True)
         archive.writestr("program.json", json.dumps(text))
-    refused(new)
+    assert_load_fails(new)
 
 
 @pytest.fixture(scope="module")
@@ -151,15 +159,19 @@ def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
     folder, found = tmp_path_factory.mktemp("originals"), []
     mask = np.array([True, False])
 
-    def masked(x: Any, n: int) -> Any:
+    def sum_selected(x: Any, n: int) -> Any:
         return tg.grad(lambda x: tg.sum(x[mask] ** 2) * n)(x), np.append(x, x[mask]), n * 2
 
-    for fn, args in [(looped, LOOPED), (stepped, LOOPED), (masked, (np.arange(2.0), 3))]:
+    for fn, args in [
+        (loops_of_each_kind, LOOPED),
+        (loop_with_branch, LOOPED),
+        (sum_selected, (np.arange(2.0), 3)),
+    ]:
         for passes in ((), None):
             path = folder / f"{len(found)}.npz"
             tg.compile(fn, passes=passes).program(*args).save(path)
             # one that a value ends might not, if it is changed
-            found.append((path, args, fn is not looped))
+            found.append((path, args, fn is not loops_of_each_kind))
     return found
 
 
@@ -173,8 +185,8 @@ def codes(x: Any, path: tuple[Any, ...] = ("code",)) -> Any:
                     yield from codes(part, (*path, "instructions", i, 2, option, option, j))
 
 
-def at(x: Any, path: tuple[Any, ...]) -> Any:
-    return at(x[path[0]], path[1:]) if path else x
+def item_at(x: Any, path: tuple[Any, ...]) -> Any:
+    return item_at(x[path[0]], path[1:]) if path else x
 
 
 def wholes(code: Any) -> list[str]:
@@ -186,13 +198,13 @@ CONTROL = "control.scan", "control.fori_loop", "control.while_loop", "control.co
 
 def test_load_of_a_loop_of_the_first_files(folder: Path) -> None:
     # which called every loop so
-    program = tg.compile(looped).program(*LOOPED)
+    program = tg.compile(loops_of_each_kind).program(*LOOPED)
     program.save(folder / "now.npz")
     text = json.dumps(content(folder / "now.npz"))
     assert "control.while_loop" in text
     old = re.sub(r"control\.(scan|fori_loop|while_loop)", "control.loop", text)
     assert_same(tg.load_program(folder / "now.npz"), program)
-    again = tg.load_program(changed(folder / "now.npz", folder / "then.npz", old))
+    again = tg.load_program(write_changed_copy(folder / "now.npz", folder / "then.npz", old))
     for x, y in zip(tg.tree.leaves(again(*LOOPED)), tg.tree.leaves(program(*LOOPED)), strict=True):
         np.testing.assert_array_equal(x, y)
 
@@ -231,9 +243,9 @@ def test_load_refuses_an_operand_that_cannot_be(originals: Any, folder: Path, da
     path, _, _ = data.draw(st.sampled_from(originals))
     text = content(path)
     where = data.draw(
-        st.sampled_from([x for x in codes(text["code"]) if at(text, x)["instructions"]])
+        st.sampled_from([x for x in codes(text["code"]) if item_at(text, x)["instructions"]])
     )
-    code = at(text, where)
+    code = item_at(text, where)
     i = data.draw(st.integers(0, len(code["instructions"]) - 1))
     made = code["instructions"][i]
     sizes = {"i": len(code["inputs"]), "c": len(code["constants"]), "v": i}
@@ -248,8 +260,8 @@ def test_load_refuses_an_operand_that_cannot_be(originals: Any, folder: Path, da
     operand = data.draw(st.sampled_from(wrong))
     # another, or one more
     operands = [*made[1][:k], operand, *made[1][k + data.draw(st.integers(0, 1)) :]]
-    new = replaced(text, (*where, "instructions", i, 1), lambda _: operands)
-    refused(changed(path, folder / "operand.npz", json.dumps(new)))
+    new = replace_at(text, (*where, "instructions", i, 1), lambda _: operands)
+    assert_load_fails(write_changed_copy(path, folder / "operand.npz", json.dumps(new)))
 
 
 OLDER: dict[str, Any] = {
@@ -275,7 +287,7 @@ def test_load_takes_several_results_in_one_array(tmp_path: Path, name: str, dtyp
         text = content(tmp_path / "new.npz")
         assert text["code"]["instructions"][0][0] == f"{name}_joined"
         text["code"]["instructions"][0][0] += end
-        path = changed(tmp_path / "new.npz", tmp_path / "old.npz", json.dumps(text))
+        path = write_changed_copy(tmp_path / "new.npz", tmp_path / "old.npz", json.dumps(text))
         got = tg.load_program(path)(a)
         assert got.dtype == want.dtype
         np.testing.assert_array_equal(got, want)
@@ -288,8 +300,8 @@ def test_load_refuses_or_runs_things_swapped(originals: Any, folder: Path, data:
     text = content(path)
     where = data.draw(st.sampled_from(list(codes(text["code"]))))
     kinds = ["inputs", "outputs", "instructions", "instructions", "instructions"]
-    part = data.draw(st.sampled_from([x for x in kinds if at(text, where)[x]]))
-    things = at(text, (*where, part))
+    part = data.draw(st.sampled_from([x for x in kinds if item_at(text, where)[x]]))
+    things = item_at(text, (*where, part))
     i, j = (data.draw(st.integers(0, len(things) - 1)) for _ in range(2))
     how = data.draw(st.sampled_from(["swap", "drop", "repeat", "field", "field", "field"]))
     things = list(things)
@@ -303,8 +315,8 @@ def test_load_refuses_or_runs_things_swapped(originals: Any, folder: Path, data:
         # an op, operands, options, a shape, a dtype or a kind of another one
         k = data.draw(st.integers(0, len(things[i]) - 1))
         things[i] = [*things[i][:k], things[j][k], *things[i][k + 1 :]]
-    new = replaced(text, (*where, part), lambda _: things)
-    program = loaded_or_refused(changed(path, folder / "swapped.npz", json.dumps(new)))
+    new = replace_at(text, (*where, part), lambda _: things)
+    program = loaded_or_refused(write_changed_copy(path, folder / "swapped.npz", json.dumps(new)))
     if program is None:
         return
     if not ends:
@@ -352,10 +364,10 @@ def test_load_refuses_hostile_text(whole: Path, folder: Path, data: Any) -> None
         everywhere = list(places(text))
         path = everywhere[data.draw(st.integers(0, len(everywhere) - 1))]
         hostile = data.draw(st.sampled_from(HOSTILE))
-        text = replaced(text, path, lambda x, h=hostile: h)
+        text = replace_at(text, path, lambda x, h=hostile: h)
         if not isinstance(text, dict):
             break
-    new = changed(whole, folder / "hostile.npz", json.dumps(text))
+    new = write_changed_copy(whole, folder / "hostile.npz", json.dumps(text))
     program = loaded_or_refused(new)
     if program is not None:
         compile(str(program), "", "exec")
@@ -367,7 +379,7 @@ def test_load_refuses_hostile_text(whole: Path, folder: Path, data: Any) -> None
     assert RAN == []
 
 
-# where a file's text goes into the source, or is what the program compares
+# places where a file's text goes into the source, or into a comparison of the program
 TEXTS: dict[str, tuple[Any, ...]] = {
     "label": ("code", "label"),
     "name": ("code", "instructions", 0, 7),
@@ -385,10 +397,10 @@ def test_load_keeps_text_that_would_be_code(whole: Path, tmp_path: Path, field: 
     def put(old: Any) -> Any:
         return {"key": {"dict": [[hostile, old]]}, "static": [hostile]}.get(field, hostile)
 
-    text = replaced(content(whole), TEXTS[field], put)
-    new = changed(whole, tmp_path / "code.npz", json.dumps(text))
+    text = replace_at(content(whole), TEXTS[field], put)
+    new = write_changed_copy(whole, tmp_path / "code.npz", json.dumps(text))
     if field in ("label", "note", "static"):
-        refused(new)
+        assert_load_fails(new)
     else:
         program = tg.load_program(new)
         assert not any(line.strip() == CODE for line in str(program).split("\n"))
@@ -401,8 +413,10 @@ def test_load_finds_a_wrong_shape_or_dtype(whole: Path, tmp_path: Path) -> None:
     found = 0
     for i, instruction in enumerate(text["code"]["instructions"]):
         if not instruction[5]:
-            wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
-            refused(changed(whole, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
+            wrong = replace_at(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
+            assert_load_fails(
+                write_changed_copy(whole, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives"
+            )
             found += 1
     assert found > 5
 
@@ -413,7 +427,7 @@ def inside(i: int, option: str) -> tuple[Any, ...]:
 
 PATTERN = "tapegrad.scipy.sparse.coo:Pattern"
 WHILE, SCAN = inside(1, "loop"), inside(3, "loop")
-# in the program of `looped`: a place, what does not fit there, and words of the refusal
+# in the program of `loops_of_each_kind`: a place, what does not fit there, and words of the refusal
 MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
     (("label",), "a\nb", "more than one line"),
     (("inputs", 0, 0), 3, "not of the type str"),
@@ -457,5 +471,5 @@ def test_load_says_what_does_not_fit(
     originals: Any, tmp_path: Path, place: tuple[Any, ...], wrong: Any, words: str
 ) -> None:
     path = originals[0][0]
-    text = replaced(content(path), ("code", *place), lambda _: wrong)
-    refused(changed(path, tmp_path / "wrong.npz", json.dumps(text)), words)
+    text = replace_at(content(path), ("code", *place), lambda _: wrong)
+    assert_load_fails(write_changed_copy(path, tmp_path / "wrong.npz", json.dumps(text)), words)

@@ -11,7 +11,7 @@ import pytest
 from alike import same
 from depth import depth
 from hypothesis import given
-from programs import assert_close, improved, scale_of, trace
+from programs import apply_passes, assert_close, scale_of, trace
 from random_programs import programs
 
 import tapegrad as tg
@@ -76,7 +76,7 @@ def test_blocks_are_of_whole_floating_arrays(fn, blocked):
         lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), None), 0.0, x)[0],
         lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), c), 0.0, x)[1],
         lambda x: tg.fori_loop(0, 3, lambda t, c: np.sum(np.sin(x * c)), 1.0),
-        # a block of memory as large as what is made in blocks
+        # a block of memory as large as the array that is computed in blocks
         lambda x: ((x[0] + x[1]) * np.cos(x[1])) @ np.eye(20),
     ],
 )
@@ -95,18 +95,27 @@ def total(x, y):
     return np.sum(np.minimum(np.abs(x + y), 2.0))
 
 
-def flipped(x, y):
-    """What ends a run, and reads a value that the run leaves behind."""
+def multiply_by_flip(x, y):
+    """A product that ends a run of elementwise ops, and reads the run's last value."""
     return (np.maximum(x, y) + np.zeros(50)) @ np.eye(50)[::-1]
 
 
-def joined(x, y):
+def join_halves(x, y):
     """Half of each, beside each other."""
     return np.concatenate([(x + np.zeros(50))[25:], (y + np.zeros(50))[25:]])
 
 
 # on these numbers all of them are exact
-OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total, flipped, joined)
+OPERATIONS = (
+    np.add,
+    np.maximum,
+    np.minimum,
+    np.less,
+    np.copysign,
+    total,
+    multiply_by_flip,
+    join_halves,
+)
 
 
 @depth("program, in blocks")
@@ -211,14 +220,14 @@ def test_memory_of_results_holds_what_was_recorded(written):
 def test_memory_of_results_holds_what_they_are_made_of(n):
     """Without blocks, and in them."""
 
-    def over(w, x):
+    def scale_exponential(w, x):
         return np.tanh(w * 2.0) * np.exp(-w)
 
     def update(w, x):
         return w - 2.0 * np.sin(x.T @ np.tanh(x @ w))
 
     w, x = RNG.normal(size=(n, n)), RNG.normal(size=(2, n))
-    for fn, most in ((over, n < 400), (update, 0)):
+    for fn, most in ((scale_exponential, n < 400), (update, 0)):
         program = tg.compile(fn).program(w, x)
         assert ("block by block" in str(program)) == (w.size > cost.BLOCKED_ELEMENTS)
         # of the second factor: a gradient is computed where the new parameter will be
@@ -246,7 +255,7 @@ def test_arrays_without_a_buffer_live_until_their_last_use():
             turned = np.flip(np.sort(x, axis=0).T, 0)
             signs, _ = np.linalg.slogdet(turned)
             x = np.tile(turned, (2, 1))[: len(x)] + signs
-            # a loop over blocks takes views of what it reads
+            # a loop over blocks reads views
             x = np.sin(np.sort(x) * 2.0)
         return np.sum(x)
 
@@ -305,17 +314,17 @@ def test_a_trajectory_that_is_returned_is_held_by_its_result_alone():
 @depth("program")
 @given(programs(max_steps=16))
 def test_no_more_is_held_in_an_order_that_uses_values_up(written):
-    program = improved(trace(written.step, written.arguments[0], {}), OTHERS)
+    program = apply_passes(trace(written.step, written.arguments[0], {}), OTHERS)
     schedule = Schedule(Builder(program), list(program.instructions))
     order, place = [*schedule.order], np.argsort([*schedule.order])
     assert sorted(order) == list(range(len(order)))
     assert all(place[q] < place[p] for p in order for q in schedule.needs[p])
 
-    def held(done):
+    def held_size(done):
         needed = [p for p in done if p not in schedule.large or not done >= {*schedule.users[p]}]
         return sum(schedule.size[p] for p in needed)
 
     for k, p in enumerate(order, 1):
         done, before = {*order[:k]}, {*range(p + 1)}
         # where all is done that was done before, and perhaps more
-        assert not done >= before or held(done) <= held(before)
+        assert not done >= before or held_size(done) <= held_size(before)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
-from programs import improved, trace
+from programs import apply_passes, trace
 from random_programs import programs
 
 import tapegrad as tg
@@ -17,7 +17,7 @@ from tapegrad.program import PASSES
 @given(programs(max_steps=16))
 def test_program_pickles_and_compares_equal(written):
     program = trace(written.step, written.arguments[0], {})
-    for kept in (program, improved(program, PASSES)):
+    for kept in (program, apply_passes(program, PASSES)):
         restored = pickle.loads(pickle.dumps(kept))
         assert restored == kept
         assert str(restored) == str(kept)

@@ -15,7 +15,7 @@ from depth import THOROUGH, depth, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import trace
-from user_programs import FAMILIES, Drawn, drawn, user_programs
+from user_programs import FAMILIES, Drawn, draw_program, user_programs
 
 import tapegrad as tg
 from tapegrad.errors import ProofError
@@ -81,7 +81,7 @@ def survey() -> tuple[Counter[str], dict[str, list[tuple[int, str]]]]:
     seeds = [(name, seed) for seed in range(examples("program, proved")) for name in FAMILIES]
     for name, first in MORE:
         seeds += [(name, first + 1000 * k) for k in range(24 if THOROUGH else 1)]
-    for one in [drawn(*x) for x in seeds]:
+    for one in [draw_program(*x) for x in seeds]:
         proof = proof_of(one, len(KINDS) if THOROUGH else 2)
         made: list[tuple[Any, Any]] = [("", proof.program)]
         found = list(proof.faults(PASSES, lambda *x, made=made: made.append(x)))
@@ -145,7 +145,7 @@ def drop_conjugates(builder: Builder, made: Instruction) -> Any:
 X = np.linspace(0.5, 2.0, 4)
 Z = X * np.exp(3j * X)
 LARGE = np.full(20, 3e37, "f")
-# by what is wrong: the pass, or its rule, and where it is
+# by the fault: the wrong pass or rule, a function and its arguments
 WRONG: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "value": (drop_conjugates, lambda z: np.exp(z.conj()), (Z,)),
     "value of a result": (drop_last, lambda x: (x, x * 2.0), (X,)),
@@ -255,18 +255,18 @@ def test_what_is_proved_runs_as_usual(fn: Any, capfd: Any) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-# --- what the proofs rest on ---------------------------------------------------------------------
+# --- assumptions of the proofs -------------------------------------------------------------------
 
 
 def test_shapes_come_from_shapes_where_an_op_refuses_placeholders() -> None:
     @tg.custom_op(vjps=(lambda g, y, x: -g * y * y,))
-    def inverted(x: Any) -> Any:
+    def invert(x: Any) -> Any:
         if np.any(x == 0):
             raise ValueError("there is no 1 / 0")
         return 1 / x
 
     def fn(x: Any) -> Any:
-        return tg.scan(lambda c, r: (inverted(c) + r, inverted(r)), x[0], x)[1]
+        return tg.scan(lambda c, r: (invert(c) + r, invert(r)), x[0], x)[1]
 
     for transform in (fn, tg.grad(lambda x: np.sum(fn(x) ** 2))):
         proved = tg.compile(transform, check=True)
@@ -300,29 +300,31 @@ def test_singular_values_are_proved_on_moderate_inputs_since_lapack_may_not_retu
         assert all(np.abs(y).max() < 1e9 for (y,) in tried)
 
 
-def after(total: Any) -> tuple[Any, ...]:
-    """A sum, and what depends on whether it is finite."""
+def with_infinities(total: Any) -> tuple[Any, ...]:
+    """A sum, and two products that show whether it is finite."""
     return total, 0 * np.cosh(total), total * -np.inf
 
 
 ONE_SEGMENT = np.zeros(4, int)
 # programs that add four products, in order or in any
 SUMS: dict[str, Any] = {
-    "sum": lambda x, y: after(np.sum(x * y)),
-    "product of matrices": lambda x, y: after(x @ y),
-    "segment": lambda x, y: after(tg.segment_sum(x * y, ONE_SEGMENT, 1)[0]),
-    "row update": lambda x, y: after(tg.at(np.zeros(1))[ONE_SEGMENT].add(x * y)[0]),
-    "scatter": lambda x, y: after(
+    "sum": lambda x, y: with_infinities(np.sum(x * y)),
+    "product of matrices": lambda x, y: with_infinities(x @ y),
+    "segment": lambda x, y: with_infinities(tg.segment_sum(x * y, ONE_SEGMENT, 1)[0]),
+    "row update": lambda x, y: with_infinities(tg.at(np.zeros(1))[ONE_SEGMENT].add(x * y)[0]),
+    "scatter": lambda x, y: with_infinities(
         tg.vjp(lambda t: t[0, ONE_SEGMENT], np.zeros((1, 1)))[1](x * y)[0][0, 0]
     ),
-    "loop": lambda x, y: after(tg.scan(lambda c, r: (c + r[0] * r[1], None), 0.0, (x, y))[0]),
+    "loop": lambda x, y: with_infinities(
+        tg.scan(lambda c, r: (c + r[0] * r[1], None), 0.0, (x, y))[0]
+    ),
 }
 BY_ROWS = ("segment", "row update", "scatter")
 AWKWARD = (0.0, 1.0, 1.0 + 2.0**-52, 3.0, 0.7, 1e138, 1.7e307, 1.7e308, np.inf)
 TERMS = (
     # 1000, or 5 in another order; a unit in the last place of the large terms is far more
     ([1e138, 5.0, -1e138, -1e3], [1.0] * 4),
-    # the sum is exact, and so is that of the sizes, but 3 + 2**-52 is not
+    # the sum is exact, and the sum of the sizes too, but 3 + 2**-52 is not
     ([2.0, -2.0, 1.0 + 2.0**-52, -1.0 - 3 * 2.0**-52], [1.0] * 4),
 )
 
@@ -337,9 +339,9 @@ def test_the_terms_of_a_sum_may_be_added_in_any_order(name: str) -> None:
         known = Known.of(program, [np.array(x) for x in terms])
         assert known
         x, y = np.array(terms, np.longdouble)
-        # each product is rounded, or added as it is, for which rows have no function
+        # each product is rounded, or added unrounded, which no function of rows does
         rounded = (x * y).astype(np.float64)
         for products in (rounded,) if name in BY_ROWS else (x * y, rounded):
             for order in itertools.permutations(range(4)):
                 total = functools.reduce(lambda s, k: np.float64(s + products[k]), order, 0.0)
-                assert difference(known.outputs, after(total), known, ["y"] * 3) is None
+                assert difference(known.outputs, with_infinities(total), known, ["y"] * 3) is None

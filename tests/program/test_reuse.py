@@ -97,17 +97,17 @@ def test_table_rows_needed_after_an_update():
         doubled, squares = 2.0 * rows, rows * rows
         return tg.at(table)[i].add(doubled), tg.at(table)[i].add(squares)
 
-    def kept(table, i):
+    def return_rows(table, i):
         rows = tg.index_select(table, i)
         return tg.at(table)[i].add(2.0 * rows), rows.T[1:]
 
-    def used(table, i):
+    def sum_rows_later(table, i):
         rows = tg.index_select(table, i)
         table = tg.at(table)[i].add(tg.sin(rows))
         return table, tg.sum(tg.tanh(rows[1:]))
 
     table, i = np.linspace(0, 1, N_ROWS * WIDTH).reshape(N_ROWS, WIDTH), np.array([5, 2, 5])
-    for fn in (both, kept, used):
+    for fn in (both, return_rows, sum_rows_later):
         assert "rows_" in str(tg.compile(fn).program(table, i))
         assert_same(tg.compile(fn)(table, i), tg.tree.map(np.asarray, fn(table, i)))
 
@@ -136,12 +136,12 @@ def test_table_after_an_interrupted_update(name, left):
         if i % 4 == 3:
             places = iter([None] * left)
 
-            def interrupted(*args, places=places):
+            def call_and_count(*args, places=places):
                 result = whole(*args)
                 next(places)
                 return result
 
-            with mock.patch.object(reuse, name, interrupted), contextlib.suppress(StopIteration):
+            with mock.patch.object(reuse, name, call_and_count), contextlib.suppress(StopIteration):
                 compiled(table, np.array([0, i + 8]), targets)
         indices = np.array([i, 7])
         _, table = compiled(table, indices, targets)

@@ -65,7 +65,7 @@ def misfits(x):
         yield np.concatenate([x, x.take([0], i)], i)
 
 
-# bins must be sorted, and what is scattered has the shape of what was selected
+# bins must be sorted, and scattered values have the shape of a selection
 @pytest.mark.parametrize("name", sorted(OPS.keys() - BY_VALUE - {"digitize", "scatter"}))
 def test_what_the_op_refuses_is_refused_without_values(name):
     for op, values, options in calls_of(OPS[name]):
@@ -120,7 +120,7 @@ def _chain(x):
     ],
 )
 def test_a_first_call_makes_no_array_of_a_users_size_to_learn_a_shape(fn, args):
-    # what a program holds and what it writes to is made when it runs
+    # constants and buffers are allocated when the program runs
     tracemalloc.start()
     try:
         program = run_passes(trace(fn, args, {}), PASSES)
@@ -134,7 +134,7 @@ def test_a_first_call_makes_no_array_of_a_users_size_to_learn_a_shape(fn, args):
 def test_a_users_function_gets_the_values_of_the_call():
     seen = []
 
-    def solved(x):
+    def double_until_ten(x):
         # it would not end at 0
         steps = 0
         while x * 2**steps < 10:
@@ -143,13 +143,13 @@ def test_a_users_function_gets_the_values_of_the_call():
         seen.append(float(x))
         return x * 2.0
 
-    custom = tg.custom_vjp(lambda g, y, x: (2.0 * g,))(solved)
+    custom = tg.custom_vjp(lambda g, y, x: (2.0 * g,))(double_until_ten)
     step = tg.compile(tg.grad(lambda x: custom(tg.square(x)) * x))
     assert step(np.array(3.0)) == 54.0
     assert set(seen) == {9.0}
 
 
-def _scanned(x):
+def _scan_rows(x):
     return tg.scan(lambda c, row: (c + tg.sum(row), custom_double(row)), 0.0, x[None])[1]
 
 
@@ -162,9 +162,9 @@ def custom_double(x):
     "fn",
     [
         tg.compile(lambda x: custom_double(tg.sin(x))),
-        _scanned,
+        _scan_rows,
         tg.vmap(lambda x: custom_double(tg.sin(x))),
-        tg.compile(tg.grad(lambda x: tg.sum(_scanned(x)))),
+        tg.compile(tg.grad(lambda x: tg.sum(_scan_rows(x)))),
     ],
 )
 def test_a_recording_lets_the_values_of_the_call_go(fn):

@@ -73,14 +73,14 @@ def test_the_source_is_straight_line_python_that_says_what_it_takes_and_gives(dr
     text = str(program)
     run, *once = ast.parse(text).body
     assert isinstance(run, ast.FunctionDef)
-    # memory and what is seen of it, which a reader can skip
+    # buffers and views of them, which a reader can skip
     assert all(isinstance(node, ast.Assign) for node in once)
     for taken in program.inputs:
         kind = f"a Python {taken.number}" if taken.number else f"{taken.dtype} {taken.shape}"
         assert f": {taken.path}, {kind}" in text
     branching = (ast.If, ast.While, ast.Lambda, ast.Import, ast.Try)
     assert not any(isinstance(node, branching) for node in ast.walk(run))
-    # each line ends with the shape of its result, those of views that are made once too
+    # each line ends with the shape of its result, also the lines of views that are made once
     ends = [line.rpartition("  # ")[2].partition(": ")[0] for line in text.splitlines()]
     results = [x for x in program.instructions if not x.number]
     assert sorted(x for x in ends if x.startswith("(")) == sorted(str(x.shape) for x in results)
@@ -148,8 +148,8 @@ P = {"w1": np.ones((2, 8)), "w2": np.ones((8, 1))}
 XY = np.ones((4, 2)), np.ones((4, 1))
 
 
-def assigned(text):
-    """What is assigned in run, by section: the names, in order."""
+def assigned_names(text):
+    """The names that run assigns, in order, by section."""
     sections = {"": []}
     for line in text.partition("def run")[2].partition("# made once")[0].splitlines():
         if line.strip() in ("# forward", "# backward", "# update"):
@@ -161,17 +161,17 @@ def assigned(text):
 
 
 def test_a_step_reads_as_forward_backward_and_update():
-    sections = assigned(str(tg.compile(train).program(P, *XY)))
+    sections = assigned_names(str(tg.compile(train).program(P, *XY)))
     assert list(sections) == ["", "forward", "backward", "update"]
     assert sections[""] == []
     assert {"hidden", "error"} <= set(sections["forward"])
     assert {"d_error", "d_hidden", "d_w1", "d_w2"} <= set(sections["backward"])
     assert sections["update"][1::2] == ["new_w1", "new_w2"]
-    # a gradient that is returned is no update, and what has none no sections
-    sections = assigned(str(tg.compile(tg.value_and_grad(loss)).program(P, *XY)))
+    # a gradient that is returned is no update, and a function without one has no sections
+    sections = assigned_names(str(tg.compile(tg.value_and_grad(loss)).program(P, *XY)))
     assert list(sections) == ["", "forward", "backward"]
     assert {"d_w1", "d_w2"} <= set(sections["backward"])
-    assert list(assigned(str(tg.compile(loss).program(P, *XY)))) == [""]
+    assert list(assigned_names(str(tg.compile(loss).program(P, *XY)))) == [""]
     assert "new_" not in str(tg.compile(lambda w, b: w - b).program(np.ones(2), np.ones(2)))
     split = tg.compile(lambda w, xs: tg.scan(lambda c, x: (np.tanh(c) + np.sin(x[0]), None), w, xs))
     assert " sin_0 = sin(" in str(split.program(np.ones(3), 2 * (np.ones((4, 3)),)))
@@ -268,28 +268,28 @@ def test_what_a_function_held_is_let_go_when_it_was_compiled(raises):
 
 def test_the_lines_that_run_have_the_numbers_of_those_that_are_printed():
     @tg.custom_op(vjps=(lambda g, y, x: g,))
-    def refused(x):
+    def fail_unless_zero(x):
         if x.any():
             raise KeyError("here")
         return x
 
-    step = tg.compile(lambda x: np.sum(refused(x * 2.0 + 1.0)))
+    step = tg.compile(lambda x: np.sum(fail_unless_zero(x * 2.0 + 1.0)))
     text = str(step.program(np.full(3, -0.5)))
     with pytest.raises(KeyError, match="here") as caught:
         step(np.ones(3))
     (at,) = [x.lineno for x in caught.traceback if "program of" in str(x.path)]
-    assert "refused(" in text.splitlines()[at]
+    assert "fail_unless_zero(" in text.splitlines()[at]
 
 
 @tg.custom_op(vjps=(lambda g, y, x, axis=0, how="": g,))
-def turned(x, axis=0, how=""):
+def flip_axis(x, axis=0, how=""):
     """An op without a batching rule."""
     return np.flip(x, axis)
 
 
 OPTIONS = {
-    "each(x, of=turned, batched=(True,), options={'axis': 1, 'how': 'a-b'})": tg.vmap(
-        lambda x: turned(x, axis=1, how="a-b")
+    "each(x, of=flip_axis, batched=(True,), options={'axis': 1, 'how': 'a-b'})": tg.vmap(
+        lambda x: flip_axis(x, axis=1, how="a-b")
     ),
     "einsum('ijk,imk->jm', x, x)": lambda x: np.einsum("ijk,imk->jm", x, x),
     "shape=(2, 3, 4), index=(slice(None, None, None), 0)": tg.grad(lambda x: np.sum(x[:, 0] ** 2)),

@@ -48,7 +48,7 @@ def step(p):
 
 
 def names_in_programs():
-    """Every name that a program of `step` gives to something of its own."""
+    """Every name that a program of `step` adds."""
     program = tg.compile(step).program({"a": LARGE, "b": LARGE})
     nodes = [*ast.walk(ast.parse(str(program)))]
     functions = {x.name for x in nodes if isinstance(x, ast.FunctionDef)}
@@ -66,7 +66,7 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
             np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12, err_msg=first)
 
 
-# --- what is captured ---------------------------------------------------------------------
+# --- captured values ----------------------------------------------------------------------
 
 CALLED = ["x", "y", "data", "p", "sum", "w_2", "w", "captured0", "number", "run", "d_p", "tanh"]
 
@@ -126,7 +126,7 @@ def test_arrays_in_trees_in_bodies_and_behind_other_functions_have_their_names()
     for name in ("data_rows", "data_bias_0", "start"):
         assert re.search(rf"\b{name}\b", text), name
     assert "captured0" not in text
-    # what the bodies hold too is defined once
+    # a value that the bodies share is defined once
     assert len(re.findall(r"^#   start: ", text, re.M)) == 1
 
 

@@ -1,7 +1,7 @@
 """How `tapegrad.scipy` is imported, and what it says where SciPy is not installed."""
 
 import pytest
-from scripts import printed
+from scripts import print_of_script
 
 import tapegrad as tg
 
@@ -9,7 +9,7 @@ import tapegrad as tg
 @pytest.mark.thorough
 def test_without_scipy_it_says_how_to_install_it() -> None:
     # as if SciPy were not installed
-    said = printed(
+    said = print_of_script(
         "import sys; sys.modules['scipy'] = None\n"
         "import tapegrad\n"
         "try: import tapegrad.scipy\n"
@@ -21,7 +21,7 @@ def test_without_scipy_it_says_how_to_install_it() -> None:
 @pytest.mark.thorough
 def test_it_is_imported_by_name_alone_and_its_modules_when_they_are_asked_for() -> None:
     pytest.importorskip("scipy")
-    said = printed(
+    said = print_of_script(
         "import sys, tapegrad\n"
         "try: tapegrad.scipy\n"
         "except AttributeError as error: print(error)\n"

@@ -11,8 +11,8 @@ import numpy as np
 Fn = Callable[..., Any]
 
 
-def scored(fn: Fn) -> Fn:
-    """A function whose results are weighed: each number's parts, and their squares."""
+def make_loss(fn: Fn) -> Fn:
+    """A loss of the function: a weighted sum of its results' parts, and their squares."""
 
     def loss(*args: Any) -> Any:
         results = fn(*args)
@@ -28,7 +28,7 @@ def score(y: Any) -> Any:
 
 
 def numbers(*shape: int, seed: int = 0) -> Any:
-    """Complex numbers, none of which is close to an axis or to the unit circle."""
+    """Complex numbers away from the axes and from the unit circle."""
     return reals(*shape, seed=2 * seed) + 1j * reals(*shape, seed=2 * seed + 1)
 
 
@@ -57,7 +57,7 @@ def exponential(a: Any) -> Any:
     return (v * np.exp(w)) @ np.linalg.inv(v)
 
 
-# of two operands, of which either may be real
+# of two operands, each of which may be real
 TWO: dict[str, tuple[Fn, Any, Any]] = {
     "matrix @ vector": (lambda a, b: a @ b, M, Z),
     "stack @ matrix": (lambda a, b: a @ b, STACK, S),
@@ -94,4 +94,4 @@ LOSSES: dict[str, tuple[Fn, tuple[Any, ...]]] = {
     **{f"{name}, real first": (f, (a.real.copy(), b)) for name, (f, a, b) in TWO.items()},
     **{f"{name}, real second": (f, (a, b.real.copy())) for name, (f, a, b) in TWO.items()},
 }
-LOSSES = {name: (scored(fn), args) for name, (fn, args) in LOSSES.items()}
+LOSSES = {name: (make_loss(fn), args) for name, (fn, args) in LOSSES.items()}

@@ -40,8 +40,8 @@ def peak_of(fn: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def counted(fn):
-    """A function that counts in `.calls` how often it was called."""
+def count_calls(fn):
+    """Wrap a function to count its calls in `.calls`."""
 
     def counting(*args, **kwargs):
         counting.calls += 1

@@ -13,7 +13,7 @@ THOROUGH = settings.default.max_examples > 30
 
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
-    # a property of one op: there are 300, each with a test of its own for each property; the
+    # a property of one op: there are 300, each with one test for each property; the
     # thorough run draws a quarter of the calls, and samples the others
     "op": (3, 80),
     "op, cheap": (8, 120),
@@ -23,7 +23,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, by differences": (1, 12),
     "op, by every property": (1, 10),
     "op, of complex numbers": (1, 20),
-    # of which each is called with every argument wrong in a dozen ways
+    # each is called with every argument wrong in a dozen ways
     "op, called wrongly": (4, 60),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 10),
@@ -31,7 +31,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # solutions that SciPy finds, a dozen times for an example
     "solution": (1, 20),
     "loop": (4, 60),
-    # a body that changes what it is given, in each transform and in each loop
+    # a body that changes its arguments, in each transform and in each loop
     "own tree": (3, 40),
     "own tree, in a loop": (3, 40),
     "batch": (5, 120),
@@ -39,7 +39,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "nested": (30, 600),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
-    # of which the properties of any function are checked
+    # functions whose general properties are checked
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run
     "program": (8, 100),
@@ -56,10 +56,10 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # functions of a few steps, compiled and run
     "small step": (5, 60),
     "formula": (15, 700),
-    # calls of any op, of which one test draws them all
+    # calls of any op, all drawn by one test
     "op, saved": (20, 500),
     "op on JAX": (6, 700),
-    # files that are not what they were
+    # corrupt or altered files
     "file, in part": (5, 100),
     "file, hostile": (30, 2_000),
 }

@@ -31,7 +31,7 @@ class Kind:
         return params, *(rng.normal(size=shape).astype(dtype) for shape in self.shapes)
 
 
-def trained(layer: Any, params: Any, x: Any) -> Any:
+def train_layer(layer: Any, params: Any, x: Any) -> Any:
     y, state = layer(params, x, layer.initial_state(), training=True)
     return y, state.mean, state.variance
 
@@ -56,7 +56,7 @@ KINDS = {
     "flatten": Kind(nn.Flatten(), ((2, 3, 1, 2),)),
     "layer norm": Kind(nn.LayerNorm(4), ((2, 3, 4),)),
     "rms norm": Kind(nn.RMSNorm(4), ((2, 3, 4),)),
-    "batch norm, training": Kind(nn.BatchNorm(3), ((4, 3),), trained),
+    "batch norm, training": Kind(nn.BatchNorm(3), ((4, 3),), train_layer),
     "batch norm": Kind(nn.BatchNorm(3), ((2, 3, 2, 2),), with_statistics),
     "rnn": Kind(nn.RNNCell(2, 3, 4), ((5, 2), (5, 3))),
     "rnn by tanh": Kind(nn.RNNCell(2, 3, 4, activation="tanh"), ((5, 2), (5, 3))),

@@ -53,14 +53,14 @@ def losses(terms, reverse, remember=True, checkpoint=None):
         (c, n), ys = loop(step_of(terms, w), (c, 0), xs)
         return tg.sum(c * w[0]) + 0.1 * tg.sum(ys["y"] ** 2) + tg.sum(ys["c"]) * n
 
-    def scanned(f, init, xs):
+    def scan_loop(f, init, xs):
         f = f if remember else tg.checkpoint(f)
         return tg.scan(f, init, xs, reverse=reverse, checkpoint=checkpoint)
 
-    def unrolled(f, init, xs):
+    def unroll_loop(f, init, xs):
         return by_hand(f, init, xs, reverse)
 
-    return (lambda *args: loss(scanned, *args)), (lambda *args: loss(unrolled, *args))
+    return (lambda *args: loss(scan_loop, *args)), (lambda *args: loss(unroll_loop, *args))
 
 
 def arguments(n, seed=0):

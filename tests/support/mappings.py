@@ -25,7 +25,7 @@ def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
-def mixed(x: Any) -> Any:
+def mix_elements(x: Any) -> Any:
     """A vector to a vector, with every kind of dependence."""
     return tg.sin(x) * tg.sum(x * x) + x[::-1] * tg.tanh(x[0])
 

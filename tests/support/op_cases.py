@@ -1,4 +1,4 @@
-"""For every op of the package, a strategy for calls of it, and what they should give."""
+"""For every op of the package, a strategy for calls of it, and their expected results."""
 
 import itertools
 import math
@@ -52,15 +52,15 @@ def of_each(f: Callable[[float], float]) -> Callable[[Any], Any]:
 
 
 def patches_reference(x: Any, size: Any, stride: Any) -> Any:
-    """Windows that slide over the last axes, of which some are taken."""
+    """Windows that slide over the last axes, with a stride."""
     axes = tuple(range(-len(size), 0))
     windows = np.lib.stride_tricks.sliding_window_view(x, size, axes)
     taken = windows[(..., *[slice(None, None, s) for s in stride], *[slice(None)] * len(size))]
     return np.moveaxis(taken, axes, [i - len(size) for i in axes])
 
 
-def added(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
-    """Values added where elements of an array of this shape were taken, found by their numbers."""
+def scatter_add(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
+    """Add values to zeros of this shape at the elements that a function takes of an array."""
     y = np.zeros(math.prod(shape), values.dtype)
     places = taken(np.arange(y.size).reshape(shape))
     np.add.at(y, places.reshape(-1), np.reshape(values, -1))
@@ -70,11 +70,11 @@ def added(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
 def add_patches_reference(values: Any, sides: Any, stride: Any) -> Any:
     before, size = np.split(np.array(values.shape[: -len(sides)]), [values.ndim - 2 * len(sides)])
     shape = (*before.tolist(), *sides)
-    return added(values, shape, lambda x: patches_reference(x, tuple(size.tolist()), stride))
+    return scatter_add(values, shape, lambda x: patches_reference(x, tuple(size.tolist()), stride))
 
 
 def scatter(values: Any, shape: Any, index: Any) -> Any:
-    return added(values, shape, lambda x: x[index])
+    return scatter_add(values, shape, lambda x: x[index])
 
 
 def segment_sum(values: Any, indices: Any, n: int | None = None) -> Any:
@@ -143,11 +143,11 @@ def sinc_derivative_reference(x: Any, n: int) -> Any:
 def i0_derivative_reference(x: Any, n: int) -> Any:
     z = x.astype(float)
 
-    def at(t: float) -> Any:
+    def integrand(t: float) -> Any:
         cosine = math.cos(math.pi * t)
         return cosine**n * np.exp(z * cosine)
 
-    return integral(at).astype(x.dtype)
+    return integral(integrand).astype(x.dtype)
 
 
 def piece_reference(x: Any, xp: Any) -> Any:
@@ -191,7 +191,7 @@ def cofactor_reference(arrays: Any) -> Any:
 
 
 def add_at_places_reference(a: Any, values: Any, places: Any) -> Any:
-    return (a + added(values, a.shape, lambda x: x.ravel()[places])).astype(a.dtype)
+    return (a + scatter_add(values, a.shape, lambda x: x.ravel()[places])).astype(a.dtype)
 
 
 def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
@@ -218,7 +218,7 @@ def irfft_reference(
 
 
 def of_halves(bins: np.ndarray, n: int, axis: int, factor: float) -> np.ndarray:
-    """Bins, of which those that stand for two of n are multiplied."""
+    """Multiply the bins that stand for two of n frequencies by a factor."""
     bins = np.moveaxis(bins, axis, -1).copy()
     bins[..., [i for i in range(bins.shape[-1]) if 0 < i < n / 2]] *= factor
     return np.moveaxis(bins, -1, axis)
@@ -226,7 +226,9 @@ def of_halves(bins: np.ndarray, n: int, axis: int, factor: float) -> np.ndarray:
 
 def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
     window = values.shape[len(shape) :]
-    return added(values, shape, lambda x: np.lib.stride_tricks.sliding_window_view(x, window, axis))
+    return scatter_add(
+        values, shape, lambda x: np.lib.stride_tricks.sliding_window_view(x, window, axis)
+    )
 
 
 # --- NumPy's functions where the lowest version that we support falls short of the newest ---
@@ -384,7 +386,7 @@ class Case:
         # the references of the last two are sums that lose some digits
         return 0 if self.name in EXACT else 4096 if self.name.endswith("_derivative") else 64
 
-    def expected(self) -> Any:
+    def reference_result(self) -> Any:
         functions = [f for f, op in ANSWERS.items() if op is self.op]
         reference = REFERENCES.get(self.name) or getattr(np, self.name, None) or functions[0]
         return self.apply(reference, *self.operands)

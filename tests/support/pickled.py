@@ -1,4 +1,4 @@
-"""One of everything that pickles or has a file of its own: for other processes and Pythons.
+"""One object of each kind that pickles or has a file format, for other processes and Pythons.
 
     python tests/support/pickled.py write FILE
     python tests/support/pickled.py read FILE ...
@@ -69,14 +69,14 @@ def mixture(x: Any, scale: float) -> Any:
     return np.sum(z @ z.T) + np.einsum("ij,ij->", inner, tg.stop_gradient(x)) + np.max(x)
 
 
-def carried(carry: Any, x: Any) -> tuple[Any, Any]:
+def scan_step(carry: Any, x: Any) -> tuple[Any, Any]:
     """A step of a loop."""
     return np.tanh(carry + x), carry
 
 
-def looped(x: Any) -> Any:
+def scan_record(x: Any) -> Any:
     """A loop that is one record."""
-    return tg.scan(carried, x, np.arange(3.0))[0]
+    return tg.scan(scan_step, x, np.arange(3.0))[0]
 
 
 @tg.compile
@@ -102,7 +102,7 @@ def optimizers() -> list[Any]:
 
 
 def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
-    """Everything by name, each with what it gives: a tree of numbers."""
+    """Each object by name, with a function of it that returns a tree of numbers."""
     output, tape = tg.record(mixture, lines=True)(X, 2.0)
     args = (PARAMS, STATE, X, Y, KEY)
     vector, unravel = tg.tree.ravel(PARAMS)
@@ -119,10 +119,13 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "vmap by name": (row_sum, lambda f: f(X)),
         "pullback": (tg.vjp(hidden_sum, X)[1], lambda f: f(2.0)),
         "linear map": (tg.linearize(hidden_sum, X)[1], lambda f: f(np.ones_like(X))),
-        "program of a loop": (tg.compile(tg.grad(looped)).program(0.5), lambda p: run(p, (0.5,))),
+        "program of a loop": (
+            tg.compile(tg.grad(scan_record)).program(0.5),
+            lambda p: run(p, (0.5,)),
+        ),
         "file of a program": (in_file(step.program(*args)), lambda text: from_file(text)(*args)),
         "file of a loop": (
-            in_file(tg.compile(tg.grad(looped)).program(0.5)),
+            in_file(tg.compile(tg.grad(scan_record)).program(0.5)),
             lambda text: from_file(text)(0.5),
         ),
         "ops": ([cube, np.sin, tg.tanh, tg.sum, tg.relu], lambda ops: [op(X) for op in ops]),
@@ -184,13 +187,13 @@ def run(program: Any, args: Any) -> Any:
 
 
 def read(text: bytes) -> int:
-    """Compare pickled things with those of this process; return how many there were."""
+    """Compare pickled objects with this process's; return how many there were."""
     restored = pickle.loads(text)
     known = things()
     assert restored.keys() == known.keys()
     for name, (thing, gives) in known.items():
         got, wanted = gives(restored[name]), gives(thing)
-        # the last places of a sine are another NumPy's own, as are those of sums
+        # the last places of sines and sums differ between versions of NumPy
         assert tg.tree.all_close(got, wanted, rtol=1e-6, atol=1e-6), f"{name}: {got}, not {wanted}"
     return len(known)
 

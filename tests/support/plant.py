@@ -34,9 +34,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).parents[2]
-# seconds that the tests of a change may take, by what they took before, and on the clock
+# seconds that the tests of a change may take, by their earlier times, and on the clock
 BUDGET, PATIENCE = 30.0, 400
-# what the tests pass, kept from run to run as long as no file is newer
+# the lines that each test runs, kept from run to run as long as no file is newer
 MAP = Path(tempfile.gettempdir()) / f"plant-{os.getuid()}-{ROOT.parent.name}-{ROOT.name}.pickle"
 
 PAIRS: list[tuple[type, type]] = [
@@ -46,7 +46,7 @@ PAIRS: list[tuple[type, type]] = [
 ]
 # each for the other, but a product becomes a quotient
 OPERATORS = {y: x for x, y in reversed(PAIRS)} | dict(PAIRS)
-# texts and types, of which nothing is computed
+# texts and types, which compute nothing
 IGNORED = (ast.Raise, ast.JoinedStr, ast.Assert, ast.AnnAssign)
 
 
@@ -91,8 +91,8 @@ def places(tree: Any, inside: bool = False) -> Iterator[tuple[Any, str, Any, Any
                 yield from places(node, is_code and name != "args")
 
 
-def drawn(n: int, seed: int) -> list[tuple[Path, int]]:
-    """Files and the numbers of changes in them."""
+def draw_changes(n: int, seed: int) -> list[tuple[Path, int]]:
+    """Draw n changes: files, and the numbers of changes in them."""
     counts = [
         (path, sum(1 for _ in places(ast.parse(path.read_text()))))
         for path in sorted((ROOT / "tapegrad").rglob("*.py"))
@@ -140,8 +140,8 @@ class Change:
         return n
 
 
-def forked(work: Any, patience: float) -> Any:
-    """The result of a function in a process of its own; None if that takes too long."""
+def run_forked(work: Any, patience: float) -> Any:
+    """The result of a function in a forked process; None if that takes too long."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -172,8 +172,10 @@ def first_failure(items: list[pytest.Item]) -> str:
     return ""
 
 
-def passed(items: list[pytest.Item]) -> tuple[dict[tuple[str, int], set[str]], dict[str, float]]:
-    """For each line of the package the tests that pass it, and what each test takes."""
+def map_lines_to_tests(
+    items: list[pytest.Item],
+) -> tuple[dict[tuple[str, int], set[str]], dict[str, float]]:
+    """The tests that run each line of the package, and each test's seconds."""
     monitoring = sys.monitoring
     tests: dict[tuple[str, int], set[str]] = defaultdict(set)
     times: dict[str, float] = {}
@@ -207,7 +209,7 @@ class Planter:
     def map(self, items: list[pytest.Item]) -> Any:
         newest = max(x.stat().st_mtime for x in ROOT.glob("t*/**/*.py"))
         if not MAP.exists() or (MAP.stat().st_mtime < newest and not self.only):
-            found = forked(lambda: passed(items), 1e5)
+            found = run_forked(lambda: map_lines_to_tests(items), 1e5)
             MAP.write_bytes(pickle.dumps(found))
         return pickle.loads(MAP.read_bytes())
 
@@ -225,7 +227,7 @@ class Planter:
             items[item.nodeid].append(item)
             items[item.nodeid.split("[")[0]].append(item)
         counts: dict[str, int] = defaultdict(int)
-        for i, place in enumerate(drawn(self.n, self.seed)):
+        for i, place in enumerate(draw_changes(self.n, self.seed)):
             if self.only and i not in self.only:
                 continue
             change = Change(*place)
@@ -249,7 +251,7 @@ class Planter:
                         if marked == is_left and total < BUDGET:
                             chosen[kind].append(item)
 
-            def judged(change: Change = change, chosen: Any = chosen) -> tuple[str, str]:
+            def judge_change(change: Change = change, chosen: Any = chosen) -> tuple[str, str]:
                 if not change.plant(functions[str(change.path)]):
                     return "not planted", ""
                 for kind, some in chosen.items():
@@ -257,7 +259,7 @@ class Planter:
                         return kind, name
                 return "none", ""
 
-            kind, name = forked(judged, PATIENCE) or ("default", "it ends no more")
+            kind, name = run_forked(judge_change, PATIENCE) or ("default", "it ends no more")
             counts[kind] += 1
             n = len(chosen["default"]), len(chosen["thorough"])
             print(f"{i:4d} {kind:11s} {change.text}  [{n[0]} + {n[1]}] {name}", flush=True)

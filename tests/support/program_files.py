@@ -14,7 +14,7 @@ import pytest
 import tapegrad as tg
 
 
-def saved(program: tg.Program, folder: Path, using: Any = ()) -> tg.Program:
+def save_and_load(program: tg.Program, folder: Path, using: Any = ()) -> tg.Program:
     path = folder / "program.npz"
     program.save(path)
     return tg.load_program(path, using)
@@ -26,7 +26,7 @@ def assert_same(again: tg.Program, program: tg.Program) -> None:
     assert str(again) == re.sub(" *# gradient of: .*\n", "", str(program))  # the source stays here
 
 
-def stepped(w: Any, xs: Any) -> Any:
+def loop_with_branch(w: Any, xs: Any) -> Any:
     """A loop with a branch in it, and its gradient."""
 
     def loss(w: Any) -> Any:
@@ -41,10 +41,10 @@ def stepped(w: Any, xs: Any) -> Any:
     return tg.value_and_grad(loss)(w), slope(w[0, 1])
 
 
-def looped(w: Any, xs: Any) -> Any:
+def loops_of_each_kind(w: Any, xs: Any) -> Any:
     """Loops of each kind."""
     grown = tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, w * w)
-    return stepped(w, xs), grown, tg.fori_loop(0, 4, lambda i, s: s * w[0] + i, xs[0])
+    return loop_with_branch(w, xs), grown, tg.fori_loop(0, 4, lambda i, s: s * w[0] + i, xs[0])
 
 
 LOOPED = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 6).reshape(3, 2)
@@ -55,7 +55,7 @@ def content(path: Path) -> Any:
         return json.loads(archive.read("program.json"))
 
 
-def changed(path: Path, new: Path, text: str, drop: str = "") -> Path:
+def write_changed_copy(path: Path, new: Path, text: str, drop: str = "") -> Path:
     """A copy of a file with another text."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w") as archive:
         for name in old.namelist():
@@ -65,15 +65,15 @@ def changed(path: Path, new: Path, text: str, drop: str = "") -> Path:
     return new
 
 
-def refused(path: Path, match: str | None = None) -> None:
+def assert_load_fails(path: Path, match: str | None = None) -> None:
     with pytest.raises(tg.FileError, match=match) as error:
         tg.load_program(path)
     assert str(path) in str(error.value)
 
 
-def replaced(x: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
+def replace_at(x: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
     if not path:
         return change(x)
     new = copy.copy(x)
-    new[path[0]] = replaced(x[path[0]], path[1:], change)
+    new[path[0]] = replace_at(x[path[0]], path[1:], change)
     return new

@@ -57,8 +57,8 @@ def assert_runs(fn, *args):
     assert_same(compiled(*args), expected)
 
 
-def improved(program, passes):
-    """A program after each of some passes."""
+def apply_passes(program, passes):
+    """Apply some passes to a program in turn."""
     for improve in passes:
         program = improve(program)
     return program
@@ -70,7 +70,7 @@ def run(program, args):
 
 
 def assert_computes(written, program):
-    """Assert that a program gives what the function that was recorded does, on each of its arguments."""
+    """Assert that a program has the results of the recorded function, on each of its arguments."""
     for args in written.arguments:
         expected = written.step(*args)
         assert_close(run(program, args), expected, written.narrowest, scale_of(written.step, args))
@@ -78,7 +78,7 @@ def assert_computes(written, program):
 
 @Improvement
 def tidy(builder):
-    """Nothing but what is done after each pass."""
+    """A pass that does only the clean-up after each pass."""
 
 
 def trace(fn, args, kwargs, stops=False):
@@ -96,14 +96,14 @@ def kinds(program):
     return [x.op.name for x in program.instructions]
 
 
-def after(improve, fn, *args):
+def ops_after(improve, fn, *args):
     """The ops that a pass leaves of fn."""
     return kinds(improve(tidy(trace(fn, args, {}))))
 
 
-def untouched(improve, fn, *args):
+def is_untouched(improve, fn, *args):
     """Whether a pass leaves fn as it was recorded."""
-    return after(improve, fn, *args) == kinds(tidy(trace(fn, args, {})))
+    return ops_after(improve, fn, *args) == kinds(tidy(trace(fn, args, {})))
 
 
 def two_slices(values):

@@ -85,7 +85,8 @@ class Written:
 
     def __repr__(self) -> str:
         calls = "".join(
-            f"args = ({', '.join(map(_shown, args))},)\n" for args in reversed(self.arguments)
+            f"args = ({', '.join(map(_format_value, args))},)\n"
+            for args in reversed(self.arguments)
         )
         return f"\n{_imports(self.source)}\n{self.source}\n{calls}"
 
@@ -121,7 +122,7 @@ def _weights(shape: Any, dtype: Any, i: int) -> Any:
     return (real * (1 - 0.5j) if dtype.kind == "c" else real).astype(dtype)
 
 
-def _shown(x: Any) -> str:
+def _format_value(x: Any) -> str:
     if not isinstance(x, np.ndarray):
         return repr(x)
     flat = ", ".join(map(repr, x.reshape(-1).tolist()))
@@ -217,7 +218,7 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
         except NothingFitsError:
             continue
         name = f"v{len(lines)}"
-        computed = _evaluated(expression, known)
+        computed = _evaluate(expression, known)
         if computed is None:
             continue
         size = max(float(np.abs(v).max(initial=0)) for v in computed)
@@ -225,7 +226,7 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
             # tanh of a complex number has poles
             smaller = "tg.tanh({0})" if np.isrealobj(computed[0]) else f"({{0}}) * {4 / size:.3g}"
             expression, keeps_exact = smaller.format(expression), False
-            computed = _evaluated(expression, known)
+            computed = _evaluate(expression, known)
         used = [x for x in known if x.name in expression]
         exact = keeps_exact and all(x.exact for x in used)
         lines.append(f"{name} = {expression}")
@@ -235,7 +236,7 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
     return Written(parameters, tuple(lines), tuple(chosen), (first, second))
 
 
-def _evaluated(expression: str, known: list[Known]) -> Any:
+def _evaluate(expression: str, known: list[Known]) -> Any:
     """An expression's two values; None if it does not fit."""
     code = compile(expression, "<step>", "eval")
     values = []

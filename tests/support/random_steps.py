@@ -97,7 +97,7 @@ class Drawing(Drawn):
         """A floating array, or a NumPy scalar."""
         return self.numeric(wanted, "f")
 
-    def filled(self) -> Known:
+    def non_empty(self) -> Known:
         """An array with axes, none of them empty."""
         return self.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
 
@@ -128,7 +128,7 @@ _OPERANDS: Mapping[str, Callable[..., Any]] = {
     "0, 1 or floating": lambda d, *_: d.sample("0.0", "1", d.floating()),
     "vectors": lambda d, *_: d.numeric(lambda x: x.ndim > 0),
     "matrices": lambda d, *_: d.numeric(lambda x: x.ndim > 1),
-    "filled": lambda d, *_: d.filled(),
+    "filled": lambda d, *_: d.non_empty(),
     "axis": lambda d, x, *_: d.axis(x.ndim),
     "axes": lambda d, x, *_: d.sample(None, d.axis(x.ndim), tuple(range(x.ndim)), d.axis(x.ndim)),
     "order": lambda d, x, *_: tuple(d.permutation(x.ndim)),
@@ -145,7 +145,7 @@ _OPERANDS: Mapping[str, Callable[..., Any]] = {
     "comparable": lambda d, x, *_: d.floating(
         lambda y: (y.shape == x.shape or () in (x.shape, y.shape)) and (y is x or x.clear_of(y))
     ),
-    # a factor of the first operand, as it is or transposed
+    # a factor of the first operand, transposed or not
     "factor": lambda d, x, *_: d.numeric(
         lambda y: y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]
     ),
@@ -189,9 +189,9 @@ def _extreme(d: Drawing) -> tuple[str, bool]:
     return f"tg.{d.sample('max', 'min')}({x}, axis={axis}{d.sample('', ', keepdims=True')})", True
 
 
-def _parted(d: Drawing) -> tuple[str, bool]:
+def _split_and_join(d: Drawing) -> tuple[str, bool]:
     """A part of an array, or parts of two, which are views, joined in another order."""
-    x = d.filled()
+    x = d.non_empty()
     y = d.numeric(lambda y: y.shape == x.shape)
     axis = d.integer(0, x.ndim - 1)
     n, at = x.shape[axis], ":, " * axis
@@ -208,7 +208,7 @@ def _parted(d: Drawing) -> tuple[str, bool]:
     ), True
 
 
-def _gathered(d: Drawing) -> tuple[str, bool]:
+def _gather(d: Drawing) -> tuple[str, bool]:
     i = d.pick(lambda x: x.name[0] == "i" and isinstance(x.values[0], np.ndarray))
     reach = max(int(np.abs(value).max(initial=-1)) for value in i.values) + 1
     x = d.reals(lambda x: x.ndim > 0 and x.shape[0] >= reach)
@@ -286,7 +286,7 @@ STEPS = (
     ),
     _line(*("tg.abs({0})", "tg.relu({0})", "tg.sign({0})"), of=["clear"], exact=True),
     _line(*("tg.softmax({0}, axis={1})", "tg.log_softmax({0}, axis={1})"), of=["array", "axis"]),
-    _gathered,
+    _gather,
     _line("tg.sum({0} * {1})", of=["numeric", "alike"]),
     _line("{0} + {1} + {2}", of=["array", "beside", "beside"]),
     _line(*("tg.at({0})[0].set({1})", "tg.at({0})[-1].set({1})"), of=["filled", "row"], exact=True),
@@ -307,7 +307,7 @@ STEPS = (
         ),
         of=["array", "quarters"],
     ),
-    _parted,
+    _split_and_join,
     # outer products of stacks of vectors, each by itself or summed over the stacks
     _line("{0}[..., :, None] * {1}[..., None, :]", of=["vectors", "stacked alike"]),
     _line(
@@ -357,7 +357,7 @@ _SPECIAL = _line(
 
 def _transform(d: Drawing) -> tuple[str, bool]:
     """A discrete Fourier transform, cropped, padded or of the same length."""
-    x = d.filled()
+    x = d.non_empty()
     axis = d.axis(x.ndim)
     n = d.sample(x.shape[axis], x.shape[axis], x.shape[axis] + 1, max(x.shape[axis] - 1, 1))
     norm = d.sample("", ", norm='ortho'", ", norm='forward'")
@@ -385,7 +385,7 @@ _OF_MATRICES = _line(
 
 def _filter(d: Drawing) -> tuple[str, bool]:
     """A function of ``scipy.signal``, or a spline, along an axis."""
-    x = d.filled()
+    x = d.non_empty()
     y = d.numeric(lambda y: y.ndim == x.ndim and 0 not in y.shape)
     mode = d.sample("full", "same")
     choices = [

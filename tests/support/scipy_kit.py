@@ -47,25 +47,25 @@ def prove(
     if batched:
         check_batched(ours, args)
     if compiled and proved and THOROUGH:
-        # no pass is told wrong
+        # the check of the passes finds no fault
         tg.compile(lambda *args: tg.vjp(ours, *args)[1](ours(*args)), check=True)(*args)
 
 
 def prove_call(modules: Sequence[Any], call: Any, whole: bool, rtol: float) -> None:
     """Prove a row of a table of calls: a name, options and arrays.
 
-    A function of a module and of the arrays may stand for the name. What is not `whole` is left to
-    other rows.
+    A function of a module and of the arrays may stand for the name. A row that is not `whole` leaves
+    some checks to other rows.
     """
     name, options, *args = call
 
-    def of(module: Any) -> Callable[..., Any]:
+    def bind_options(module: Any) -> Callable[..., Any]:
         fn = partial(name, module) if callable(name) else getattr(module, name)
         return partial(fn, **options)
 
     whole = whole or THOROUGH
     checks: dict[str, Any] = {"order": 1 + whole, "compiled": whole, "batched": whole}
-    prove(*map(of, modules), args, rtol=rtol, **checks)
+    prove(*map(bind_options, modules), args, rtol=rtol, **checks)
 
 
 def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:

@@ -22,14 +22,14 @@ def run(main, capsys, *arguments):
     return status, output, errors.splitlines()
 
 
-def written(folder, text, name="story.txt"):
+def write_file(folder, text, name="story.txt"):
     """A file with a text."""
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def printed(code: str, *arguments: Any, **environment: str) -> str:
+def print_of_script(code: str, *arguments: Any, **environment: str) -> str:
     """The text that a program prints, run from the project's folder."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],

@@ -80,7 +80,7 @@ def may_share(op: Primitive) -> set[int]:
 
 
 def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Primitive]:
-    """Check each instruction of a function, as recorded: that what it shares is declared.
+    """Check that each recorded instruction of a function declares the memory that it shares.
 
     Return the ops of the instructions.
     """

@@ -22,7 +22,7 @@ WRITES: tuple[Any, ...] = (
 
 
 def vandalize(x: np.ndarray) -> None:
-    """Write to a read-only array by NumPy's functions, which refuse, and change what they allow."""
+    """Write to a read-only array by NumPy's functions, which raise, and set its writable attributes."""
     for write in WRITES:
         if x.size:
             with pytest.raises(ValueError, match=r"read-only|resize"):

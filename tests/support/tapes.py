@@ -27,7 +27,7 @@ def check_tape(tape: tg.Tape) -> None:
     assert len(records) == len(tape)
     for forward, backward in zip(records, list(reversed(tape))[::-1], strict=True):
         assert forward is backward
-    before = _before(tape)
+    before = _earlier_records(tape)
     earlier = {id(record) for record in before}
     first = before[-1].index + 1 if before else 0
     for index, record in enumerate(records, first):
@@ -52,7 +52,7 @@ def check_tape(tape: tg.Tape) -> None:
         assert p.dtype.kind == "f"
 
 
-def _before(tape: tg.Tape) -> list[tg.Tensor]:
+def _earlier_records(tape: tg.Tape) -> list[tg.Tensor]:
     """The records above the tape's first line, the oldest first."""
     found = []
     record = tape.start

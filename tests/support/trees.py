@@ -1,4 +1,4 @@
-"""Trees of every kind of node, trees of random arrays, and what is no tree."""
+"""Trees of every kind of node, trees of random arrays, and objects that are leaves."""
 
 import dataclasses
 import enum
@@ -96,7 +96,7 @@ class Loose:
     __tree_leaf__ = True
 
     @functools.cached_property
-    def doubled(self) -> Any:
+    def doubled_value(self) -> Any:
         return self.value * 2  # type: ignore[operator]
 
 

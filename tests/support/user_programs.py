@@ -34,12 +34,12 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self.rng = np.random.default_rng(seed)
-        self.dtype = np.dtype(self.of("ddf"))
+        self.dtype = np.dtype(self.choose("ddf"))
 
     def whole(self, least: int, most: int) -> int:
         return self._random.randint(least, most)
 
-    def of(self, choices: Any) -> Any:
+    def choose(self, choices: Any) -> Any:
         return self._random.choice(choices)
 
     @property
@@ -50,10 +50,10 @@ class Draw:
         return self.rng.normal(size=shape).astype(self.dtype)
 
     def rows(self) -> int:
-        return self.of([3, 4, 3, 2, 5, 1, 0])
+        return self.choose([3, 4, 3, 2, 5, 1, 0])
 
     def number(self) -> float:
-        return self.of([2.0, 0.5, -1.0, 3.0, 0.1, -0.7, 1.0, 1e-8, 1e-16, 1e6, 0.25])
+        return self.choose([2.0, 0.5, -1.0, 3.0, 0.1, -0.7, 1.0, 1e-8, 1e-16, 1e6, 0.25])
 
 
 ACTIVATIONS: list[Any] = [
@@ -75,9 +75,9 @@ def step_of(
     often: tuple[str, ...] = (),
 ) -> tuple[Any, tuple[Any, ...]]:
     """A function of a loss: itself, its gradient, or a step of an optimizer."""
-    kind = d.of(["grad", "grad", "plain", "adam", "value", "momentum", "each", "hvp", *often])
+    kind = d.choose(["grad", "grad", "plain", "adam", "value", "momentum", "each", "hvp", *often])
     both = tg.value_and_grad(loss)
-    rate = d.of([0.1, 1e-3, 0.5])
+    rate = d.choose([0.1, 1e-3, 0.5])
     if kind == "value":
         return loss, (params, *data)
     if kind == "hvp":
@@ -122,12 +122,12 @@ def net_of(d: Draw, first: int, last: int) -> tuple[Any, Any]:
     """Parameters, and a function of them and of rows."""
     n = d.whole(1, 4)
     same = d.yes
-    sizes = [first, *[first if same else d.of([1, 2, 3, 4, 17]) for _ in range(n - 1)], last]
-    has_bias, residual = d.of([True, True, False]), d.of([False, False, True])
+    sizes = [first, *[first if same else d.choose([1, 2, 3, 4, 17]) for _ in range(n - 1)], last]
+    has_bias, residual = d.choose([True, True, False]), d.choose([False, False, True])
     tied = same and last == first and d.yes
-    act = d.of(ACTIVATIONS)
-    acts = [act if d.yes else d.of(ACTIVATIONS) for _ in range(n)]
-    normalizes, ends = d.of([False, True]), d.yes
+    act = d.choose(ACTIVATIONS)
+    acts = [act if d.yes else d.choose(ACTIVATIONS) for _ in range(n)]
+    normalizes, ends = d.choose([False, True]), d.yes
     layers = [
         {"w": d.array(k, m)} | ({"b": d.array(m)} if has_bias else {})
         for k, m in itertools.pairwise(sizes)
@@ -150,9 +150,9 @@ def net_of(d: Draw, first: int, last: int) -> tuple[Any, Any]:
 
 
 def nets(d: Draw) -> tuple[Any, Any]:
-    n, first, classes = d.rows(), d.of([3, 1, 2, 4]), d.of([2, 1, 3])
+    n, first, classes = d.rows(), d.choose([3, 1, 2, 4]), d.choose([2, 1, 3])
     params, net = net_of(d, first, classes)
-    kind = d.of(["sum", "mse", "squares", "classes", "classes", "two", "mixture"])
+    kind = d.choose(["sum", "mse", "squares", "classes", "classes", "two", "mixture"])
     targets = d.array(n, classes)
     if kind == "classes":
         targets = d.rng.integers(0, classes, n)
@@ -171,8 +171,13 @@ def nets(d: Draw) -> tuple[Any, Any]:
 
 def cells(d: Draw) -> tuple[Any, Any]:
     """A recurrent cell, unrolled or by scan."""
-    n, steps, width, hidden = d.of([2, 1, 3]), d.whole(1, 5), d.of([2, 1, 3]), d.of([3, 1, 2, 4])
-    kind = d.of(["own", "own", "gru", "lstm"])
+    n, steps, width, hidden = (
+        d.choose([2, 1, 3]),
+        d.whole(1, 5),
+        d.choose([2, 1, 3]),
+        d.choose([3, 1, 2, 4]),
+    )
+    kind = d.choose(["own", "own", "gru", "lstm"])
     xs = d.array(steps, n, width)
     if kind != "own":
         cell = (nn.GRUCell if kind == "gru" else nn.LSTMCell)(width, hidden)
@@ -183,7 +188,7 @@ def cells(d: Draw) -> tuple[Any, Any]:
             y, h = cell(p, x, h)
             return h, y
     else:
-        act = d.of([tg.tanh, tg.sigmoid, tg.relu, lambda x: x])
+        act = d.choose([tg.tanh, tg.sigmoid, tg.relu, lambda x: x])
         params = {"u": d.array(width, hidden), "w": d.array(hidden, hidden), "b": d.array(hidden)}
         begin = np.zeros((n, hidden), d.dtype)
         twice, decays = d.yes, d.yes
@@ -210,15 +215,15 @@ def cells(d: Draw) -> tuple[Any, Any]:
 
 
 def selection_of(d: Draw) -> Any:
-    return d.of([lambda table, i: table[i], tg.index_select, tg.index_select])
+    return d.choose([lambda table, i: table[i], tg.index_select, tg.index_select])
 
 
 def embeddings(d: Draw) -> tuple[Any, Any]:
     """Rows of a table, some of them twice, then a layer."""
-    rows, width, classes = d.of([3, 30, 40]), d.of([2, 3, 1]), d.of([3, 1, 2])
-    shape = d.of([(2,), (4,), (8,), (1,), (2, 3), (3,)])
+    rows, width, classes = d.choose([3, 30, 40]), d.choose([2, 3, 1]), d.choose([3, 1, 2])
+    shape = d.choose([(2,), (4,), (8,), (1,), (2, 3), (3,)])
     params, net = net_of(d, width, classes)
-    indices = [d.rng.integers(0, rows, shape) for _ in range(d.of([1, 1, 2, 3]))]
+    indices = [d.rng.integers(0, rows, shape) for _ in range(d.choose([1, 1, 2, 3]))]
     bare, select = d.yes, selection_of(d)
 
     def loss(p: Any, *indices: Any) -> Any:
@@ -235,8 +240,8 @@ def embeddings(d: Draw) -> tuple[Any, Any]:
 
 def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
     """A table looked up at each step of a loop."""
-    rows, width, hidden, steps = d.of([3, 6]), d.of([2, 3]), 3, d.whole(2, 4)
-    n = d.of([2, 4])
+    rows, width, hidden, steps = d.choose([3, 6]), d.choose([2, 3]), 3, d.whole(2, 4)
+    n = d.choose([2, 4])
     p = {"table": d.array(rows, width), "u": d.array(width, hidden), "w": d.array(hidden, hidden)}
     p["b"] = d.array(hidden)
     indices = d.rng.integers(0, rows, (steps, n))
@@ -255,8 +260,8 @@ def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
 
 
 def attentions(d: Draw) -> tuple[Any, Any]:
-    n, steps, width = d.of([1, 2]), d.of([3, 1, 16, 20]), d.of([2, 4, 1])
-    heads = d.of([h for h in (1, 2, 4) if width % h == 0])
+    n, steps, width = d.choose([1, 2]), d.choose([3, 1, 16, 20]), d.choose([2, 4, 1])
+    heads = d.choose([h for h in (1, 2, 4) if width % h == 0])
     layer = nn.MultiHeadAttention(width, heads, causal=d.yes)
     params = layer.init(d.whole(0, 9), dtype=d.dtype)
     return step_of(d, lambda p, x: np.sum(layer(p, x) ** 2), params, d.array(n, steps, width))
@@ -264,23 +269,23 @@ def attentions(d: Draw) -> tuple[Any, Any]:
 
 def classifiers(d: Draw) -> tuple[Any, Any]:
     """Softmaxes and losses of rows that are many enough to be shifted at once."""
-    n, classes = d.of([(130, 2), (40, 8), (3, 3), (260, 1), (4, 70), (16, 20)])
-    x, t = d.array(n, classes) * d.of([1.0, 20.0]), d.rng.integers(0, classes, n)
+    n, classes = d.choose([(130, 2), (40, 8), (3, 3), (260, 1), (4, 70), (16, 20)])
+    x, t = d.array(n, classes) * d.choose([1.0, 20.0]), d.rng.integers(0, classes, n)
     fns = {
         "softmax": lambda x, t: tg.softmax(x),
         "log_softmax": lambda x, t: tg.log_softmax(x),
         "loss": nn.cross_entropy_loss,
         "logsumexp": lambda x, t: np.sum(tg.logsumexp(x, axis=-1)),
     }
-    fn = fns[d.of(sorted(fns))]
+    fn = fns[d.choose(sorted(fns))]
     step = fn if d.yes else tg.value_and_grad(lambda x, t: np.sum(fn(x, t) ** 2))
     return step, (x.astype(d.dtype), t)
 
 
 def slices(d: Draw) -> tuple[Any, Any]:
     """Sums of slices and rows of an array, and of slices of products."""
-    n, width = d.of([4, 3, 2]), d.of([2, 3, 1])
-    kind = d.of(["rows", "slices", "columns", "steps", "some"])
+    n, width = d.choose([4, 3, 2]), d.choose([2, 3, 1])
+    kind = d.choose(["rows", "slices", "columns", "steps", "some"])
     parts: list[Any] = []
     for i in range(n):
         index: Any = {
@@ -290,7 +295,7 @@ def slices(d: Draw) -> tuple[Any, Any]:
             "steps": slice(i, None, 2),
             "some": (d.whole(0, n - 1), slice(0, max(1, width - 1))),
         }[kind]
-        parts.append((index, d.of(ACTIVATIONS[1:4]), d.number()))
+        parts.append((index, d.choose(ACTIVATIONS[1:4]), d.number()))
     times, besides = d.yes, d.yes
 
     def loss(p: Any) -> Any:
@@ -307,9 +312,9 @@ def slices(d: Draw) -> tuple[Any, Any]:
 
 def accumulations(d: Draw) -> tuple[Any, Any]:
     """Loops whose carry adds up, multiplies, or stays."""
-    steps, n = d.of([3, 1, 2, 12]), d.of([2, 1, 3])
+    steps, n = d.choose([3, 1, 2, 12]), d.choose([2, 1, 3])
     w, x, start = d.array(n, n), d.array(steps, n), np.zeros(n, d.dtype)
-    add = d.of([lambda w, x: x @ w, lambda w, x: x * 2.0, lambda w, x: np.tanh(x @ w) * x])
+    add = d.choose([lambda w, x: x @ w, lambda w, x: x * 2.0, lambda w, x: np.tanh(x @ w) * x])
     kinds = {
         "sum": lambda w, x: tg.scan(lambda c, r: (c + add(w, r), r @ w.T), start, x),
         "product": lambda w, x: tg.scan(lambda c, r: (c * np.cos(r), add(w, c)), start + 1, x),
@@ -323,7 +328,7 @@ def accumulations(d: Draw) -> tuple[Any, Any]:
         ),
         "power": lambda w, x: tg.scan(lambda c, r: (c @ w + 0.0 * r, None), x[0], x),
     }
-    fn = kinds[d.of(sorted(kinds))]
+    fn = kinds[d.choose(sorted(kinds))]
 
     def loss(w: Any, x: Any) -> Any:
         return sum(np.sum(y * y) for y in tg.tree.leaves(fn(w, x)))
@@ -333,7 +338,7 @@ def accumulations(d: Draw) -> tuple[Any, Any]:
 
 def products(d: Draw) -> tuple[Any, Any]:
     """Sums of products, products of one matrix, and sums of those."""
-    n, m = d.of([(3, 4), (1, 3), (3, 1), (0, 3), (2, 2), (40, 30), (70, 20)])
+    n, m = d.choose([(3, 4), (1, 3), (3, 1), (0, 3), (2, 2), (40, 30), (70, 20)])
     a, b, w = d.array(n, m), d.array(n, m), d.array(m, m)
     fns = {
         "shared": lambda a, b, w: np.sum(np.tanh(a @ w) * (np.sin(b) @ w)),
@@ -346,12 +351,12 @@ def products(d: Draw) -> tuple[Any, Any]:
         "biases": lambda a, b, w: (a @ w + w[0]) + (b @ w + w[0]),
         "chain": lambda a, b, w: (2.0 * (0.1 * a) / 3.0, -(a * -b), a - (-b), a + a),
     }
-    return itself_or_gradient(d, fns[d.of(sorted(fns))], (a, b, w), np.sin)
+    return itself_or_gradient(d, fns[d.choose(sorted(fns))], (a, b, w), np.sin)
 
 
 def stacks(d: Draw) -> tuple[Any, Any]:
     """Stacks of matrices, transposed and joined: the shapes of attention."""
-    n, rows, width = d.of([(2, 16, 16), (3, 2, 2), (1, 20, 20), (8, 32, 32)])
+    n, rows, width = d.choose([(2, 16, 16), (3, 2, 2), (1, 20, 20), (8, 32, 32)])
     a, b, w = d.array(n, rows, width), d.array(n, rows, width), d.array(width, 3)
     fns = {
         "scores": lambda a, b, w: a @ np.swapaxes(b, 1, 2),
@@ -360,20 +365,20 @@ def stacks(d: Draw) -> tuple[Any, Any]:
         "outer": lambda a, b, w: a[:, 0, :, None] * b[:, 0, None, :],
         "gates": lambda a, b, w: tg.sigmoid(a[:, :, :1]) * np.tanh(a[:, :, -1:]) + b[:, :1, :1],
     }
-    return itself_or_gradient(d, fns[d.of(sorted(fns))], (a, b, w), np.square)
+    return itself_or_gradient(d, fns[d.choose(sorted(fns))], (a, b, w), np.square)
 
 
 def waves(d: Draw) -> tuple[Any, Any]:
     """Complex numbers: conjugates, products and parts of them, in loops too."""
-    n, steps = d.of([2, 3, 1, 5]), d.of([2, 3, 1])
+    n, steps = d.choose([2, 3, 1, 5]), d.choose([2, 3, 1])
     dtype = np.result_type(d.dtype, np.complex64)
     z, w, m, rows = (
         (d.array(*shape) + 1j * d.array(*shape)).astype(dtype)
         for shape in ((n,), (n,), (n, n), (steps, n))
     )
-    x, s = d.array(n), d.of([1j, 2 - 1j, -0.5, 1.0])
+    x, s = d.array(n), d.choose([1j, 2 - 1j, -0.5, 1.0])
 
-    def scanned(z: Any, w: Any, m: Any, rows: Any) -> Any:
+    def scan_waves(z: Any, w: Any, m: Any, rows: Any) -> Any:
         def step(c: Any, r: Any) -> Any:
             h, total = c
             h = np.conj(m @ h) * w + r * s
@@ -381,7 +386,7 @@ def waves(d: Draw) -> tuple[Any, Any]:
 
         return tg.scan(step, (z, z * 0), rows)
 
-    def repeated(z: Any, w: Any, m: Any, rows: Any) -> Any:
+    def repeat_waves(z: Any, w: Any, m: Any, rows: Any) -> Any:
         h = tg.fori_loop(0, steps, lambda i, h: np.exp(1j * h.real) * w + z.conj(), z)
         chosen = tg.cond(np.sum(z.real) > 0, lambda h: h * s, np.conj, h)
         return chosen, tg.while_loop(lambda c: np.abs(c) < 3.0, lambda c: c * (2 + 1j), w[0] + 0.5)
@@ -399,11 +404,14 @@ def waves(d: Draw) -> tuple[Any, Any]:
         ),
         "products": lambda z, w, m, rows: (m @ z, w @ m, m @ m.conj().T, rows @ m + rows[::-1] @ m),
         "sums": lambda z, w, m, rows: (np.vdot(z, w), np.sum(m * z, axis=0), np.sum(m, axis=1)),
-        "scanned": scanned,
-        "repeated": repeated,
+        "scanned": scan_waves,
+        "repeated": repeat_waves,
     }
     return itself_or_gradient(
-        d, fns[d.of(sorted(fns))], (z, w, m, rows), lambda y: np.sin(np.real(y)) + np.imag(y) * 0.5
+        d,
+        fns[d.choose(sorted(fns))],
+        (z, w, m, rows),
+        lambda y: np.sin(np.real(y)) + np.imag(y) * 0.5,
     )
 
 
@@ -416,9 +424,9 @@ FAMILIES = {
 }
 
 
-def drawn(name: str, seed: int) -> Drawn:
-    """The function of a family that a seed gives."""
-    return Drawn(*FAMILIES[name](Draw(seed)), f"drawn({name!r}, {seed})")
+def draw_program(name: str, seed: int) -> Drawn:
+    """Draw the function of a family by a seed."""
+    return Drawn(*FAMILIES[name](Draw(seed)), f"draw_program({name!r}, {seed})")
 
 
 # a proof takes long for a hundred steps
@@ -428,7 +436,7 @@ PROVED = tuple(x for x in ALSO if x != "cells")
 def user_programs() -> st.SearchStrategy[Drawn]:
     """Functions of any family, and of random ops, as `random_programs.programs` draws them."""
     return st.one_of(
-        st.builds(drawn, st.sampled_from(sorted(FAMILIES)), st.integers(0, 1 << 32)),
+        st.builds(draw_program, st.sampled_from(sorted(FAMILIES)), st.integers(0, 1 << 32)),
         st.one_of(programs(max_steps=16), programs(12, also=PROVED)).map(
             lambda x: Drawn(x.step, x.arguments[0], "ops")
         ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mappings import VECTORS, Pair, close, mixed, mixed_jacobian
+from mappings import VECTORS, Pair, close, mix_elements, mixed_jacobian
 from trees import Checked
 
 import tapegrad as tg
@@ -15,14 +15,14 @@ import tapegrad as tg
 @given(VECTORS, VECTORS, VECTORS)
 def test_vjp_and_jvp_agree_with_the_jacobian(x, u, v):
     want = mixed_jacobian(x)
-    output, pullback = tg.vjp(mixed, x)
-    same, tangent = tg.jvp(mixed, (x,), (v,))
+    output, pullback = tg.vjp(mix_elements, x)
+    same, tangent = tg.jvp(mix_elements, (x,), (v,))
     np.testing.assert_array_equal(output, same)
     close(tangent, want @ v)
     close(pullback(u)[0], u @ want)
     # as often as one likes
     assert pullback(u)[0].tobytes() == pullback(u)[0].tobytes()
-    close(tg.jacobian(mixed)(x), want)
+    close(tg.jacobian(mix_elements)(x), want)
 
 
 def test_jvp_of_a_rule_with_one_cotangent_for_two():
@@ -93,7 +93,7 @@ def test_a_linearization_is_transposed_without_another_recording(x, u, v):
 
     def fn(x, n):
         calls.append(None)
-        return {"y": mixed(x) * n, "s": tg.sum(x)}
+        return {"y": mix_elements(x) * n, "s": tg.sum(x)}
 
     want, pullback = tg.vjp(fn, x, 2.0)
     calls.clear()

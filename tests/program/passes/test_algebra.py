@@ -35,18 +35,18 @@ SHAPES = ((3, 4), (4,), ())
 
 def names(part):
     """The names in a pattern that stand for anything, in order."""
-    parts = [x for x in part.parts for x in (x, *within(x))]
+    parts = [x for x in part.parts for x in (x, *inner_parts(x))]
     named = {x.name for x in parts if x.op is not None}
     return [*dict.fromkeys(x.name for x in parts if x.name and x.name not in named)]
 
 
-def within(part):
-    """All parts inside a part."""
-    return [y for x in part.parts for y in (x, *within(x))]
+def inner_parts(part):
+    """All parts inside a part, at any depth."""
+    return [y for x in part.parts for y in (x, *inner_parts(x))]
 
 
 def operand(name, shape, dtype):
-    """An array for a name of a pattern; the values of indices and masks are what they mean."""
+    """An array for a name of a pattern: valid indices for i, a mask for c."""
     rng = np.random.default_rng(len(name) + sum(shape))
     if name == "i":
         return rng.integers(0, 4, shape)
@@ -56,13 +56,13 @@ def operand(name, shape, dtype):
     return (x + 1j * x[::-1] if dtype == "D" and shape else x).astype(dtype)
 
 
-def drawn(part, values, choose):
-    """What a pattern computes, recorded."""
+def record_pattern(part, values, choose):
+    """Record the ops of a pattern."""
     if part.name in values:
         return values[part.name]
     if part.number is not None:
         return part.number
-    parts = [drawn(x, values, choose) for x in part.parts]
+    parts = [record_pattern(x, values, choose) for x in part.parts]
     of = parts[0] if hasattr(parts[0], "shape") else np.asarray(parts[0])
     options = choose(OPTIONS.get(part.op, lambda x: [{}])(of))
     op = part.op.complex if of.dtype.kind == "c" and part.op.complex is not True else part.op
@@ -82,7 +82,7 @@ def programs(rule):
 
         def fn(*args, k=k):
             values = dict(zip(found, args, strict=True))
-            return drawn(rule.pattern, values, lambda options: options[k % len(options)])
+            return record_pattern(rule.pattern, values, lambda options: options[k % len(options)])
 
         try:
             with np.errstate(all="ignore"):
@@ -92,7 +92,7 @@ def programs(rule):
         yield program, args
 
 
-def changed(program, *passes):
+def is_changed(program, *passes):
     """Whether passes leave another program."""
     return run_passes(program, passes).instructions != tidy(program).instructions
 
@@ -101,11 +101,11 @@ def changed(program, *passes):
 def test_a_rule_is_proved_on_programs_of_its_pattern(rule):
     alone, fired = algebra(rule.text, complex=True), 0
     for program, args in programs(rule):
-        if changed(program, alone):
+        if is_changed(program, alone):
             improved_and_proved(program, (alone,), args)
             fired += 1
             # no rule before it stands in its way
-            assert changed(program, fold)
+            assert is_changed(program, fold)
     assert fired
 
 
@@ -148,7 +148,7 @@ def test_a_wrong_rule_is_found(text):
 )
 def test_what_only_looks_like_a_pattern_stays(fn):
     args = np.ones(3, "f"), np.ones((2, 3), "f")
-    assert not changed(trace(fn, args, {}), fold)
+    assert not is_changed(trace(fn, args, {}), fold)
 
 
 def test_a_rule_of_ones_own_is_a_line():
@@ -157,7 +157,7 @@ def test_a_rule_of_ones_own_is_a_line():
     step = tg.compile(lambda x: np.log(np.exp(x)) + 1.0, passes=(folded,))
     assert [y.op for y in step.program(np.ones(2)).instructions] == [tg.add]
 
-    def looped(x):
+    def loop_with_logarithms(x):
         # in a step, and moved out of it
         def step(i, carry):
             y, z = carry
@@ -166,7 +166,9 @@ def test_a_rule_of_ones_own_is_a_line():
         return tg.fori_loop(0, 3, step, (x, x * 2.0))[0]
 
     def exponentials(*passes):
-        return str(tg.compile(looped, passes=passes).program(np.ones(2))).count("exp(")
+        return str(tg.compile(loop_with_logarithms, passes=passes).program(np.ones(2))).count(
+            "exp("
+        )
 
     assert [exponentials(*PASSES), exponentials(folded)] == [2, 2]
     assert [exponentials(*PASSES, folded), exponentials(folded, *PASSES)] == [0, 0]

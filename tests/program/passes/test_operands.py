@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
-from programs import after, run, trace
+from programs import ops_after, run, trace
 
 import tapegrad as tg
 from tapegrad.program.passes import fold, lay_out, straighten
@@ -25,7 +25,7 @@ def test_lay_out_leaves_numbers_that_overflow_to_each_run():
 def test_straighten_copies_a_transpose_for_several_products():
     x, w = np.ones((3, 4)), np.ones((5, 4))
     for fn, copies in ((lambda x, w: x @ w.T, 0), (lambda x, w: (x @ w.T, (x + 1.0) @ w.T), 1)):
-        assert after(straighten, fn, x, w).count("copy") == copies
+        assert ops_after(straighten, fn, x, w).count("copy") == copies
 
 
 @given(
@@ -61,11 +61,11 @@ def test_lay_out_serves_several_calls_with_one_copy_and_leaves_what_is_large():
         return np.tanh(np.tanh(x + row) * row) / row
 
     row = np.arange(1.0, 4.0)
-    assert after(lay_out, fn, np.ones((4, 3)), row).count("broadcast_to") == 1
+    assert ops_after(lay_out, fn, np.ones((4, 3)), row).count("broadcast_to") == 1
     text = str(tg.compile(fn).program(np.ones((4, 3)), row))
     assert text.count("[...] = row") == 1
     assert "broadcast_to(" not in text
-    assert after(lay_out, fn, np.ones((4000, 3)), row).count("broadcast_to") == 0
+    assert ops_after(lay_out, fn, np.ones((4000, 3)), row).count("broadcast_to") == 0
 
 
 PLACES = st.one_of(
@@ -90,7 +90,7 @@ def test_lay_out_copies_what_numpy_would_go_through_row_by_row(index, turned, un
     program = fold(trace(fn, (x,), {}))
     better = lay_out(program)
     copies = [made.op.name for made in better.instructions].count("copy")
-    # what a slice steps over is looked at for one element too
+    # the pass looks at a slice's stride for one element too
     assert copies == (not rows) or (copies == 1 and 1 in view.shape)
     np.testing.assert_allclose(run(better, (x,)), run(program, (x,)), rtol=1e-15)
 
@@ -103,7 +103,7 @@ def test_lay_out_converts_a_mask_before_the_product(kind, shape):
     def fn(x, mask):
         return x * mask
 
-    ops = after(lay_out, fn, x, mask)
+    ops = ops_after(lay_out, fn, x, mask)
     assert ("astype" in ops) == (kind != "F" and shape != ())
     got = tg.compile(fn)(x, mask)
     assert got.dtype == x.dtype

@@ -1,4 +1,4 @@
-"""Each pass alone, together and in any order: the program computes what was recorded."""
+"""Each pass alone, together and in any order: the program keeps the recorded function's results."""
 
 import functools
 import pickle
@@ -10,9 +10,9 @@ from depth import depth
 from hypothesis import given
 from programs import (
     SQUARE,
-    after,
     assert_close,
     assert_computes,
+    ops_after,
     ops_of,
     trace,
     two_slices,
@@ -59,7 +59,7 @@ def test_passes_alone_change_no_result(improve):
         assert program == before
         assert (once.inputs, once.structure) == (program.inputs, program.structure)
         if once == program:
-            continue  # that this computes what was recorded is the next test
+            continue  # the next test checks its results
         assert improve(before) == once
         check_code(once)
         assert_computes(written, once)
@@ -69,7 +69,7 @@ def test_passes_alone_change_no_result(improve):
             assert_computes(written, twice)
 
 
-def resolved(program):
+def inline_constants(program):
     """The instructions and the outputs of a program, with its constants in their places."""
 
     def operand(x):
@@ -94,7 +94,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         builder.drop_unused()
         program = improve(program)
         # a builder that begins anew finds the same, whatever the one before it has kept
-        assert resolved(builder.build()) == resolved(program)
+        assert inline_constants(builder.build()) == inline_constants(program)
         instructions = dict(zip(builder.order, builder.list_instructions(), strict=True))
         users = {
             i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
@@ -163,7 +163,7 @@ def test_what_is_equal_is_computed_once():
 
 def test_a_rule_sees_and_shares_what_stands_there_by_now():
     @rule(where=lambda form: form[0] is tg.sin or form[1:] == (tg.cos,))
-    def turned(builder, x):
+    def replace_sin(builder, x):
         return x.evolve(op=tg.cos) if x.op is tg.sin else x.operands[0]
 
     @rule(tg.sin)
@@ -171,20 +171,20 @@ def test_a_rule_sees_and_shares_what_stands_there_by_now():
         return builder.emit(tg.cos, *x.operands)
 
     x = np.ones(3)
-    assert after(turned, lambda x: np.tanh(np.sin(x)), x) == ["cos"]
+    assert ops_after(replace_sin, lambda x: np.tanh(np.sin(x)), x) == ["cos"]
     # the same is computed later, so far
-    assert after(early, lambda x: np.sin(x) - np.cos(x), x) == ["cos", "subtract"]
+    assert ops_after(early, lambda x: np.sin(x) - np.cos(x), x) == ["cos", "subtract"]
 
 
 def test_pick_first_picks_by_flat_indices_and_the_largest_of_wide_rows():
-    ops = after(pick_first, pick, SQUARE, np.array([0, 2, 1]))
+    ops = ops_after(pick_first, pick, SQUARE, np.array([0, 2, 1]))
     assert ops == ["flat_indices", "reshape", "index_select"]
     for n, wide in ((32, True), (2, False)):
-        ops = after(find_largest, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
+        ops = ops_after(find_largest, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
         assert ("argmax" in ops) == wide
 
 
-# --- what is close to the pattern of a pass, and none -----------------------------------------
+# --- near misses of the pattern of a pass -----------------------------------------------------
 
 X = np.array([[0.5, -1, 2], [3, 0.25, -0.5]])
 STEPS = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import after, ops_of, run, trace, untouched
+from programs import is_untouched, ops_after, ops_of, run, trace
 
 import tapegrad as tg
 from tapegrad.ops.rows import sum_segments
@@ -47,7 +47,7 @@ def test_rows_that_are_no_one_selection(indices, same):
 )
 def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, subtract):
     rng = np.random.default_rng(len(indices))
-    # what is added once is lost beside 1, but not what is added a thousand times
+    # one addend is lost beside 1, but a thousand of them are not
     table = np.where(rng.random((n, 3)) < 0.5, 1, rng.normal(size=(n, 3))).astype(dtype)
     indices = np.array(indices * (1000 if n > 8 and len(indices) < 2 else 1), int)
     values = (rng.normal(size=(len(indices), 3)) * np.finfo(dtype).eps / 9).astype(dtype)
@@ -68,18 +68,18 @@ def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, s
 
 
 def test_update_rows_where_they_are_few():
-    def summed(values, i):
+    def sum_rows(values, i):
         return sum_segments(values, i, 40)
 
     args = np.ones((40, 3)), np.ones((5, 3)), np.arange(5)
-    for few in (lambda t, v, i: t - 0.1 * summed(v, i), lambda t, v, i: t + summed(v, i) * 0.1):
-        assert after(update_rows, few, *args)[-1] == "add_scaled_rows"
+    for few in (lambda t, v, i: t - 0.1 * sum_rows(v, i), lambda t, v, i: t + sum_rows(v, i) * 0.1):
+        assert ops_after(update_rows, few, *args)[-1] == "add_scaled_rows"
     for other in (
         lambda t, v, i: t[:8] - sum_segments(v, i, 8),
-        lambda t, v, i: t - v[:1] * summed(v, i),
-        lambda t, v, i: t[0] - 0.1 * summed(v, i),
+        lambda t, v, i: t - v[:1] * sum_rows(v, i),
+        lambda t, v, i: t[0] - 0.1 * sum_rows(v, i),
     ):
-        assert untouched(update_rows, other, *args)
+        assert is_untouched(update_rows, other, *args)
 
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 39), max_size=60), st.integers(0, 3))

@@ -5,7 +5,17 @@ import functools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, assert_close, kinds, ops_of, run, trace, two_slices, untouched
+from programs import (
+    SQUARE,
+    assert_close,
+    is_untouched,
+    kinds,
+    ops_after,
+    ops_of,
+    run,
+    trace,
+    two_slices,
+)
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
@@ -14,7 +24,7 @@ from tapegrad.program.checking import check_code
 from tapegrad.program.passes import fold, stack_products, stack_sums
 
 
-def placed(values, shape, *indices):
+def scatter_and_add(values, shape, *indices):
     """Each of some values placed in zeros, added up."""
     parts = [scatter(x, shape, index) for x, index in zip(values, indices, strict=True)]
     return functools.reduce(tg.add, parts)
@@ -39,7 +49,7 @@ def rows(a, b):
     return tg.sum(a, 0) + tg.sum(b, 0)
 
 
-def scattered(a, b, i):
+def add_segment_sums(a, b, i):
     return sum_segments(a, i, 4) + sum_segments(b, i, 4)
 
 
@@ -51,7 +61,7 @@ STACKED = [
     (rows, (SQUARE, SQUARE), ["concatenate", "sum"]),
     (lambda a, b: a.T @ b + b.T @ a + np.ones((2, 3, 3)), (SQUARE,) * 2, ["matmul", "add"]),
     (summed_again, (SQUARE, SQUARE), ["transpose", "matmul", "matmul", "add"]),
-    (scattered, (SQUARE, SQUARE, INDEX), ["concatenate", "concatenate", "segment_sum"]),
+    (add_segment_sums, (SQUARE, SQUARE, INDEX), ["concatenate", "concatenate", "segment_sum"]),
     (two_slices, (np.ones((4, 3)),), ["concatenate"]),
 ]
 # other products and sums, and many rows
@@ -66,14 +76,19 @@ APART = [
     (lambda a, b, i: a.T @ b + i.T @ i, (SQUARE, SQUARE, np.eye(3, dtype=int))),
     (lambda a, b: tg.transpose(a, (0, 1)) @ b + tg.transpose(b, (0, 1)) @ a, (SQUARE, SQUARE)),
     (lambda a, b: tg.transpose(a) @ b + tg.transpose(b) @ a, (np.ones((2, 2, 2)),) * 2),
-    (lambda a: placed([a, a[:, :1]], (3, 4), (ALL, LEFT), (ALL, slice(3, 4))), (SQUARE[:, :2],)),
-    (lambda a: placed([a, a], (3, 4), (BACK, LEFT), (BACK, RIGHT)), (SQUARE[:, :2],)),
-    (lambda a: placed([a[:1], a[1]], (2, 3), (slice(0, 1),), (1,)), (SQUARE,)),
-    (lambda a: placed(a, (3, 3), (ALL, 0), (ALL, 1), (ALL, 2)), (SQUARE,)),
-    (lambda a: placed(a, (2, 3), (), (), ()), (SQUARE,)),
-    (lambda a: placed([a, a], (3, 4), (ALL, LEFT), (ALL, slice(1, 3))), (SQUARE[:, :2],)),
     (
-        lambda a, b: placed([a], (1, 4), (ALL, LEFT)) + placed([b], (3, 4), (ALL, RIGHT)),
+        lambda a: scatter_and_add([a, a[:, :1]], (3, 4), (ALL, LEFT), (ALL, slice(3, 4))),
+        (SQUARE[:, :2],),
+    ),
+    (lambda a: scatter_and_add([a, a], (3, 4), (BACK, LEFT), (BACK, RIGHT)), (SQUARE[:, :2],)),
+    (lambda a: scatter_and_add([a[:1], a[1]], (2, 3), (slice(0, 1),), (1,)), (SQUARE,)),
+    (lambda a: scatter_and_add(a, (3, 3), (ALL, 0), (ALL, 1), (ALL, 2)), (SQUARE,)),
+    (lambda a: scatter_and_add(a, (2, 3), (), (), ()), (SQUARE,)),
+    (lambda a: scatter_and_add([a, a], (3, 4), (ALL, LEFT), (ALL, slice(1, 3))), (SQUARE[:, :2],)),
+    (
+        lambda a, b: (
+            scatter_and_add([a], (1, 4), (ALL, LEFT)) + scatter_and_add([b], (3, 4), (ALL, RIGHT))
+        ),
         (SQUARE[:1, :2], SQUARE[:, :2]),
     ),
     (placed_on_what_is_read, (SQUARE,)),
@@ -81,15 +96,15 @@ APART = [
     (lambda a, b: np.ones((2, 2, 3)) @ a + b.T @ b, (X, TALL)),
     (lambda a, b: b.T @ b + X @ a, (np.ones((2, 3, 2)), TALL)),
     (rows, (MANY, MANY)),
-    (scattered, (MANY, MANY, np.zeros(2000, int))),
+    (add_segment_sums, (MANY, MANY, np.zeros(2000, int))),
 ]
 
 
 def test_stack_sums_makes_one_product_or_sum_of_sums():
     for fn, args, ops in STACKED:
-        assert after(stack_sums, fn, *args)[-len(ops) :] == ops
+        assert ops_after(stack_sums, fn, *args)[-len(ops) :] == ops
     for fn, args in APART:
-        assert untouched(stack_sums, fn, *args)
+        assert is_untouched(stack_sums, fn, *args)
 
 
 def test_stack_sums_takes_all_rows_in_order_as_the_array():
@@ -139,9 +154,9 @@ def test_stack_products_multiplies_by_a_weight_once():
     def fn(x, y, w):
         return tg.tanh(x) @ w, tg.tanh(y) @ w
 
-    ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
+    ops = ops_after(stack_products, fn, SQUARE, SQUARE, SQUARE)
     assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
-    assert after(stack_products, fn, SQUARE[:0], SQUARE[:0], SQUARE).count("matmul") == 1
+    assert ops_after(stack_products, fn, SQUARE[:0], SQUARE[:0], SQUARE).count("matmul") == 1
     for apart in (
         lambda x, y, w: tg.tanh(tg.tanh(x) @ w) @ w,
         lambda x, y, w: (x @ w, y @ w, SQUARE @ w, y.T @ w),
@@ -150,7 +165,7 @@ def test_stack_products_multiplies_by_a_weight_once():
         lambda x, y, w: (tg.tanh(x[0]) @ w, tg.tanh(y[0]) @ w),
         lambda x, y, w: (tg.tanh(x) @ w[None], tg.tanh(y) @ w[None]),
     ):
-        assert untouched(stack_products, apart, SQUARE, SQUARE + 1, SQUARE)
+        assert is_untouched(stack_products, apart, SQUARE, SQUARE + 1, SQUARE)
 
 
 @given(st.data(), st.integers(2, 12))
@@ -180,5 +195,5 @@ def test_stacks_are_in_the_order_of_the_steps_and_shared():
 
     step = tg.grad(loss, (0, 1, 2))
     ops = ops_of(step, np.ones((4, 3)), np.ones((3, 3)), np.ones((5, 2, 4)))
-    # of what a step takes, of its states, and of what goes back to each
+    # of the steps' inputs, of their states, and of the cotangents of both
     assert ops.count("concatenate") == 3

@@ -49,11 +49,11 @@ def _of_axes(axes: tuple[int, ...] = (), halves: bool = False, *, lengths: bool 
     return call
 
 
-def _shifted(choose: Choices, x: Any) -> Any:
+def _shifted_axes(choose: Choices, x: Any) -> Any:
     return choose.among([None, choose.axis(x.ndim), tuple(choose.permutation(x.ndim))])
 
 
-_ANY, _LAST_TWO, _SHIFTED = _of_axes(), _of_axes((-2, -1)), w.calls(w.array(1), axes=_shifted)
+_ANY, _LAST_TWO, _SHIFTED = _of_axes(), _of_axes((-2, -1)), w.calls(w.array(1), axes=_shifted_axes)
 _LENGTHS = _of_axes(lengths=True)
 
 # By the name of the op or the function.

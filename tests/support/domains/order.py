@@ -14,7 +14,7 @@ _WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"s
 _DISTINCT = w.array(0, 3, 1, distinct=True)
 
 
-def _parted(choose: Choices, x: Any) -> dict[str, Any]:
+def _partition_options(choose: Choices, x: Any) -> dict[str, Any]:
     """Places along one axis of an array, or None."""
     axis = w.axis_or_none(choose, x)
     n = x.size if axis is None else x.shape[axis]
@@ -22,7 +22,7 @@ def _parted(choose: Choices, x: Any) -> dict[str, Any]:
     return {"kth": choose.among([places[0], places]), "axis": axis}
 
 
-def _searched(choose: Choices) -> Call:
+def _searchsorted_call(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_dims=1, max_dims=1))
     v = choose.array(choose.shape(), dtypes=a.dtype.char)
     side = {"side": choose.among(["left", "right"])}
@@ -51,7 +51,7 @@ def _some_quantiles(most: int) -> Domain:
     return w.calls(_DISTINCT, _levels(most, 1, 1), axis=w.axes, keepdims=w.FLAG)
 
 
-def _scanned(elements: Elements) -> Domain:
+def _scan_calls(elements: Elements) -> Domain:
     return w.calls(w.array(elements=elements), axis=w.axis_or_none, dtype=[np.float32, np.float64])
 
 
@@ -100,9 +100,9 @@ _OVERLAPS = w.calls(*[w.array(1, 1, 1)] * 2, mode=["full", "same", "valid"])
 DOMAINS: dict[str, Domain] = {
     "sort": w.calls(w.array(1, distinct=True), w.axis_or_none, ways=_WAYS),
     "argsort": w.calls(w.array(1), w.axis_or_none, ways=_WAYS),
-    "partition": w.calls(w.array(1, 3, 1, distinct=True), ways=_parted),
-    "argpartition": w.calls(w.array(1, 3, 1), ways=_parted),
-    "searchsorted": _searched,
+    "partition": w.calls(w.array(1, 3, 1, distinct=True), ways=_partition_options),
+    "argpartition": w.calls(w.array(1, 3, 1), ways=_partition_options),
+    "searchsorted": _searchsorted_call,
     **dict.fromkeys(("argwhere", "nonzero", "flatnonzero"), w.calls(w.sparse(1))),
     "piece": w.calls(w.array(dtypes="d"), lambda c, x: np.sort(w.array(1, 1, 1, 4, dtypes="d")(c))),
     **dict.fromkeys(("median", "nanmedian"), w.calls(_DISTINCT, w.axes, keepdims=w.FLAG)),
@@ -115,8 +115,8 @@ DOMAINS: dict[str, Domain] = {
         lambda c: c.integers(c.shape(1, 1, 1), 0, 4), w.same, minlength=w.whole(0, 6)
     ),
     "linear_recurrence": w.calls(w.array(1, elements=NEAR_ONE), w.same, axis=w.axis),
-    **dict.fromkeys(("cumsum", "nancumsum"), _scanned(REAL)),
-    **dict.fromkeys(("cumprod", "nancumprod"), _scanned(NEAR_ONE)),
+    **dict.fromkeys(("cumsum", "nancumsum"), _scan_calls(REAL)),
+    **dict.fromkeys(("cumprod", "nancumprod"), _scan_calls(NEAR_ONE)),
     "cumulative_sum": _from_initial(REAL),
     "cumulative_prod": _from_initial(NEAR_ONE),
     **dict.fromkeys(("convolve", "correlate"), _OVERLAPS),
@@ -126,7 +126,7 @@ DOMAINS: dict[str, Domain] = {
     "polyval": w.calls(w.array(1, 1, 1, 4), w.array()),
     "roots": _with_real_roots,
     **dict.fromkeys(("polyadd", "polysub", "polymul"), _TWO),
-    # NumPy drops what it takes for zeros: in the remainder, and imaginary parts of roots in pairs
+    # NumPy drops numbers that it takes for zeros: in the remainder, and imaginary parts of roots in pairs
     "polydiv": w.calls(*[w.array(1, 1, 1, n, elements=POSITIVE, dtypes="d") for n in (4, 2)]),
     "poly": w.calls(w.array(1, 1, 1, 4, elements=POSITIVE)),
     "vander": w.calls(w.array(1, 1), [None, 0, 1, 3], w.FLAG),

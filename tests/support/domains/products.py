@@ -14,7 +14,7 @@ from tapegrad.ops.product import moved
 from tapegrad.ops.window import patches
 
 
-def shaped(*shapes: str) -> Domain:
+def calls_of_shapes(*shapes: str) -> Domain:
     """Calls on arrays, each with one of several shapes, in which letters are lengths.
 
     ``shaped("nk snk", "k")`` is a matrix, or a stack of them, and a vector that fits.
@@ -38,7 +38,7 @@ def _factors(choose: Choices) -> Call:
 
 
 def _vecdot_calls(choose: Choices) -> Call:
-    a, b = shaped("k nk snk 1nk", "k nk snk 1nk")(choose).args
+    a, b = calls_of_shapes("k nk snk 1nk", "k nk snk 1nk")(choose).args
     axis = choose.integer(-min(a.ndim, b.ndim), min(a.ndim, b.ndim) - 1)
     return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
 
@@ -76,7 +76,7 @@ def _tensordot_calls(choose: Choices) -> Call:
 
 
 def _cross_calls(choose: Choices) -> Call:
-    a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
+    a, b = calls_of_shapes("3 n3 sn3", "3 n3 13")(choose).args
     n = max(a.ndim, b.ndim)
     if a.ndim == b.ndim and choose.among(w.FLAG):
         axis = choose.axis(n)
@@ -126,16 +126,16 @@ def _adjoint_calls(choose: Choices) -> Call:
 DOMAINS: dict[str, Domain] = {
     "matmul": _factors,
     "vecdot": _vecdot_calls,
-    "matvec": shaped("nk snk 1nk", "k sk 1k"),
-    "vecmat": shaped("n sn 1n", "nk snk 1nk"),
+    "matvec": calls_of_shapes("nk snk 1nk", "k sk 1k"),
+    "vecmat": calls_of_shapes("n sn 1n", "nk snk 1nk"),
     "inner_product": w.calls(w.array(), w.alike),
     "contract": _contract_calls,
     "tensordot": _tensordot_calls,
-    "dot": shaped(" k nk snk", " k km skm"),
-    "inner": shaped(" k nk snk", " k mk"),
-    "vdot": shaped("nk kn", "nk kn"),
-    "outer": shaped(" n nk", " k mk"),
-    "kron": shaped(" n nk 1nk", " m km skm"),
+    "dot": calls_of_shapes(" k nk snk", " k km skm"),
+    "inner": calls_of_shapes(" k nk snk", " k mk"),
+    "vdot": calls_of_shapes("nk kn", "nk kn"),
+    "outer": calls_of_shapes(" n nk", " k mk"),
+    "kron": calls_of_shapes(" n nk 1nk", " m km skm"),
     "cross": _cross_calls,
     "multi_dot": _chain_calls,
     "sliding_window_view": w.calls(w.array(), ways=_arguments),

@@ -12,7 +12,7 @@ from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Doma
 from tapegrad.ops.partial_reduction import count
 
 
-def _reduced(choose: Choices, x: Any) -> Any:
+def _reduction_axes(choose: Choices, x: Any) -> Any:
     """The axes of a reduction; for a number NumPy takes axis 0 too."""
     return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
 
@@ -22,7 +22,7 @@ def _mask(choose: Choices, x: Any) -> Any:
     return choose.among([True, choose.booleans(x.shape[choose.integer(0, x.ndim) :])])
 
 
-_PLAIN: dict[str, Any] = {"axis": _reduced, "keepdims": w.FLAG}
+_PLAIN: dict[str, Any] = {"axis": _reduction_axes, "keepdims": w.FLAG}
 _MEANS = w.calls(w.array(0, 3, 1), axis=w.axes, keepdims=w.FLAG, dtype=w.DTYPES)
 _TRUTHS = w.calls(w.sparse(), **_PLAIN)
 
@@ -73,7 +73,7 @@ def _spread_out_or_whole(choose: Choices) -> Call:
     return Call(call.args, options)
 
 
-def _weighed(choose: Choices) -> Call:
+def _weighted_call(choose: Choices) -> Call:
     """Calls with weights for each element, or for the places along the axes."""
     a = choose.array(choose.shape(min_side=1))
     axis = choose.axes(a.ndim)
@@ -99,7 +99,7 @@ def _observations(choose: Choices) -> Call:
 
 
 def _covariances(choose: Choices, m: Any, *_: Any) -> dict[str, Any]:
-    """The options of a covariance; the number of observations is that of any variable."""
+    """The options of a covariance; each variable has as many observations."""
     n = max(m.shape)
     kinds = choose.among(["", "", "a", "f", "af"])
     options: dict[str, Any] = choose.among([{}, {"bias": True}, {"ddof": 0}])
@@ -141,7 +141,7 @@ DOMAINS: dict[str, Domain] = {
     "std": _SPREAD_OUT,
     # NumPy takes deviations in the array's dtype
     **dict.fromkeys(("nanvar", "nanstd"), _spread_out()),
-    "average": _weighed,
+    "average": _weighted_call,
     "ptp": w.calls(w.array(0, 3, 1), axis=w.axes, keepdims=w.FLAG),
     "cov": w.more(_observations, ways=_covariances),
     "corrcoef": _observations,

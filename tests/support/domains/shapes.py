@@ -23,7 +23,7 @@ from tapegrad.domain import (
 from tapegrad.functions.padding import BY_PLACE, STATISTICS
 
 
-def _permuted(choose: Choices, a: Any) -> Any:
+def _transpose_axes(choose: Choices, a: Any) -> Any:
     """All axes in any order, as a tuple or a list, or None."""
     order = w.from_either_end(choose, choose.permutation(a.ndim), a.ndim)
     return choose.among([None, tuple(order), order])
@@ -43,7 +43,7 @@ def _new_axes(choose: Choices, a: Any) -> Any:
     return axes[0] if n == 1 and choose.among(w.FLAG) else tuple(axes)
 
 
-def _squeezed(choose: Choices, a: Any) -> dict[str, Any]:
+def _squeeze_options(choose: Choices, a: Any) -> dict[str, Any]:
     if not a.ndim:
         return {"axis": choose.among([None, (), 0, -1])}
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
@@ -191,7 +191,7 @@ def _pads(choose: Choices) -> Call:
     return Call((array,), arguments)
 
 
-def _nested(choose: Choices) -> Call:
+def _nested_call(choose: Choices) -> Call:
     shape = choose.shape(max_dims=1)
 
     def item() -> Any:
@@ -233,11 +233,11 @@ _LINES = any_of(w.calls(_LINE), w.calls(_LINE, _LINE), w.calls(_LINE, _LINE, _LI
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    **dict.fromkeys(("transpose", "permute_dims"), w.calls(_ONE, axes=_permuted)),
+    **dict.fromkeys(("transpose", "permute_dims"), w.calls(_ONE, axes=_transpose_axes)),
     "swapaxes": w.calls(w.array(1), w.axis, w.axis),
     "reshape": w.calls(_ONE, _new_shape, ways=[{}, {}, {"order": "F"}, {"order": "C"}]),
     "expand_dims": w.calls(_ONE, _new_axes),
-    "squeeze": w.calls(w.array(0, 3, 0, 2), ways=_squeezed),
+    "squeeze": w.calls(w.array(0, 3, 0, 2), ways=_squeeze_options),
     "broadcast_to": w.calls(w.array(0, 2), _wider),
     "expand": w.calls(w.array(0, 2), lambda c, x: c.axis(x.ndim + 1), w.whole(0, 3)),
     "flip": w.calls(_ONE, axis=w.axes),
@@ -280,7 +280,7 @@ DOMAINS: dict[str, Domain] = {
     "dsplit": _split(axis=2, min_dims=3),
     "unstack": w.calls(w.array(1), axis=w.axis),
     "pad": _pads,
-    "array": _nested,
+    "array": _nested_call,
     "full": partial(_fills, like=False),
     "full_like": partial(_fills, like=True),
     "linspace": _between(REAL),

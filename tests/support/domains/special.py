@@ -18,7 +18,7 @@ _MODULUS = Elements(-4.0, 0.875)
 _WHOLE, _ANY = (0, 1, 2), (0, 1, 2.5)
 
 
-def _after(options: Iterable[Any], *elements: Elements) -> Domain:
+def _calls_with_options_first(options: Iterable[Any], *elements: Elements) -> Domain:
     """Calls with one of the options, or one tuple of them, before the operands."""
     several = [x if isinstance(x, tuple) else (x,) for x in options]
 
@@ -55,7 +55,10 @@ _ENDINGS = ("{}_hazard", "{}c_hazard", "{}_probability", "{}c_probability", "log
 DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("gamma", "gammaln", "psi"), _WITHOUT_POLES),
     **dict.fromkeys(("loggamma", "entr"), each(POSITIVE)),
-    **dict.fromkeys(("polygamma", "gamma_rest", "half_step_rest"), _after((1, 2, 3), POSITIVE)),
+    **dict.fromkeys(
+        ("polygamma", "gamma_rest", "half_step_rest"),
+        _calls_with_options_first((1, 2, 3), POSITIVE),
+    ),
     **dict.fromkeys(("beta", "betaln", "rel_entr", "kl_div", "poch"), each(POSITIVE, POSITIVE)),
     "binom": each(Elements(4.25, 8.0), Elements(-0.75, 4.0)),
     "gammasgn": _WITHOUT_POLES,
@@ -64,10 +67,10 @@ DOMAINS: dict[str, Domain] = {
     "boxcox": each(POSITIVE, REAL),
     "boxcox1p": each(_ABOVE_MINUS_ONE, REAL),
     **dict.fromkeys(("inv_boxcox", "inv_boxcox1p"), each(Elements(-0.25, 4.0), Elements(0.0))),
-    "zeta": _after((1.5, 2, 4.0), POSITIVE),
+    "zeta": _calls_with_options_first((1.5, 2, 4.0), POSITIVE),
     "erfcx": each(Elements(-2.0)),
-    "erfcx_derivative": _after((1, 2, 3), Elements(-2.0, 12.0)),
-    "dawsn_derivative": _after((1, 2, 3), Elements(-12.0, 12.0)),
+    "erfcx_derivative": _calls_with_options_first((1, 2, 3), Elements(-2.0, 12.0)),
+    "dawsn_derivative": _calls_with_options_first((1, 2, 3), Elements(-12.0, 12.0)),
     "erfinv": each(_UNIT),
     "erfcinv": each(Elements(0.0625, 1.9375)),
     "ndtri": each(Elements(0.03125, 0.96875)),
@@ -79,28 +82,35 @@ DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("huber", "pseudo_huber"), each(POSITIVE, REAL)),
     "expi": each(NONZERO),
     **dict.fromkeys(("exp1", "sici_s", "sici_c"), each(_RIGHT)),
-    "expn": _after(_WHOLE, _RIGHT),
-    "elliptic_derivative": _after(product((1, 2), (-0.5, 0.5)), REAL, _MODULUS),
+    "expn": _calls_with_options_first(_WHOLE, _RIGHT),
+    "elliptic_derivative": _calls_with_options_first(product((1, 2), (-0.5, 0.5)), REAL, _MODULUS),
     **dict.fromkeys(("ellipk", "ellipe"), each(_MODULUS)),
     **dict.fromkeys(("ellipkinc", "ellipeinc"), each(REAL, _MODULUS)),
-    **dict.fromkeys(("jv", "iv", "ive", "spherical_jn", "spherical_in"), _after(_WHOLE, REAL)),
-    **dict.fromkeys(("yn", "kn", "spherical_yn", "spherical_kn"), _after(_WHOLE, _FAR_RIGHT)),
-    **dict.fromkeys(("yv", "kv", "kve"), _after(_ANY, _FAR_RIGHT)),
+    **dict.fromkeys(
+        ("jv", "iv", "ive", "spherical_jn", "spherical_in"), _calls_with_options_first(_WHOLE, REAL)
+    ),
+    **dict.fromkeys(
+        ("yn", "kn", "spherical_yn", "spherical_kn"), _calls_with_options_first(_WHOLE, _FAR_RIGHT)
+    ),
+    **dict.fromkeys(("yv", "kv", "kve"), _calls_with_options_first(_ANY, _FAR_RIGHT)),
     **dict.fromkeys(("y0", "y1", "k0", "k1", "k0e", "k1e"), each(_FAR_RIGHT)),
-    "ive_derivative": _after(product((1, 2), _WHOLE), Elements(-36.0, 36.0, poles=(0.0,))),
-    "kve_derivative": _after(product((1, 2), _WHOLE), Elements(0.5, 36.0)),
-    "hyp0f1": _after((1.5, 2), REAL),
-    "hyp1f1": _after(((0.5, 1.5), (1, 2)), REAL),
-    "hyp2f1": _after(((0.5, 1.5, 2.0), (1, 2, 3.5)), Elements(-3.0, 0.75)),
-    "hyperu": _after(((0.5, 1.5), (1, 2)), _FAR_RIGHT),
-    "eval_jacobi": _after(((2, 0.5, 1.0), (3, 1.0, 1.0)), _UNIT),
+    "ive_derivative": _calls_with_options_first(
+        product((1, 2), _WHOLE), Elements(-36.0, 36.0, poles=(0.0,))
+    ),
+    "kve_derivative": _calls_with_options_first(product((1, 2), _WHOLE), Elements(0.5, 36.0)),
+    "hyp0f1": _calls_with_options_first((1.5, 2), REAL),
+    "hyp1f1": _calls_with_options_first(((0.5, 1.5), (1, 2)), REAL),
+    "hyp2f1": _calls_with_options_first(((0.5, 1.5, 2.0), (1, 2, 3.5)), Elements(-3.0, 0.75)),
+    "hyperu": _calls_with_options_first(((0.5, 1.5), (1, 2)), _FAR_RIGHT),
+    "eval_jacobi": _calls_with_options_first(((2, 0.5, 1.0), (3, 1.0, 1.0)), _UNIT),
     **{
-        f"eval_{name}": _after((0, 1, 3, 2.5), _UNIT)
+        f"eval_{name}": _calls_with_options_first((0, 1, 3, 2.5), _UNIT)
         for name in ("legendre", "chebyt", "chebyu", "laguerre")
     },
-    "eval_hermite": _after((0, 1, 3), REAL),
+    "eval_hermite": _calls_with_options_first((0, 1, 3), REAL),
     **dict.fromkeys(
-        ("eval_gegenbauer", "eval_genlaguerre"), _after(((0, 0.5), (3, 0.5), (2.5, 1.0)), _UNIT)
+        ("eval_gegenbauer", "eval_genlaguerre"),
+        _calls_with_options_first(((0, 0.5), (3, 0.5), (2.5, 1.0)), _UNIT),
     ),
     "lambertw": each(Elements(-0.25)),
     **{
@@ -109,7 +119,7 @@ DOMAINS: dict[str, Domain] = {
         for name in (*names, *[ending.format(family) for ending in _ENDINGS])
     },
     **{f"{family}_derivative": _by_parameters(*xs) for family, (xs, _) in _FAMILIES.items()},
-    "t_score": _after((1, 2, 3), *_STUDENT),
+    "t_score": _calls_with_options_first((1, 2, 3), *_STUDENT),
     **{
         f"{name}{ending}": each(*elements)
         for name, elements in (

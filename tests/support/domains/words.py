@@ -1,7 +1,7 @@
 """Words for calls: operands and options, each drawn with the operands before it in view.
 
-A word is a list, of which one is chosen; a function of the choices and of the operands so far; or
-else a value that stands for itself.
+A word is a list to choose from; a function of the choices and of the operands so far; or any other
+value, which is taken literally.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def more(domain: Domain, *operands: Any, ways: Any = None, **options: Any) -> Do
         first = domain(choose)
         args = [*first.args]
         for word in operands:
-            args.append(_drawn(choose, word, args))
-        kwargs = {**first.kwargs, **(_drawn(choose, ways, args) or {})}
-        kwargs |= {name: _drawn(choose, word, args) for name, word in options.items()}
+            args.append(_draw_word(choose, word, args))
+        kwargs = {**first.kwargs, **(_draw_word(choose, ways, args) or {})}
+        kwargs |= {name: _draw_word(choose, word, args) for name, word in options.items()}
         return Call(tuple(args), kwargs, first.needed)
 
     return call
 
 
-def _drawn(choose: Choices, word: Any, args: list[Any]) -> Any:
+def _draw_word(choose: Choices, word: Any, args: list[Any]) -> Any:
     if isinstance(word, list):
         word = choose.among(word)
     return word(choose, *args) if isinstance(word, FunctionType) else word

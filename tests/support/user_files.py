@@ -8,7 +8,7 @@ NUMBER = itertools.count()
 
 
 def in_a_file(folder: Path, body: str) -> Any:
-    """A function of x, in a file of its own, of the lines of its body."""
+    """Write a function of x with these lines as its body to a new file, and import it."""
     path = folder / f"users_{next(NUMBER)}.py"
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     path.write_text(
