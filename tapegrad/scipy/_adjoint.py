@@ -17,14 +17,14 @@ import numpy as np
 from scipy import integrate
 
 from tapegrad.core.tensor import primals
-from tapegrad.scipy._calls import Programmed, SolverCall, pullback, same, shape_and_dtype
-from tapegrad.scipy._steps import slopes_at, transposed_at
+from tapegrad.scipy._calls import MaybeCompiled, SolverCall, are_equal, pullback, shape_and_dtype
+from tapegrad.scipy._steps import evaluate_slope, transposed_jacobians
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
 
-__all__ = ["Equation", "Known", "solved", "values_at"]
+__all__ = ["Equation", "KnownSolution", "run_solve_ivp", "solution_at"]
 __dir__ = __all__.copy
 
 IMPLICIT = ("Radau", "BDF", "LSODA")
@@ -54,13 +54,13 @@ class Equation:
         """The relative tolerance."""
         return float(np.min(self.options.get("rtol", 1e-3)))
 
-    def solution(self, t0: Any, end: Any, y0: Any, *moving: Any) -> Any:
+    def solution(self, t0: Any, end: Any, y0: Any, *params: Any) -> Any:
         """The interpolated solution, on arrays."""
         options = dict(self.options)
         if self.jacobian is not None:
-            options["jac"] = lambda t, y: self.jacobian(t, y, *moving)
-        return solved(
-            lambda t, y: self.slope(t, y, *moving),
+            options["jac"] = lambda t, y: self.jacobian(t, y, *params)
+        return run_solve_ivp(
+            lambda t, y: self.slope(t, y, *params),
             (float(t0), float(end)),
             y0,
             method=self.method,
@@ -68,16 +68,16 @@ class Equation:
             **options,
         ).sol
 
-    def beside_tangents(self, n: int) -> Equation:
+    def with_tangent(self, n: int) -> Equation:
         """The equation of a solution of n numbers and of its tangent."""
 
         def slope(t: Any, z: Any, *operands: Any) -> Any:
-            moving, tangents = operands[: len(operands) // 2], operands[len(operands) // 2 :]
-            which = [i for i, x in enumerate(moving) if is_floating(x)]
+            params, tangents = operands[: len(operands) // 2], operands[len(operands) // 2 :]
+            which = [i for i, x in enumerate(params) if is_floating(x)]
 
             f, change = jvp(
-                lambda y, *xs: self.slope(t, y, *replace_leaves(moving, which, xs)),
-                (z[:n], *[moving[i] for i in which]),
+                lambda y, *xs: self.slope(t, y, *replace_leaves(params, which, xs)),
+                (z[:n], *[params[i] for i in which]),
                 (z[n:], *[tangents[i] for i in which]),
             )
             return np.concatenate([f, change])
@@ -89,7 +89,7 @@ class Equation:
         return Equation(slope, self.method, options)
 
 
-def solved(*args: Any, **kwargs: Any) -> Any:
+def run_solve_ivp(*args: Any, **kwargs: Any) -> Any:
     """The result of SciPy's `solve_ivp`; an error if SciPy fails."""
     result = integrate.solve_ivp(*args, **kwargs)
     if not result.success:
@@ -98,7 +98,7 @@ def solved(*args: Any, **kwargs: Any) -> Any:
 
 
 @attrs.frozen(eq=False)
-class Known:
+class KnownSolution:
     """The solution for some operands: its values, and the interpolated solution.
 
     The latter is None if it has not been computed.
@@ -108,88 +108,90 @@ class Known:
     values: Any
     solution: Any
 
-    def holds(self, operands: Any) -> bool:
+    def has_operands(self, operands: Any) -> bool:
         """Whether this is the solution for these operands."""
-        return same(self.operands, operands)
+        return are_equal(self.operands, operands)
 
 
-def values_at(equation: Equation, known: Known | None, *operands: Any) -> Any:
+def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any) -> Any:
     """The solution at some times, a row for each: a function of (t0, times, y0, *moving)."""
 
-    def run(t0: Any, times: Any, y0: Any, *moving: Any) -> Any:
-        if known is not None and known.holds((t0, times, y0, *moving)):
+    def run(t0: Any, times: Any, y0: Any, *params: Any) -> Any:
+        if known is not None and known.has_operands((t0, times, y0, *params)):
             return (known.values,)
         if np.all(times == t0):
             return (np.broadcast_to(y0, (*times.shape, *y0.shape)),)
         # times are in order, and may begin at t0
-        sol = equation.solution(t0, times[-1], y0, *moving)
+        sol = equation.solution(t0, times[-1], y0, *params)
         return (np.where(np.equal(times, t0), y0[:, None], sol(times)).T,)
 
-    def back(cotangents: Any, *operands: Any) -> Any:
-        return _adjoint(equation, known, operands, cotangents[0])
+    def pull(cotangents: Any, *operands: Any) -> Any:
+        return _solution_cotangents(equation, known, operands, cotangents[0])
 
     def ahead(tangents: Mapping[int, Any], *operands: Any) -> Any:
         full = [
             tangents[i] if i in tangents else np.zeros(*shape_and_dtype(x))
             for i, x in enumerate(operands)
         ]
-        return (_tangent(equation, operands, full),)
+        return (_solution_tangent(equation, operands, full),)
 
     times, y0 = operands[1:3]
     like = ((*times.shape, *y0.shape), np.dtype(float))
-    return SolverCall(run, (like,), back, ahead)(*operands)[0]
+    return SolverCall(run, (like,), pull, ahead)(*operands)[0]
 
 
-def _tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
+def _solution_tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
     """The tangent of `values_at`, itself by `values_at`."""
-    (t0, times, y0, *moving), (dt0, dtimes, dy0, *dmoving) = operands, tangents
+    (t0, times, y0, *params), (dt0, dtimes, dy0, *dmoving) = operands, tangents
     n = len(y0)
-    start = dy0 - equation.slope(t0, y0, *moving) * dt0
+    start = dy0 - equation.slope(t0, y0, *params) * dt0
     # scaled, since the equation is linear in the tangents, but SciPy's tolerance is absolute too
     sizes = [np.max(np.abs(x), initial=0.0) for x in primals((start, *dmoving))]
     scale = float(max(s for s in sizes if np.isfinite(s))) or 1.0
-    z = values_at(
-        equation.beside_tangents(n),
+    z = solution_at(
+        equation.with_tangent(n),
         None,
         t0,
         times,
         np.concatenate([y0, start / scale]),
-        *moving,
-        *[d / scale if is_floating(x) else d for x, d in zip(moving, dmoving, strict=True)],
+        *params,
+        *[d / scale if is_floating(x) else d for x, d in zip(params, dmoving, strict=True)],
     )
-    slopes = slopes_at(equation.slope, times, z[:, :n], moving)
+    slopes = evaluate_slope(equation.slope, times, z[:, :n], params)
     return scale * z[:, n:] + slopes * np.expand_dims(dtimes, -1)
 
 
-def _adjoint(equation: Equation, known: Known | None, operands: Any, g: Any) -> list[Any]:
+def _solution_cotangents(
+    equation: Equation, known: KnownSolution | None, operands: Any, g: Any
+) -> list[Any]:
     """The cotangents of the operands of `values_at`."""
     which = [i for i, x in enumerate(operands) if is_floating(x)]
 
     def run(g: Any, *operands: Any) -> Any:
-        return _integrated(equation, known, g, which, *operands)
+        return _solve_adjoint(equation, known, g, which, *operands)
 
     def back(v: Any, g: Any, *operands: Any) -> Any:
         zeros = [np.zeros(*shape_and_dtype(x)) for x in operands]
         full = replace_leaves(zeros, which, v)
-        tangent, pull = pullback(lambda *xs: _tangent(equation, xs, full), operands)
+        tangent, pull = pullback(lambda *xs: _solution_tangent(equation, xs, full), operands)
         return [tangent, *pull(g)]
 
     call = SolverCall(run, tuple(shape_and_dtype(operands[i]) for i in which), back)
     return replace_leaves([None] * len(operands), which, call(g, *operands))
 
 
-def _integrated(
-    equation: Equation, known: Known | None, g: Any, which: Any, *operands: Any
+def _solve_adjoint(
+    equation: Equation, known: KnownSolution | None, g: Any, which: Any, *operands: Any
 ) -> list[Any]:
     """The adjoint equation solved backward on arrays, and its integrals."""
-    t0, times, y0, *moving = operands
-    if known is not None and not known.holds(operands):
+    t0, times, y0, *params = operands
+    if known is not None and not known.has_operands(operands):
         known = None
-    values = values_at(equation, None, *operands) if known is None else known.values
-    slopes = np.asarray(slopes_at(equation.slope, times, values, moving))
+    values = solution_at(equation, None, *operands) if known is None else known.values
+    slopes = np.asarray(evaluate_slope(equation.slope, times, values, params))
     by_times = np.sum(g * slopes, axis=-1)
     by_moving = [i - 3 for i in which if i > 2]
-    parts = [np.zeros(*shape_and_dtype(moving[i])) for i in by_moving]
+    parts = [np.zeros(*shape_and_dtype(params[i])) for i in by_moving]
     jumps: dict[float, Any] = {}
     for t, jump in zip(times.tolist(), g, strict=True):
         if np.any(jump):
@@ -197,24 +199,24 @@ def _integrated(
     weights = jumps.pop(float(t0), np.zeros(len(y0)))
     if jumps:
         sol = None if known is None else known.solution
-        sol = sol or equation.solution(t0, times[-1], y0, *moving)
-        along = _Along(equation, sol, tuple(moving), jumps, float(t0))
-        end, at, states, sums = along.by_steps() or along.by_solving()
+        sol = sol or equation.solution(t0, times[-1], y0, *params)
+        along = _AdjointEquation(equation, sol, tuple(params), jumps, float(t0))
+        end, at, states, sums = along.solve_by_steps() or along.solve_by_scipy()
         weights = weights + end
 
         def total(*xs: Any) -> Any:
-            full = replace_leaves(moving, by_moving, xs)
-            return np.sum(sums * slopes_at(equation.slope, at, states, full))
+            full = replace_leaves(params, by_moving, xs)
+            return np.sum(sums * evaluate_slope(equation.slope, at, states, full))
 
         if by_moving:
-            parts = list(vjp(total, *[moving[i] for i in by_moving])[1](1.0))
-    by_t0 = -np.dot(weights, equation.slope(t0, y0, *moving))
+            parts = list(vjp(total, *[params[i] for i in by_moving])[1](1.0))
+    by_t0 = -np.dot(weights, equation.slope(t0, y0, *params))
     cotangents = [by_t0, by_times, weights]
     return [cotangents[i] for i in which if i <= 2] + parts
 
 
 # the largest number of elements in the systems of all steps
-_MOST = 1_000_000
+_MAX_SYSTEM_SIZE = 1_000_000
 # Radau's method with three stages: its nodes, and the integrals of the polynomials through them
 _NODES = np.array([4 - 6**0.5, 4 + 6**0.5, 10]) / 10
 _POWERS = np.vander(_NODES, increasing=True)
@@ -222,7 +224,7 @@ _STAGES = _POWERS * _NODES[:, None] / np.arange(1, 1 + len(_NODES)) @ np.linalg.
 
 
 @attrs.frozen(eq=False)
-class _Along:
+class _AdjointEquation:
     """The adjoint equation along a solution, solved back to `t0`.
 
     Its solution, the weights, jumps at the times that have a cotangent. The derivatives by moving
@@ -231,11 +233,11 @@ class _Along:
 
     equation: Equation
     solution: Any
-    moving: tuple[Any, ...]
+    params: tuple[Any, ...]
     jumps: Mapping[float, Any]
     t0: float
 
-    def ends(self) -> list[float]:
+    def jump_times(self) -> list[float]:
         """The times of jumps, back to `t0`."""
         return [*sorted(self.jumps, key=lambda t: -abs(t - self.t0)), self.t0]
 
@@ -245,20 +247,20 @@ class _Along:
         mesh = np.unique([low, high, *[t for t in self.solution.ts if low < t < high], *others])
         return mesh if start < stop else mesh[::-1]
 
-    def by_steps(self) -> tuple[Any, ...] | None:
+    def solve_by_steps(self) -> tuple[Any, ...] | None:
         """The weights at `t0`; points, states there, and factors of the derivatives there.
 
         An interval is halved until two steps over it agree with one. All steps are taken at once:
         each is a matrix, by which the weights at its start are multiplied. None if they are many.
         """
-        ends = self.ends()
+        ends = self.jump_times()
         mesh = self.mesh(ends[0], ends[-1], ends)
         size = 3 * (len(self.jumps[ends[0]]) * len(_NODES)) ** 2
-        if size * len(mesh) > _MOST:
+        if size * len(mesh) > _MAX_SYSTEM_SIZE:
             return None
         # above rounding
         rtol, least = max(self.equation.rtol, 1e-12), 1e-17 * abs(mesh[-1] - mesh[0])
-        parts = self._tried(mesh[:-1], mesh[1:])
+        parts = self._solve_stages(mesh[:-1], mesh[1:])
         while True:
             starts, stops, at, states, stages = parts
             one, first, second = stages[:, :, -1].swapaxes(0, 1)
@@ -274,10 +276,10 @@ class _Along:
             is_coarse &= np.abs(halves - starts) > 1e-14 * np.abs(starts) + least
             if not np.any(is_coarse):
                 break
-            if size * len(starts) > 4 * _MOST:
+            if size * len(starts) > 4 * _MAX_SYSTEM_SIZE:
                 return None
             low, high, between = (x[is_coarse] for x in (starts, stops, halves))
-            tried = self._tried(np.append(low, between), np.append(between, high))
+            tried = self._solve_stages(np.append(low, between), np.append(between, high))
             parts = [np.append(x[~is_coarse], y, axis=0) for x, y in zip(parts, tried, strict=True)]
             order = np.argsort(parts[0])[:: 1 if mesh[0] < mesh[-1] else -1]
             parts = [x[order] for x in parts]
@@ -287,7 +289,7 @@ class _Along:
         n = len(weights)
         return weights, at[:, 1:].ravel(), states[:, 1:].reshape(-1, n), factors.reshape(-1, n)
 
-    def _tried(self, starts: Any, stops: Any) -> list[Any]:
+    def _solve_stages(self, starts: Any, stops: Any) -> list[Any]:
         """Intervals in one step and in two: with the points, the states and the stages of each.
 
         The weights at stages are matrices, by which those at the start of the step are multiplied.
@@ -298,32 +300,32 @@ class _Along:
         at = begun + h * _NODES
         states = self.solution(at.ravel()).T
         n = states.shape[1]
-        turned = transposed_at(self.equation.slope, at.ravel(), states, self.moving)
-        turned = turned.reshape(*at.shape, n, n) * h[..., None, None]
-        systems = np.einsum("ij,kljab->kliajb", _STAGES, turned).reshape(-1, 3, s * n, s * n)
+        transposed = transposed_jacobians(self.equation.slope, at.ravel(), states, self.params)
+        transposed = transposed.reshape(*at.shape, n, n) * h[..., None, None]
+        systems = np.einsum("ij,kljab->kliajb", _STAGES, transposed).reshape(-1, 3, s * n, s * n)
         stages = np.linalg.solve(np.eye(s * n) + systems, np.tile(np.eye(n), (s, 1)))
         return [starts, stops, at, states.reshape(*at.shape, n), stages.reshape(*at.shape, n, n)]
 
-    def by_solving(self) -> tuple[Any, ...]:
+    def solve_by_scipy(self) -> tuple[Any, ...]:
         """The same by SciPy's solver, from jump to jump, and Gauss's rule."""
-        equation, moving, y = self.equation, self.moving, self.solution
+        equation, params, y = self.equation, self.params, self.solution
         slope, users, parts = equation.slope, equation.jacobian, []
-        pulled = Programmed(
-            lambda t, y, w, *moving: -vjp(lambda y: slope(t, y, *moving), y)[1](w)[0]
+        pulled = MaybeCompiled(
+            lambda t, y, w, *params: -vjp(lambda y: slope(t, y, *params), y)[1](w)[0]
         )
-        derived = Programmed(lambda t, y, *moving: jacobian(lambda y: slope(t, y, *moving))(y))
+        derived = MaybeCompiled(lambda t, y, *params: jacobian(lambda y: slope(t, y, *params))(y))
         nodes, gauss = np.polynomial.legendre.leggauss(4)
-        ends = self.ends()
+        ends = self.jump_times()
         weights = np.zeros(len(self.jumps[ends[0]]))
         for start, stop in pairwise(ends):
             weights = weights + self.jumps[start]
             scale = float(np.max(np.abs(weights))) or 1.0
-            adjoint = solved(
-                lambda t, w: pulled(t, y(t), w, *moving),
+            adjoint = run_solve_ivp(
+                lambda t, w: pulled(t, y(t), w, *params),
                 (start, stop),
                 weights / scale,
                 method=equation.method if equation.method in IMPLICIT else "Radau",
-                jac=lambda t, w: -(users or derived)(t, y(t), *moving).T,
+                jac=lambda t, w: -(users or derived)(t, y(t), *params).T,
                 dense_output=True,
                 rtol=equation.rtol,
                 atol=max(1e-3 * equation.rtol, 1e-15),

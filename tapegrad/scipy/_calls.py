@@ -35,9 +35,23 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import replace_leaves
 
-__all__ = ["Programmed", "SolverCall", "applied_again", "doubles", "moving_of", "outright"]
-__all__ += ["pullback", "refuse_options", "refusing", "same", "shape_and_dtype", "tensors_of"]
-__all__ += ["with_captured"]
+__all__ = [
+    "MaybeCompiled",
+    "SolverCall",
+    "as_float64",
+    "reapply",
+    "recorded_again",
+    "split_tensors",
+]
+__all__ += [
+    "are_equal",
+    "check_options",
+    "pullback",
+    "recorded_tensors",
+    "shape_and_dtype",
+    "with_advice",
+]
+__all__ += ["solve_with_captured"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -68,8 +82,8 @@ class SolverCall:
 
     fn: Fn
     results: tuple[ShapeAndDtype, ...]
-    back: Fn
-    ahead: Fn | None = None
+    vjp: Fn
+    jvp: Fn | None = None
     known: Any = None
 
     def __repr__(self) -> str:
@@ -82,36 +96,34 @@ class SolverCall:
 
     def run(self, *operands: Any) -> Any:
         """The results on arrays, as a record holds them."""
-        if self.known is not None and same(self.known[0], operands):
+        if self.known is not None and are_equal(self.known[0], operands):
             return join_parts(list(self.known[1]))
         # outside of the recording, since the function may make records of its own
         results = call_unrecorded(self.fn, readonly_view(operands))
         # the function may return an operand, or a view of one
         return join_parts([np.array(x) for x in results])
 
-    def like(self) -> Any:
+    def make_zeros(self) -> Any:
         """A value of the shapes and dtypes of a record's."""
         return join_parts([np.zeros(*result) for result in self.results])
 
-    def pull(self, g: Any, *operands: Any) -> list[Any]:
+    def pull_cotangents(self, g: Any, *operands: Any) -> list[Any]:
         """The cotangents of the operands."""
         parts = [g] if len(self.results) == 1 else parts_of(g)
         cotangents = tuple(
             np.zeros(*result) if c is None else conjugate_cotangent(c)
             for c, result in zip(parts, self.results, strict=True)
         )
-        return [
-            c if c is None else conjugate_cotangent(c) for c in self.back(cotangents, *operands)
-        ]
+        return [c if c is None else conjugate_cotangent(c) for c in self.vjp(cotangents, *operands)]
 
-    def push(self, tangents: Mapping[int, Any], y: Any, *operands: Any) -> Any:
+    def push_tangents(self, tangents: Mapping[int, Any], y: Any, *operands: Any) -> Any:
         """The tangents of the results."""
-        if self.ahead is None:
+        if self.jvp is None:
             return transposed_jvp(CALL, tangents, y, *operands, call=self)
-        return join_parts(list(self.ahead(tangents, *operands)))
+        return join_parts(list(self.jvp(tangents, *operands)))
 
 
-def same(arrays: Any, others: Any) -> bool:
+def are_equal(arrays: Any, others: Any) -> bool:
     """Whether two sequences have equal arrays."""
     return len(arrays) == len(others) and all(map(np.array_equal, arrays, others))
 
@@ -124,9 +136,9 @@ def _solve(*operands: Any, call: SolverCall) -> Any:
 CALL = SOLVE_IVP = Primitive(
     "solve_ivp",
     _solve,
-    Joint(lambda g, y, *operands, call: call.pull(g, *operands)),
-    jvp=lambda op, tangents, y, *operands, call: call.push(tangents, y, *operands),
-    like=lambda *operands, call: call.like(),
+    Joint(lambda g, y, *operands, call: call.pull_cotangents(g, *operands)),
+    jvp=lambda op, tangents, y, *operands, call: call.push_tangents(tangents, y, *operands),
+    like=lambda *operands, call: call.make_zeros(),
     complex=True,
 )
 declare(CALL, iterates=True)
@@ -140,16 +152,16 @@ def shape_and_dtype(x: Any) -> ShapeAndDtype:
     return primal.shape, primal.dtype
 
 
-def outright(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> SolverCall:
+def recorded_again(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> SolverCall:
     """A call of a differentiable function, which is recorded again in each run.
 
     So the function may read values, and take any number of steps, in a program or a batch too. Its
     derivatives, of any order, are calls of this kind.
     """
-    return SolverCall(fn, results, partial(_outright_back, fn))
+    return SolverCall(fn, results, partial(_recorded_again_vjp, fn))
 
 
-def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[Any]:
+def _recorded_again_vjp(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[Any]:
     n = len(cotangents)
     moving = [i for i, x in enumerate(operands) if is_floating(x)]
 
@@ -158,7 +170,7 @@ def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[
         return [pulled[i] for i in moving]
 
     results = tuple(shape_and_dtype(operands[i]) for i in moving)
-    pulled = outright(back, results)(*cotangents, *operands)
+    pulled = recorded_again(back, results)(*cotangents, *operands)
     return replace_leaves([None] * len(operands), moving, pulled)
 
 
@@ -172,7 +184,7 @@ def pullback(fn: Fn, operands: Sequence[Any]) -> tuple[Any, Fn]:
 
 
 @attrs.define(eq=False)
-class Programmed:
+class MaybeCompiled:
     """A function compiled; the function itself once `compile` refuses it.
 
     It refuses what would differ from call to call: a function that reads values, that draws, or
@@ -180,23 +192,23 @@ class Programmed:
     """
 
     fn: Fn
-    is_refused: bool = False
+    is_eager: bool = False
     program: Fn = attrs.Factory(lambda self: compile(self.fn), takes_self=True)
 
     def __call__(self, *args: Any) -> Any:
-        if not self.is_refused:
+        if not self.is_eager:
             try:
                 return self.program(*args)
             except (TraceError, TypeError):
                 # if the function is wrong, its own call says so
-                self.is_refused = True
+                self.is_eager = True
         return self.fn(*args)
 
 
 # --- arguments of solvers -------------------------------------------------------------------
 
 
-def refuse_options(what: str, options: Mapping[str, Any]) -> None:
+def check_options(what: str, options: Mapping[str, Any]) -> None:
     for name, option in options.items():
         if any(type(x) is Tensor for x in tree.leaves(option)):
             raise TypeError(
@@ -205,15 +217,15 @@ def refuse_options(what: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def tensors_of(what: str, arguments: Any) -> list[Tensor]:
+def recorded_tensors(what: str, arguments: Any) -> list[Tensor]:
     """The Tensors of a tree, of the recording that goes on."""
-    tensors = moving_of(arguments)[0]
+    tensors = split_tensors(arguments)[0]
     if tensors and CURRENT.get() is None:
         refuse_stranger(what, tensors[0], None)
     return tensors
 
 
-def moving_of(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+def split_tensors(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """The Tensors of a tree, and the tree as a function of others in their places."""
     leaves, structure = tree.flatten(args)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
@@ -222,14 +234,14 @@ def moving_of(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     )
 
 
-def doubles(x: Any) -> Any:
+def as_float64(x: Any) -> Any:
     return x if x.dtype == float else x.astype(float)
 
 
 # --- functions that capture Tensors ---------------------------------------------------------
 
 
-def with_captured(
+def solve_with_captured(
     name: str, fns: Sequence[Any], example: Callable[[], tuple[Any, ...]], call: Fn
 ) -> Any:
     """The result of a solver whose functions may capture Tensors.
@@ -258,12 +270,12 @@ def with_captured(
                 raise
     try:
         arguments = example()
-        bodies = [_recorded_once(fn, arguments) if callable(fn) else None for fn in fns]
+        bodies = [_trace_once(fn, arguments) if callable(fn) else None for fn in fns]
     except Exception as error:
         # if it captures none, it need not be recorded
         advice = "and reads values, or the like; pass the Tensor as an argument, with args=(k,)"
         try:
-            return call([refusing(name, fn, advice) if callable(fn) else fn for fn in fns], ())
+            return call([with_advice(name, fn, advice) if callable(fn) else fn for fn in fns], ())
         except TapeError:
             if isinstance(error, TapegradError):
                 raise
@@ -271,13 +283,13 @@ def with_captured(
     captured = tuple(dict.fromkeys(x for body in bodies if body for x in body[0].captured))
     if captured:
         fns = [
-            _named(partial(_run, *body, captured), fn) if body else fn
+            _copy_label(partial(_call_traced, *body, captured), fn) if body else fn
             for fn, body in zip(fns, bodies, strict=True)
         ]
     return call(fns, captured)
 
 
-def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[TracedFunction, Fn, list[int]]:
+def _trace_once(fn: Fn, example: tuple[Any, ...]) -> tuple[TracedFunction, Fn, list[int]]:
     """A function as a program, a caller of it, and which leaves of its arguments are inputs."""
     leaves, structure = tree.flatten(example)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor or is_floating(x)]
@@ -287,41 +299,45 @@ def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[TracedFunction, Fn
 
     # a Tensor here would count as captured
     like = tuple(primals(leaves[i] for i in which))
-    done = trace_function(_named(run, fn), like, ["x"] * len(which))
-    return done, code_function(done.program(done.captured)), which
+    traced = trace_function(_copy_label(run, fn), like, ["x"] * len(which))
+    return traced, code_function(traced.program(traced.captured)), which
 
 
-def _run(
-    done: TracedFunction, on_arrays: Fn, which: list[int], captured: tuple[Tensor, ...], *args: Any
+def _call_traced(
+    traced: TracedFunction,
+    run_program: Fn,
+    which: list[int],
+    captured: tuple[Tensor, ...],
+    *args: Any,
 ) -> Any:
     """The function of its arguments and of the values of captured Tensors."""
     n = len(args) - len(captured)
     values, leaves = dict(zip(captured, args[n:], strict=True)), tree.leaves(args[:n])
-    inputs = [*[values[x] for x in done.captured], *[leaves[i] for i in which]]
+    inputs = [*[values[x] for x in traced.captured], *[leaves[i] for i in which]]
     if any(type(x) is Tensor for x in inputs):
-        outputs = make_interpreter(done.program(done.captured), applied_again)(inputs)
+        outputs = make_interpreter(traced.program(traced.captured), reapply)(inputs)
     else:
-        outputs = on_arrays(inputs)
-    return tree.unflatten(tree.flatten(done.output)[1], outputs)
+        outputs = run_program(inputs)
+    return tree.unflatten(tree.flatten(traced.output)[1], outputs)
 
 
-def applied_again(instruction: Instruction, operands: list[Any]) -> Any:
+def reapply(instruction: Instruction, operands: list[Any]) -> Any:
     """The result of an instruction, recorded if an operand is."""
     return apply(instruction.op, tuple(operands), dict(instruction.options))
 
 
-def refusing(name: str, fn: Fn, advice: str) -> Fn:
+def with_advice(name: str, fn: Fn, advice: str) -> Fn:
     """A function whose error for a Tensor that it captures says what to do."""
 
-    def called(*args: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
         try:
             return fn(*args)
         except TapeError as error:
             raise TapeError(f"{name}: {label(fn)} captures a Tensor, {advice}") from error
 
-    return _named(called, fn)
+    return _copy_label(wrapper, fn)
 
 
-def _named(wrapper: Any, fn: Fn) -> Fn:
+def _copy_label(wrapper: Any, fn: Fn) -> Fn:
     wrapper.__name__ = label(fn)
     return wrapper

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.scipy_special.incomplete import BETA, GAMMA, binom_log_mass
 from tapegrad.scipy import special
-from tapegrad.scipy._distributions import PROBABILITIES, QUANTILES, Discrete, without
+from tapegrad.scipy._distributions import PROBABILITIES, QUANTILES, Discrete, without_methods
 
 __all__ = ["bernoulli", "betabinom", "binom", "geom", "is_count", "is_probability", "nbinom"]
 __all__ += ["poisson"]
@@ -25,7 +25,7 @@ def is_count(n: Any) -> Any:
     return np.greater_equal(n, 0) & np.equal(n, np.floor(n))
 
 
-poisson = without(Discrete, "entropy")(
+poisson = without_methods(Discrete, "entropy")(
     "poisson",
     {"mu": 2.5},
     lambda k, mu: GAMMA.density(k + 1, mu),
@@ -54,23 +54,27 @@ _NBINOM: list[Any] = [
 ]
 
 
-def _of_one(functions: Sequence[Any], least: int) -> list[Any]:
+def _fix_first_at_one(functions: Sequence[Any], smallest: int) -> list[Any]:
     """The functions of counts from `least` on, with a first shape parameter of 1."""
-    return [lambda k, p, fn=fn: fn(k - least, 1.0, p) for fn in functions]
+    return [lambda k, p, fn=fn: fn(k - smallest, 1.0, p) for fn in functions]
 
 
-binom = without(Discrete, "entropy")(
+binom = without_methods(Discrete, "entropy")(
     "binom",
     {"n": 5, "p": 0.25},
     *_BINOM,
-    most=lambda n, p: n,
-    whole=1,
+    largest=lambda n, p: n,
+    n_counts=1,
     valid=lambda n, p: is_count(n) & is_probability(p),
 )
 bernoulli = Discrete(
-    "bernoulli", {"p": 0.25}, *_of_one(_BINOM, 0), most=lambda p: 1, valid=is_probability
+    "bernoulli",
+    {"p": 0.25},
+    *_fix_first_at_one(_BINOM, 0),
+    largest=lambda p: 1,
+    valid=is_probability,
 )
-nbinom = without(Discrete, "entropy")(
+nbinom = without_methods(Discrete, "entropy")(
     "nbinom",
     {"n": 2.5, "p": 0.25},
     *_NBINOM,
@@ -84,19 +88,19 @@ def _betabinom_logpmf(k: Any, n: Any, a: Any, b: Any) -> Any:
     return binom_log_mass(k, n - k, p) + BETA.density(a, b, p) - BETA.density(a + k, b + n - k, p)
 
 
-betabinom = without(Discrete, *PROBABILITIES, *QUANTILES, "entropy")(
+betabinom = without_methods(Discrete, *PROBABILITIES, *QUANTILES, "entropy")(
     "betabinom",
     {"n": 5, "a": 2.0, "b": 3.5},
     _betabinom_logpmf,
     lambda k, n, a, b: 0 * k,
-    most=lambda n, a, b: n,
-    whole=1,
+    largest=lambda n, a, b: n,
+    n_counts=1,
     valid=lambda n, a, b: is_count(n) & np.greater(a, 0) & np.greater(b, 0),
 )
 geom = Discrete(
     "geom",
     {"p": 0.25},
-    *_of_one(_NBINOM, 1),
+    *_fix_first_at_one(_NBINOM, 1),
     valid=lambda p: np.greater(p, 0) & np.less_equal(p, 1),
-    least=1,
+    smallest=1,
 )

@@ -23,8 +23,16 @@ from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
 from tapegrad.types import Array
 
-__all__ = ["PROBABILITIES", "QUANTILES", "Continuous", "Discrete", "Frozen", "exp_of", "lacking"]
-__all__ += ["log_by_rest", "log_of", "without"]
+__all__ = [
+    "PROBABILITIES",
+    "QUANTILES",
+    "Continuous",
+    "Discrete",
+    "Frozen",
+    "raise_missing",
+    "safe_exp",
+]
+__all__ += ["log_by_complement", "safe_log", "without_methods"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -32,27 +40,27 @@ PROBABILITIES, QUANTILES = ("cdf", "logcdf", "sf", "logsf"), ("ppf", "isf", "med
 _KINDS = (*PROBABILITIES, *QUANTILES, "mean", "var", "std", "entropy")
 
 
-def log_of(p: Any) -> Any:
+def safe_log(p: Any) -> Any:
     """The logarithm, which is -inf at 0 and has no slope there."""
     positive = np.greater(p, 0)
     return np.where(positive, np.log(np.where(positive, p, 1)), np.where(np.isnan(p), p, -_INF))
 
 
-def _within(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: Any) -> Any:
+def _apply_inside(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: Any) -> Any:
     """A function where it is defined, and a constant elsewhere; the slope there is 0."""
     return np.where(inside, fn(np.where(inside, y, other)), outside)
 
 
-def _rise(x: Array, slope: Array) -> Array:
+def _signed_infinity(x: Array, slope: Array) -> Array:
     """Return infinities of the sign of a slope, and 0 where x or the slope is 0."""
     return np.where(np.equal(x * slope, 0), 0.0, np.where(np.greater(x * slope, 0), _INF, -_INF))
 
 
 @op(
-    lambda g, y, x, slope: _rise(g, slope),
+    lambda g, y, x, slope: _signed_infinity(g, slope),
     None,
     scipy="",
-    jvp=lambda op, tangents, y, x, slope: _rise(tangents[0], slope),
+    jvp=lambda op, tangents, y, x, slope: _signed_infinity(tangents[0], slope),
     batch=batch_elementwise,
 )
 def zeros_with_infinite_slope(x: Any, slope: Any) -> Any:
@@ -64,19 +72,19 @@ def zeros_with_infinite_slope(x: Any, slope: Any) -> Any:
     return np.zeros(np.broadcast_shapes(np.shape(x), np.shape(slope)), np.asarray(x).dtype)
 
 
-def exp_of(logarithm: Any) -> Any:
+def safe_exp(logarithm: Any) -> Any:
     """The number of a logarithm; 0 of -inf, with a slope of 0."""
-    return as_scalar(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
+    return as_scalar(_apply_inside(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
 
 
-def log_by_rest(p: Any, rest: Any) -> Any:
+def log_by_complement(p: Any, rest: Any) -> Any:
     """The logarithm of a probability, by its complement where that is the more precise."""
     is_large = np.greater(p, 0.5)
-    small = log_of(np.where(is_large, 0.5, p))
+    small = safe_log(np.where(is_large, 0.5, p))
     return np.where(is_large, np.log1p(-np.where(is_large, rest, 0.5)), small)
 
 
-def lacking(distribution: Any, attribute: str) -> Any:
+def raise_missing(distribution: Any, attribute: str) -> Any:
     """Raise an error about an attribute that a distribution lacks."""
     name = type(distribution).__dict__.get("name") or distribution.__dict__.get("name")
     raise AttributeError(
@@ -84,7 +92,7 @@ def lacking(distribution: Any, attribute: str) -> Any:
     )
 
 
-def without(kind: type, *methods: str) -> Any:
+def without_methods(kind: type, *methods: str) -> Any:
     """The class of distributions that lack some of SciPy's methods, which `lacking` answers."""
     return type(kind.__name__, (kind,), dict.fromkeys(methods, property()))
 
@@ -139,20 +147,22 @@ class _Distribution:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Frozen:
-        parameters = self._given("a frozen distribution", args, kwargs)
-        whole = getattr(self, "whole", 0)
-        floats = [float(x) if type(x) is int else x for x in parameters[whole:]]
-        return Frozen(self, (*parameters[:whole], *floats))
+        parameters = self._bind_parameters("a frozen distribution", args, kwargs)
+        n_counts = getattr(self, "n_counts", 0)
+        floats = [float(x) if type(x) is int else x for x in parameters[n_counts:]]
+        return Frozen(self, (*parameters[:n_counts], *floats))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _named, (self.name,)
 
-    __getattr__ = lacking
+    __getattr__ = raise_missing
 
     def __repr__(self) -> str:
         return f"<{self.name} of tapegrad.scipy.stats>"
 
-    def _given(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    def _bind_parameters(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, ...]:
         """The shape parameters, location and scale of a call."""
         signature = self.__dict__["__signature__"]
         try:
@@ -163,7 +173,9 @@ class _Distribution:
         # a Python number takes the dtype of the array beside it
         return tuple([x if isinstance(x, int | float) else to_array(x) for x in bound.args])
 
-    def _checked(self, y: Any, x: Any, shapes: Sequence[Any], loc: Any = 0, scale: Any = 1) -> Any:
+    def _mask_invalid(
+        self, y: Any, x: Any, shapes: Sequence[Any], loc: Any = 0, scale: Any = 1
+    ) -> Any:
         """y in the dtype of the arguments; it is nan where the parameters are not allowed."""
         dtype = np.result_type(x, *shapes, loc, scale)
         y = y if y.dtype == dtype else y.astype(dtype)
@@ -222,12 +234,12 @@ class _Distribution:
         return self._moment("entropy", args, kwargs)
 
     def _moment(self, method: str, args: Any, kwargs: Any) -> Any:
-        parameters, n = self._given(method, args, kwargs), len(self.example)
+        parameters, n = self._bind_parameters(method, args, kwargs), len(self.example)
         shapes, (loc, scale, *_) = parameters[:n], (*parameters[n:], 1)
         # Python's numbers raise where one is divided by 0
         strong = [np.float64(x) if isinstance(x, int | float) else x for x in shapes]
         y = moments(self.name, strong, loc, scale)[("mean", "var", "entropy").index(method)]
-        return self._checked(np.where(np.isnan(loc), np.nan, y), 0.0, shapes, loc, scale)
+        return self._mask_invalid(np.where(np.isnan(loc), np.nan, y), 0.0, shapes, loc, scale)
 
 
 _DOC = """`scipy.stats.{name}`: {kinds}, called as in SciPy.
@@ -300,27 +312,32 @@ class Continuous(_Distribution):
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0), ("scale", 1))
     kinds: ClassVar[tuple[str, ...]] = ("pdf", "logpdf", *_KINDS)
 
-    def _standard(self, method: str, x: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any, Any]:
-        *shapes, loc, scale = self._given(method, args, kwargs)
+    def _standardize(
+        self, method: str, x: Any, args: Any, kwargs: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        *shapes, loc, scale = self._bind_parameters(method, args, kwargs)
         x = as_floating(x)
         x = x if type(loc) is int and not loc else x - loc
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
-    def _points(self, shapes: Sequence[Any]) -> list[Any]:
+    def _support_points(self, shapes: Sequence[Any]) -> list[Any]:
         """Both ends of the support, and a point inside."""
         return [x(*shapes) if callable(x) else x for x in (*self.ends, self.inner)]
 
-    def _inside(self, y: Any, shapes: Sequence[Any]) -> Any:
+    def _is_inside(self, y: Any, shapes: Sequence[Any]) -> Any:
         # nan is not outside; at the end that it does not reach, a logarithm has no slope
-        (low, high, _), is_open = self._points(shapes), self.low_is_open or self.ends[0] == -_INF
+        (low, high, _), is_open = (
+            self._support_points(shapes),
+            self.low_is_open or self.ends[0] == -_INF,
+        )
         inside = ~(np.less_equal(y, low) if is_open else np.less(y, low)) & ~(
             np.greater_equal(y, high) if self.ends[1] == _INF else np.greater(y, high)
         )
         return inside & ~np.isinf(y) if callable(self.ends[1]) else inside
 
     def _probability(self, method: str, ends: Any, x: Any, args: Any, kwargs: Any) -> Any:
-        y, shapes, loc, scale = self._standard(method, x, args, kwargs)
-        inside, (low, high, inner) = self._inside(y, shapes), self._points(shapes)
+        y, shapes, loc, scale = self._standardize(method, x, args, kwargs)
+        inside, (low, high, inner) = self._is_inside(y, shapes), self._support_points(shapes)
         end = {"logcdf": low, "logsf": high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
@@ -342,32 +359,32 @@ class Continuous(_Distribution):
         fn, outside = getattr(self, f"{method}_"), np.where(np.less_equal(y, low), *ends)
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
-            fn = lambda *of: log_by_rest(*[part(*of) for part in parts])  # noqa: E731
-        values = _within(inside, lambda y: fn(y, *shapes), y, inner, outside)
+            fn = lambda *of: log_by_complement(*[part(*of) for part in parts])  # noqa: E731
+        values = _apply_inside(inside, lambda y: fn(y, *shapes), y, inner, outside)
         for rise in rises:
             values = values + rise
-        return self._checked(values, as_floating(x), shapes, loc, scale)
+        return self._mask_invalid(values, as_floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density; 0 outside the support. At an end of it where it is 0, its slope is 0 too."""
-        return exp_of(self.logpdf(x, *args, **kwargs))
+        return safe_exp(self.logpdf(x, *args, **kwargs))
 
     def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the density; -inf outside the support."""
-        y, shapes, loc, scale = self._standard("logpdf", x, args, kwargs)
-        inside, inner = self._inside(y, shapes), self._points(shapes)[2]
+        y, shapes, loc, scale = self._standardize("logpdf", x, args, kwargs)
+        inside, inner = self._is_inside(y, shapes), self._support_points(shapes)[2]
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
-        values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, inner, -_INF)
-        return self._checked(values, as_floating(x), shapes, loc, scale)
+        values = _apply_inside(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, inner, -_INF)
+        return self._mask_invalid(values, as_floating(x), shapes, loc, scale)
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
-        *shapes, loc, scale = self._given(method, args, kwargs)
-        ends = self._points(shapes)[:2][:: 1 if method == "ppf" else -1]
+        *shapes, loc, scale = self._bind_parameters(method, args, kwargs)
+        ends = self._support_points(shapes)[:2][:: 1 if method == "ppf" else -1]
         beyond = np.where(np.equal(q, 0), ends[0], np.where(np.equal(q, 1), ends[1], np.nan))
         fn, inside = getattr(self, f"{method}_"), np.greater(q, 0) & np.less(q, 1)
-        y = _within(inside, lambda q: fn(q, *shapes), q, 0.5, beyond)
-        return self._checked(y * scale + loc, q, shapes, loc, scale)
+        y = _apply_inside(inside, lambda q: fn(q, *shapes), q, 0.5, beyond)
+        return self._mask_invalid(y * scale + loc, q, shapes, loc, scale)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -392,52 +409,54 @@ class Discrete(_Distribution):
     sf_: Any = None
     logcdf_: Any = None
     logsf_: Any = None
-    most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF, kw_only=True)
-    whole: int = attrs.field(default=0, kw_only=True)
-    least: int = attrs.field(default=0, kw_only=True)
+    largest: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF, kw_only=True)
+    n_counts: int = attrs.field(default=0, kw_only=True)
+    smallest: int = attrs.field(default=0, kw_only=True)
     kinds: ClassVar[tuple[str, ...]] = ("pmf", "logpmf", *_KINDS)
 
-    def _standard(self, method: str, k: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-        *shapes, loc = self._given(method, args, kwargs)
+    def _standardize(self, method: str, k: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+        *shapes, loc = self._bind_parameters(method, args, kwargs)
         k = as_floating(k)
         # a count has no slope
-        shapes[: self.whole] = [np.floor(x) for x in shapes[: self.whole]]
+        shapes[: self.n_counts] = [np.floor(x) for x in shapes[: self.n_counts]]
         return k if type(loc) is int and not loc else k - loc, np.floor(k - loc), shapes
 
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The probability of a count, 0 for any other number. It has no slope by the count."""
         logarithm = self.logpmf(k, *args, **kwargs)
-        moved, k, shapes = self._standard("pmf", k, args, kwargs)
+        moved, k, shapes = self._standardize("pmf", k, args, kwargs)
         # where a factor is 0, its logarithm has no slope, but the product may have one
-        is_zero = np.equal(logarithm, -_INF) & self._inside(moved, k, shapes)
-        product = self.pmf_(np.where(is_zero, k, self.least), *shapes)
-        return as_scalar(np.where(is_zero, product, exp_of(logarithm)))
+        is_zero = np.equal(logarithm, -_INF) & self._is_inside(moved, k, shapes)
+        product = self.pmf_(np.where(is_zero, k, self.smallest), *shapes)
+        return as_scalar(np.where(is_zero, product, safe_exp(logarithm)))
 
-    def _inside(self, moved: Any, k: Any, shapes: Any) -> Any:
-        return np.equal(moved, k) & ~np.less(k, self.least) & ~np.greater(k, self.most(*shapes))
+    def _is_inside(self, moved: Any, k: Any, shapes: Any) -> Any:
+        return (
+            np.equal(moved, k) & ~np.less(k, self.smallest) & ~np.greater(k, self.largest(*shapes))
+        )
 
     def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count, -inf for any other number."""
-        moved, k, shapes = self._standard("logpmf", k, args, kwargs)
-        inside = self._inside(moved, k, shapes)
-        values = _within(inside, lambda k: self.logpmf_(k, *shapes), k, self.least, -_INF)
-        return self._fitting(values, moved, args, kwargs)
+        moved, k, shapes = self._standardize("logpmf", k, args, kwargs)
+        inside = self._is_inside(moved, k, shapes)
+        values = _apply_inside(inside, lambda k: self.logpmf_(k, *shapes), k, self.smallest, -_INF)
+        return self._mask_nan(values, moved, args, kwargs)
 
     def _probability(self, method: str, ends: Any, x: Any, args: Any, kwargs: Any) -> Any:
-        moved, k, shapes = self._standard(method, x, args, kwargs)
+        moved, k, shapes = self._standardize(method, x, args, kwargs)
         # from the largest count on the probability is known
-        below, fn = np.less(k, self.least), getattr(self, f"{method}_")
-        inside, outside = ~below & np.less(k, self.most(*shapes)), np.where(below, *ends)
-        values = _within(inside, lambda k: fn(k, *shapes), k, self.least, outside)
-        return self._fitting(values, moved, args, kwargs)
+        below, fn = np.less(k, self.smallest), getattr(self, f"{method}_")
+        inside, outside = ~below & np.less(k, self.largest(*shapes)), np.where(below, *ends)
+        values = _apply_inside(inside, lambda k: fn(k, *shapes), k, self.smallest, outside)
+        return self._mask_nan(values, moved, args, kwargs)
 
-    def _fitting(self, values: Any, k: Any, args: Any, kwargs: Any) -> Any:
+    def _mask_nan(self, values: Any, k: Any, args: Any, kwargs: Any) -> Any:
         values = np.where(np.isnan(k), np.nan, values)
-        return self._checked(values, k, self._given("", args, kwargs)[:-1])
+        return self._mask_invalid(values, k, self._bind_parameters("", args, kwargs)[:-1])
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A step, which has no slope."""
-        *shapes, loc = self._given(method, args, kwargs)
+        *shapes, loc = self._bind_parameters(method, args, kwargs)
         # older versions of SciPy return an end of the support for parameters that are not allowed
         steps = getattr(incomplete, f"{self.name}_{method}")
-        return self._checked(steps(q, *shapes) + loc, q, shapes)
+        return self._mask_invalid(steps(q, *shapes) + loc, q, shapes)

@@ -22,7 +22,14 @@ from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.products import jvp
 from tapegrad.tree.numbers import is_floating
 
-__all__ = ["Equations", "Of", "Stationary", "by_cg", "by_gmres", "judge"]
+__all__ = [
+    "DerivedFunction",
+    "MinimumResidual",
+    "RootResidual",
+    "check_solution",
+    "solve_by_cg",
+    "solve_by_gmres",
+]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -30,20 +37,20 @@ Fn = Callable[..., Any]
 _sparse: Any = import_module("scipy.sparse.linalg")
 
 # the number of unknowns from which on a linear system is solved by products instead of a matrix
-MANY = 256
+MATRIX_FREE_SIZE = 256
 # one more step of Newton may move a solution by this part of its size, or of its distance from x0;
 # by the second number if both are 0
-_CONVERGED, _TINY = 1e-3, 1e-6
+_STEP_RTOL, _STEP_ATOL = 1e-3, 1e-6
 # and may change the derivative by this part; at a zero derivative, it would halve it
-_BENT = 1e-2
+_DERIVATIVE_RTOL = 1e-2
 # a change by the arguments counts as none below this part of a change by x
-_LARGEST_NONE = 1e-4
+_MIN_CHANGE = 1e-4
 # a variable lies on its bound within this distance
-_NEAR = 1e-6
+_BOUND_TOL = 1e-6
 
 
 @attrs.frozen(slots=False)
-class Of:
+class DerivedFunction:
     """A function derived from another one, whose name it has in messages."""
 
     f: Fn
@@ -53,60 +60,60 @@ class Of:
 
 
 @attrs.frozen(slots=False)
-class Equations(Of):
+class RootResidual(DerivedFunction):
     """The residual, which is zero at a root for any arguments."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         return self.f(v, *args)
 
-    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def check(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
         """Raise unless the root moves with the arguments, and is one."""
         y = self.f(v, *args)
         many = callable(product)
-        step = by_gmres(product, y, 1e-4) if many else _by_matrix(label(self.f), product, y)
+        step = solve_by_gmres(product, y, 1e-4) if many else _solve_dense(label(self.f), product, y)
         _check_converged(self, step, (v, start, limits, *args))
 
 
 @attrs.frozen(slots=False)
-class Stationary(Of):
+class MinimumResidual(DerivedFunction):
     """The residual at a minimum: the slope, or for a variable on its bound the distance to it."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         if limits is None:
             return grad(self.f)(v, *args)
-        is_low, is_high = _on_bounds(v, *limits)
+        is_low, is_high = _bound_masks(v, *limits)
         bound = np.where(is_low, *limits)
         is_held = is_low | is_high
         # with the bounds in place, so that the derivative is symmetric
         slope = grad(self.f)(np.where(is_held, bound, v), *args)
         return np.where(is_held, v - bound, slope)
 
-    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def check(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
         """Raise unless the minimum moves with the arguments, and is one."""
         left = self(v, start, limits, *args)
         is_free = np.ones(v.shape, bool)
         if limits is not None:
-            is_free = self._free(left, v, limits, args)
+            is_free = self._free_mask(left, v, limits, args)
         left = np.where(is_free, left, 0)
         step, many = left.copy(), callable(product)
         among = product if many else product[np.ix_(is_free, is_free)]
         if many:
-            step = _by_any(product, left, 1e-4)
+            step = _solve_indefinite(product, left, 1e-4)
         elif np.any(is_free):
-            step[is_free] = _by_matrix(label(self.f), among, left[is_free])
+            step[is_free] = _solve_dense(label(self.f), among, left[is_free])
         # the curvature elsewhere says nothing of a minimum
         _check_converged(self, step, (v, start, limits, *args))
         if many:
             # no random vector is a product with a singular matrix
-            by_cg(
+            solve_by_cg(
                 product, np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0), 1e-3
             )
-        elif np.any(is_free) and _curves_downwards(among):
-            _refuse_saddle(label(self.f))
+        elif np.any(is_free) and _has_negative_curvature(among):
+            _raise_for_saddle(label(self.f))
 
-    def _free(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
+    def _free_mask(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
         """A mask of the variables that no bound holds; an error if a bound may hold or not."""
-        is_low, is_high = _on_bounds(v, *limits)
+        is_low, is_high = _bound_masks(v, *limits)
         is_free = ~(is_low | is_high)
         slope = grad(self.f)(np.where(is_free, v, np.where(is_low, *limits)), *args)
         noise = 10 * np.max(np.abs(left), initial=0.0, where=is_free)
@@ -121,16 +128,18 @@ class Stationary(Of):
         return is_free
 
 
-def judge(equations: Any, place: str, report: Any, product: Any, v: Any, *args: Any) -> None:
+def check_solution(
+    equations: Any, place: str, report: Any, product: Any, v: Any, *args: Any
+) -> None:
     """Raise unless the solution moves with the arguments; an error says where SciPy left it.
 
     Without convergence, a singular matrix or the curvature means nothing.
     """
     try:
-        equations.judge(product, v, *args)
+        equations.check(product, v, *args)
     except (np.linalg.LinAlgError, RuntimeError) as error:
         numbers, reason = report or ((1,), "")
-        what = "slope" if isinstance(equations, Stationary) else "residual"
+        what = "slope" if isinstance(equations, MinimumResidual) else "residual"
         size = np.max(np.abs(equations(v, *args)), initial=0.0)
         reason = reason and f", and SciPy said: {' '.join(reason.split())}"
         message = f"{error}; the largest number in the {what} is {size:.2g}{reason}"
@@ -143,18 +152,18 @@ def judge(equations: Any, place: str, report: Any, product: Any, v: Any, *args: 
         raise error from None
 
 
-def _on_bounds(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
+def _bound_masks(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
     """Masks of the variables on their lower bounds and of those on their upper bounds."""
-    near = _NEAR * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
+    near = _BOUND_TOL * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
     return v - lower <= near, upper - v <= near
 
 
-def _by_matrix(name: str, matrix: Any, b: Any) -> Any:
+def _solve_dense(name: str, matrix: Any, b: Any) -> Any:
     """The solution of a linear system, whatever the scales of its unknowns and its equations."""
     if not np.all(np.isfinite(matrix)):
         raise RuntimeError(f"{name} has no finite derivative by its unknowns at the solution")
-    by_row = _scales(matrix, 1)
-    by_column = _scales(matrix / by_row, 0)
+    by_row = _largest_magnitudes(matrix, 1)
+    by_column = _largest_magnitudes(matrix / by_row, 0)
     scaled = matrix / by_row / by_column
     sizes = np.linalg.svd(scaled, compute_uv=False)
     if not sizes[-1] > 10 * len(matrix) * np.finfo(matrix.dtype).eps * sizes[0]:
@@ -166,12 +175,12 @@ def _by_matrix(name: str, matrix: Any, b: Any) -> Any:
     return solution
 
 
-def _scales(matrix: Any, axis: int) -> Any:
+def _largest_magnitudes(matrix: Any, axis: int) -> Any:
     sizes = np.max(np.abs(matrix), axis=axis, keepdims=True)
     return np.where(sizes > 0, sizes, 1)
 
 
-def _curves_downwards(hessian: Any) -> bool:
+def _has_negative_curvature(hessian: Any) -> bool:
     """Whether a Hessian has a negative eigenvalue, whatever the scales of the unknowns."""
     diagonal = np.abs(np.diagonal(hessian))
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
@@ -180,7 +189,7 @@ def _curves_downwards(hessian: Any) -> bool:
     return bool(sizes[0] < -noise)
 
 
-def _refuse_saddle(name: str) -> NoReturn:
+def _raise_for_saddle(name: str) -> NoReturn:
     raise np.linalg.LinAlgError(
         f"{name} curves downwards at the solution: this is no minimum, and has no derivative"
     )
@@ -192,26 +201,26 @@ def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
     far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
     leaves, structure = tree.flatten(args)
     places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-    rng, moving = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
-    moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in moving]
+    rng, params = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
+    moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in params]
 
-    def equations(v: Any, *moving: Any) -> Any:
-        filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
-        return f(v, start, limits, *tree.unflatten(structure, list(filled.values())))
+    def equations(v: Any, *params: Any) -> Any:
+        fill = dict(enumerate(leaves)) | dict(zip(places, params, strict=True))
+        return f(v, start, limits, *tree.unflatten(structure, list(fill.values())))
 
     def along(x: Any, *directions: Any) -> Any:
-        return jvp(equations, (x, *moving), directions)[1]
+        return jvp(equations, (x, *params), directions)[1]
 
     held, bent = [0 * x for x in moved], 0.0
     # each equation counts by how far x moves it, whatever its scale
-    way = (size or _TINY) * rng.normal(size=v.shape)
-    scales = _scales(along(v, way, *held)[:, np.newaxis], 1)[:, 0]
+    way = (size or _STEP_ATOL) * rng.normal(size=v.shape)
+    scales = _largest_magnitudes(along(v, way, *held)[:, np.newaxis], 1)[:, 0]
     # a change by the arguments counts as none if it is small beside the change by x
-    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), _LARGEST_NONE)):
+    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), _MIN_CHANGE)):
         slope = along(v, *directions)
         change = np.max(np.abs((slope - along(v - step, *directions)) / scales), initial=0.0)
         bent = max(bent, change / (np.max(np.abs(slope / scales), initial=least) or 1))
-    if not (far <= (_CONVERGED * size or _TINY) and bent <= _BENT):
+    if not (far <= (_STEP_RTOL * size or _STEP_ATOL) and bent <= _DERIVATIVE_RTOL):
         more = "" if limits is None else " (x may lie near a bound without reaching it)"
         raise RuntimeError(
             f"SciPy has not converged to a solution of {label(f)} with a derivative: a step of "
@@ -224,45 +233,45 @@ def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
 # --- linear systems of many unknowns, by products ---------------------------------------------
 
 
-def by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+def solve_by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     """A system with the Hessian of a minimum, by conjugate gradients."""
     largest, noise = 0.0, 10 * len(b) * np.finfo(b.dtype).eps
 
-    def curved(p: Any) -> Any:
+    def checked_matvec(p: Any) -> Any:
         nonlocal largest
         q = matvec(p)
         largest = max(largest, float(np.linalg.norm(q) / (np.linalg.norm(p) or 1.0)))
         # along a direction of no curvature, rounding alone decides the sign
         if p @ q < -noise * largest * (p @ p):
-            _refuse_saddle("the function")
+            _raise_for_saddle("the function")
         return q
 
     cg = partial(_sparse.cg, rtol=rtol, atol=0.0, maxiter=min(len(b) + 100, 2000))
-    return _by_iterations(cg, curved, b)
+    return _solve_by_products(cg, checked_matvec, b)
 
 
-def _by_any(matvec: Fn, b: Any, rtol: float) -> Any:
+def _solve_indefinite(matvec: Fn, b: Any, rtol: float) -> Any:
     """A system with a Hessian that may have negative eigenvalues."""
     try:
-        return by_cg(matvec, b, rtol)
+        return solve_by_cg(matvec, b, rtol)
     except np.linalg.LinAlgError:
-        return by_gmres(matvec, b, rtol)
+        return solve_by_gmres(matvec, b, rtol)
 
 
-def by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+def solve_by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     """A system with the Jacobian of a root."""
     restart = min(len(b), 100)
     gmres = partial(_sparse.gmres, rtol=rtol, atol=0.0, restart=restart, maxiter=10)
-    return _by_iterations(gmres, matvec, b)
+    return _solve_by_products(gmres, matvec, b)
 
 
-def _by_iterations(solve: Fn, matvec: Fn, b: Any) -> Any:
+def _solve_by_products(solve: Fn, matvec: Fn, b: Any) -> Any:
     n = len(b)
     with np.errstate(all="ignore"):
         x, failed = solve(_sparse.LinearOperator((n, n), matvec, dtype=b.dtype), b)
     failed = failed or not np.all(np.isfinite(x))
-    if failed and n <= 8 * MANY:
-        x = _by_matrix(
+    if failed and n <= 8 * MATRIX_FREE_SIZE:
+        x = _solve_dense(
             "the function", np.stack([matvec(e) for e in np.eye(n, dtype=b.dtype)], 1), b
         )
     elif failed:

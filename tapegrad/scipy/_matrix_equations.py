@@ -28,33 +28,33 @@ from tapegrad.ops.triangular import (
     triangular,
     zeros_like_last,
 )
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
 __all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
 __dir__ = __all__.copy
 
-like_scipy = with_scipys_options(_scipy)
+like_scipy = with_scipy_parameters(_scipy)
 
 # --- operands -------------------------------------------------------------------------------
 
 
-def matrix(x: Any) -> Any:
+def as_matrix(x: Any) -> Any:
     """A matrix or a stack of them, floating."""
     return as_floating(x, complex=True)
 
 
-def square(x: Any) -> Any:
-    x = matrix(x)
+def as_square(x: Any) -> Any:
+    x = as_matrix(x)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         # a ValueError, which some of SciPy's functions raise
         raise np.linalg.LinAlgError(f"expected square matrix; the shape is {x.shape}")
     return x
 
 
-def for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
+def solve_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
     """A function of matrices with n rows, applied to such a matrix or to a vector."""
-    b = matrix(b)
+    b = as_matrix(b)
     if b.ndim == 0 or b.shape[-2 if b.ndim > 1 else 0] != n:
         raise ValueError(f"shapes are incompatible: n = {n} rows are needed, b has shape {b.shape}")
     return solve(b) if b.ndim > 1 else np.squeeze(solve(np.expand_dims(b, -1)), -1)
@@ -108,11 +108,11 @@ def solve_triangular(
     kinds = {0: 0, 1: 1, 2: 2, "N": 0, "T": 1, "C": 2}
     if trans not in kinds:
         raise ValueError(f"trans must be 0, 1, 2, 'N', 'T' or 'C', not {trans!r}")
-    kind, a = kinds[trans], square(a)
+    kind, a = kinds[trans], as_square(a)
     flags = bool(lower), bool(unit_diagonal), bool(check_finite)
     if kind == 2:
         a = conjugate_of(a)
-    return for_columns(lambda b: triangular(a, b, kind > 0, *flags), a.shape[-1], b)
+    return solve_columns(lambda b: triangular(a, b, kind > 0, *flags), a.shape[-1], b)
 
 
 def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
@@ -127,7 +127,7 @@ def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
     like=zeros_like_last,
     complex=rule_from_adjoint(_factor_vjp),
 )
-def _factored(a: Any, lower: bool, finite: bool) -> Any:
+def _cho_factor(a: Any, lower: bool, finite: bool) -> Any:
     """The Cholesky factors of a stack of matrices."""
     return apply_to_stack(_scipy.cholesky, a, lower=lower, check_finite=finite)
 
@@ -167,7 +167,7 @@ def cho_factor(a: Any, lower: bool = False, check_finite: bool = True) -> tuple[
     array([[-0.5 , -0.75],
            [ 0.  , -0.25]])
     """
-    return _factored(square(a), lower=bool(lower), finite=bool(check_finite)), bool(lower)
+    return _cho_factor(as_square(a), lower=bool(lower), finite=bool(check_finite)), bool(lower)
 
 
 @like_scipy
@@ -203,7 +203,7 @@ def cho_solve(c_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
 # --- banded matrices ------------------------------------------------------------------------
 
 
-def _places(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
+def _band_indices(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
     """The rows and columns of a matrix's elements in banded form, and a mask of those inside."""
     cols = np.arange(n)
     rows = np.arange(lower + upper + 1)[:, None] - upper + cols
@@ -213,16 +213,16 @@ def _places(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
 def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite: bool) -> list[Any]:
     n = ab.shape[-1]
     # the transpose in banded form: the diagonals in the opposite order, moved to other columns
-    rows, cols, inside = _places(upper, lower, n)
+    rows, cols, inside = _band_indices(upper, lower, n)
     transposed = ab[..., lower + upper - np.arange(lower + upper + 1)[:, None], rows]
-    c = _banded(np.where(inside, transposed, 0), g, upper, lower, finite)
-    rows, cols, inside = _places(lower, upper, n)
+    c = _solve_banded(np.where(inside, transposed, 0), g, upper, lower, finite)
+    rows, cols, inside = _band_indices(lower, upper, n)
     products = np.sum(c[..., rows, :] * y[..., cols, :][..., None, :, :], axis=-1)
     return [np.where(inside, -products, 0), c]
 
 
 @op(each_operand=Joint(_banded_vjp, 2), name="solve_banded", **STACKED)
-def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
+def _solve_banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     """The solution for stacks of matrices."""
 
     def solve(ab: Any, b: Any) -> Any:
@@ -269,14 +269,14 @@ def solve_banded(
            [-0.1875 , -0.03125]])
     """
     lower, upper = map(int, l_and_u)
-    ab = matrix(ab)
+    ab = as_matrix(ab)
     if ab.ndim < 2 or lower + upper + 1 != ab.shape[-2]:
         raise ValueError(
             f"invalid values for the number of lower and upper diagonals: l + u + 1 is "
             f"{lower + upper + 1}, and ab has shape {ab.shape}"
         )
     finite = bool(check_finite)
-    return for_columns(lambda b: _banded(ab, b, lower, upper, finite), ab.shape[-1], b)
+    return solve_columns(lambda b: _solve_banded(ab, b, lower, upper, finite), ab.shape[-1], b)
 
 
 # --- the equation of Sylvester --------------------------------------------------------------
@@ -332,7 +332,7 @@ def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     >>> tg.grad(lambda a: np.sum(solve_sylvester(a, 3 * one, 8 * one)))(one)
     array([[-0.5]])
     """
-    a, b, q = square(a), square(b), matrix(q)
+    a, b, q = as_square(a), as_square(b), as_matrix(q)
     if q.shape[-2:] != (a.shape[-1], b.shape[-1]):
         raise ValueError(
             f"shapes are incompatible: a is {a.shape}, b is {b.shape}, and q is {q.shape}"
@@ -394,7 +394,7 @@ def expm_frechet(
     """
     if method not in (None, "SPS"):
         raise ValueError(f"method must be None or 'SPS', not {method!r}")
-    A, E = square(A), square(E)
+    A, E = as_square(A), as_square(E)
     if A.shape[-1] != E.shape[-1]:
         raise ValueError(f"A and E must have the same shape, not {A.shape} and {E.shape}")
     return (expm(A), _frechet(A, E)) if compute_expm else _frechet(A, E)
@@ -436,7 +436,7 @@ def expm(A: Any) -> Any:
     >>> tg.grad(lambda t: expm(t * turn)[0, 0])(0.5).round(6)
     np.float64(-0.479426)
     """
-    return _expm(square(A))
+    return _expm(as_square(A))
 
 
 def _sqrtm_one(a: Any, real: bool) -> Any:
@@ -495,7 +495,7 @@ def sqrtm(A: Any) -> Any:
     array([[0.5     , 0.333333],
            [0.333333, 0.25    ]])
     """
-    A = square(A)
+    A = as_square(A)
     compiling = type(A) is Tensor and A.origin.compiling and A.dtype.kind != "c"
     return _sqrtm(A, real=True) if compiling else _sqrtm(A)
 

@@ -14,7 +14,14 @@ from tapegrad.ops.scipy_special.bessel import ive_derivative
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest
 from tapegrad.scipy import special
 
-__all__ = ["expm1_over", "integral", "log1p_over", "moments", "truncated", "vonmises_rests"]
+__all__ = [
+    "expm1_ratio",
+    "integrate",
+    "log1p_ratio",
+    "moments",
+    "truncated_normal",
+    "vonmises_terms",
+]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -28,12 +35,12 @@ _EULER, _POWERS = np.euler_gamma, np.arange(2.0, 27.0)
 _ZETAS = (-1) ** _POWERS / _POWERS * import_module("scipy.special").zeta(_POWERS)
 
 
-def integral(fn: Callable[..., Any], low: Any, width: Any) -> Any:
+def integrate(fn: Callable[..., Any], low: Any, width: Any) -> Any:
     """An integral over an interval, as a sum along a further axis, which stays with length 1."""
     return np.sum(_WEIGHTS * width * fn(low + width * (_NODES + 0.5)), axis=-1, keepdims=True)
 
 
-def expm1_over(x: Any, c: Any) -> Any:
+def expm1_ratio(x: Any, c: Any) -> Any:
     """``expm1(c * x) / c``, whose limit at 0 is x."""
     total: Any = 1.0
     is_near = np.less(np.absolute(c * x), 0.02)
@@ -44,7 +51,7 @@ def expm1_over(x: Any, c: Any) -> Any:
     return np.where(is_near, x * total, far)
 
 
-def log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
+def log1p_ratio(c: Any, y: Any, weight: Any = 1.0) -> Any:
     """``weight * log1p(c * y) / c``, which is ``weight * y`` at 0, and has no slope at -1."""
     product = c * y
     total: Any = 0.0
@@ -59,52 +66,52 @@ def log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
     return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
-def _above(c: Any, low: float, fn: Callable[..., Any], otherwise: float = _INF) -> Any:
+def _apply_above(c: Any, low: float, fn: Callable[..., Any], otherwise: float = _INF) -> Any:
     """A function of c where it is above a number."""
     exists = np.greater(c, low)
     return np.where(exists, fn(np.where(exists, c, low + 1)), otherwise)
 
 
-def _of_gamma(a: Any) -> Any:
+def _gamma_entropy(a: Any) -> Any:
     """The entropy of a gamma distribution."""
     return gamma_rest(0, a) + np.log(a) + (1 - a) * gamma_rest(1, a)
 
 
-def _of_beta(a: Any, b: Any) -> Any:
-    return _of_gamma(a) + _of_gamma(b) - _of_gamma(a + b) - special.psi(a + b)
+def _beta_entropy(a: Any, b: Any) -> Any:
+    return _gamma_entropy(a) + _gamma_entropy(b) - _gamma_entropy(a + b) - special.psi(a + b)
 
 
-def _of_t(df: Any) -> Any:
+def _t_entropy(df: Any) -> Any:
     df = np.minimum(df, 1e300)
     step = half_step_rest(1, df / 2) + 1 / df
     return (df + 1) / 2 * step - half_step_rest(0, df / 2) + _LOG_SQRT_2PI
 
 
-def _of_f(m: Any, n: Any) -> Any:
+def _f_entropy(m: Any, n: Any) -> Any:
     share = special.psi(n / 2) - special.psi((m + n) / 2)
-    return _of_beta(m / 2, n / 2) + np.log(n / m) - 2 * share
+    return _beta_entropy(m / 2, n / 2) + np.log(n / m) - 2 * share
 
 
-def _by_series(c: Any, terms: Any, fn: Callable[..., Any]) -> Any:
+def _apply_near_zero(c: Any, terms: Any, fn: Callable[..., Any]) -> Any:
     """A function of c, by a series next to 0."""
     is_near = np.less(np.absolute(c), 0.1)
     series = np.polyval(terms[::-1], np.where(is_near, c, 0))
     return np.where(is_near, series, fn(np.where(is_near, 1, c)))
 
 
-def _gammaln_over(c: Any) -> Any:
+def _gammaln_ratio(c: Any) -> Any:
     """``gammaln(1 + c) / c``."""
-    return _by_series(c, np.append(-_EULER, _ZETAS), lambda c: special.gammaln(1 + c) / c)
+    return _apply_near_zero(c, np.append(-_EULER, _ZETAS), lambda c: special.gammaln(1 + c) / c)
 
 
-def _spread(c: Any) -> Any:
+def _gamma_variance_ratio(c: Any) -> Any:
     """``(gamma(1 + 2 * c) - gamma(1 + c)**2) / c**2``."""
     terms = _ZETAS * (2 ** (_POWERS - 1) - 1)
-    step = _by_series(c, terms, lambda c: (_gammaln_over(2 * c) - _gammaln_over(c)) / c)
-    return np.exp(2 * c * _gammaln_over(c)) * expm1_over(2 * step, c * c)
+    step = _apply_near_zero(c, terms, lambda c: (_gammaln_ratio(2 * c) - _gammaln_ratio(c)) / c)
+    return np.exp(2 * c * _gammaln_ratio(c)) * expm1_ratio(2 * step, c * c)
 
 
-def vonmises_rests(kappa: Any) -> tuple[Any, Any]:
+def vonmises_terms(kappa: Any) -> tuple[Any, Any]:
     """The logarithm of ``i0e(kappa)``, and ``kappa * (1 - i1(kappa) / i0(kappa))``."""
     is_near = np.less(kappa, 1)
     near, far = np.where(is_near, kappa, 0), np.where(is_near, 1, kappa)
@@ -113,7 +120,7 @@ def vonmises_rests(kappa: Any) -> tuple[Any, Any]:
     return log, np.where(is_near, rest, -far * ive_derivative(1, 0, far) / special.i0e(far))
 
 
-def truncated(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
+def truncated_normal(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     """The normal distribution between two numbers.
 
     Returns the one next to 0, or 0 between them; the logarithm of the probability, times
@@ -131,19 +138,22 @@ def truncated(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     def fall(u: Any) -> Any:
         return (start + u) * (edge + (start + u) / 2)
 
-    def of(fn: Callable[..., Any]) -> Any:
+    def integrate_weighted(fn: Callable[..., Any]) -> Any:
         def product(u: Any) -> Any:
             return np.exp(-fall(u)) * fn(u)
 
         # the second is 0; the slope by the far end is the density there, however small
-        return integral(product, 0, known) + integral(product, known, width - known)
+        return integrate(product, 0, known) + integrate(product, known, width - known)
 
-    mass = of(lambda u: 1)
+    mass = integrate_weighted(lambda u: 1)
     has_mass = np.not_equal(mass, 0)
     mass = np.where(has_mass, mass, 1)
     log_mass = np.where(has_mass, np.log(mass), -_INF)
-    step = of(lambda u: u) / mass
-    squares, falls = of(lambda u: np.square(u - step)) / mass, of(fall) / mass
+    step = integrate_weighted(lambda u: u) / mass
+    squares, falls = (
+        integrate_weighted(lambda u: np.square(u - step)) / mass,
+        integrate_weighted(fall) / mass,
+    )
     point, mean, log, var, entropy = (
         x[..., 0] for x in (edge, edge + start + step, log_mass, squares, log_mass + falls)
     )
@@ -151,7 +161,7 @@ def truncated(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     return sign * point, log - _LOG_SQRT_2PI, sign * mean, var, entropy
 
 
-def _of_skewnorm(a: Any) -> tuple[Any, Any, Any]:
+def _skewnorm_moments(a: Any) -> tuple[Any, Any, Any]:
     mean = math.sqrt(2 / math.pi) * (a / np.hypot(1, a))
     return mean, 1 - np.square(mean), math.nan
 
@@ -166,13 +176,17 @@ def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any
 _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     "norm": lambda: (0.0, 1.0, _NORMAL),
     "t": lambda df: (
-        _above(df, 1, lambda df: 0.0),
-        np.where(np.greater(df, 1), _above(df, 2, lambda df: 1 / (1 - 2 / df)), np.nan),
-        _of_t(df),
+        _apply_above(df, 1, lambda df: 0.0),
+        np.where(np.greater(df, 1), _apply_above(df, 2, lambda df: 1 / (1 - 2 / df)), np.nan),
+        _t_entropy(df),
     ),
-    "gamma": lambda a: (a, a, _of_gamma(a)),
+    "gamma": lambda a: (a, a, _gamma_entropy(a)),
     "chi2": lambda df: moments("gamma", (df / 2,), 0, 2.0),
-    "beta": lambda a, b: (a / (a + b), a / (a + b) * (b / (a + b)) / (a + b + 1), _of_beta(a, b)),
+    "beta": lambda a, b: (
+        a / (a + b),
+        a / (a + b) * (b / (a + b)) / (a + b + 1),
+        _beta_entropy(a, b),
+    ),
     "expon": lambda: (1.0, 1.0, 1.0),
     "lognorm": lambda s: (np.exp(s * s / 2), np.exp(s * s) * np.expm1(s * s), np.log(s) + _NORMAL),
     "uniform": lambda: (0.5, 1 / 12, 0.0),
@@ -185,39 +199,39 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     "gumbel_r": lambda: (_EULER, math.pi**2 / 6, _EULER + 1),
     "weibull_min": lambda c: moments("genextreme", (1 / c,), 1, -1 / c),
     "pareto": lambda b: (
-        _above(b, 1, lambda b: b / (b - 1)),
-        _above(b, 2, lambda b: b / (b - 2) / (b - 1) / (b - 1)),
+        _apply_above(b, 1, lambda b: b / (b - 1)),
+        _apply_above(b, 2, lambda b: b / (b - 2) / (b - 1) / (b - 1)),
         1 + 1 / b - np.log(b),
     ),
     "invgamma": lambda a: (
-        _above(a, 1, lambda a: 1 / (a - 1)),
-        _above(a, 2, lambda a: 1 / (a - 2) / (a - 1) / (a - 1)),
-        _of_gamma(a) - 2 * special.psi(a),
+        _apply_above(a, 1, lambda a: 1 / (a - 1)),
+        _apply_above(a, 2, lambda a: 1 / (a - 2) / (a - 1) / (a - 1)),
+        _gamma_entropy(a) - 2 * special.psi(a),
     ),
     "genpareto": lambda c: (
-        _above(-c, -1, lambda d: 1 / (1 + d)),
-        _above(-c, -0.5, lambda d: 1 / (1 + 2 * d) / (1 + d) / (1 + d), math.nan),
+        _apply_above(-c, -1, lambda d: 1 / (1 + d)),
+        _apply_above(-c, -0.5, lambda d: 1 / (1 + 2 * d) / (1 + d) / (1 + d), math.nan),
         1 + c,
     ),
     "genextreme": lambda c: (
-        np.where(c < -1, np.nan, _above(c, -1, lambda c: -expm1_over(_gammaln_over(c), c))),
-        np.where(c < -0.5, np.nan, _above(c, -0.5, _spread)),
+        np.where(c < -1, np.nan, _apply_above(c, -1, lambda c: -expm1_ratio(_gammaln_ratio(c), c))),
+        np.where(c < -0.5, np.nan, _apply_above(c, -0.5, _gamma_variance_ratio)),
         _EULER * (1 - c) + 1,
     ),
     "f": lambda m, n: (
-        _above(n, 2, lambda n: n / (n - 2)),
-        _above(n, 4, lambda n: 2 * ((m + n - 2) / m) / (n - 4) * np.square(n / (n - 2))),
-        _of_f(m, n),
+        _apply_above(n, 2, lambda n: n / (n - 2)),
+        _apply_above(n, 4, lambda n: 2 * ((m + n - 2) / m) / (n - 4) * np.square(n / (n - 2))),
+        _f_entropy(m, n),
     ),
     "triang": lambda c: ((1 + c) / 3, (1 - c + c * c) / 18, 0.5 - _LOG_2),
-    "truncnorm": lambda a, b: truncated(a, b)[2:],
-    "skewnorm": _of_skewnorm,
+    "truncnorm": lambda a, b: truncated_normal(a, b)[2:],
+    "skewnorm": _skewnorm_moments,
     "invgauss": lambda mu: (
         mu,
         mu * mu * mu,
         0.5 + _LOG_SQRT_2PI + 1.5 * (np.log(mu) - special.hyperu(1, 1, 2 / mu)),
     ),
-    "vonmises": lambda kappa: (0.0, math.nan, sum(vonmises_rests(kappa), 2 * _LOG_SQRT_2PI)),
+    "vonmises": lambda kappa: (0.0, math.nan, sum(vonmises_terms(kappa), 2 * _LOG_SQRT_2PI)),
     "poisson": lambda mu: (mu, mu, math.nan),
     "binom": lambda n, p: (n * p, n * p * (1 - p), math.nan),
     "bernoulli": lambda p: (p, p * (1 - p), special.entr(p) + special.entr(1 - p)),

@@ -15,8 +15,8 @@ from tapegrad.ops.inverses import solve
 from tapegrad.ops.scipy_special.gamma_functions import half_step_rest
 from tapegrad.scipy import special
 from tapegrad.scipy._discrete import is_count, is_probability, poisson
-from tapegrad.scipy._distributions import exp_of, lacking
-from tapegrad.scipy._moments import log1p_over
+from tapegrad.scipy._distributions import raise_missing, safe_exp
+from tapegrad.scipy._moments import log1p_ratio
 
 __all__ = ["dirichlet", "multinomial", "multivariate_normal", "multivariate_t"]
 __dir__ = __all__.copy
@@ -26,10 +26,10 @@ _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 
 
 @attrs.frozen(eq=False, slots=False)
-class _OfVectors:
+class _MultivariateDistribution:
     """The base of distributions of vectors."""
 
-    __getattr__ = lacking
+    __getattr__ = raise_missing
     logpdf: ClassVar[Callable[..., Any]]
 
     def __call__(self, *parameters: Any, **named: Any) -> Any:
@@ -37,10 +37,10 @@ class _OfVectors:
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density."""
-        return exp_of(self.logpdf(x, *args, **kwargs))
+        return safe_exp(self.logpdf(x, *args, **kwargs))
 
 
-def _distances(
+def _mahalanobis(
     name: str, x: Any, mean: Any, cov: Any, allow_singular: bool
 ) -> tuple[Any, Any, Any, Any]:
     """Squares of distances by a covariance, half the logarithm of its determinant, its rank and
@@ -80,7 +80,7 @@ def _distances(
     return np.where(is_outside, _INF, squares), half_log_det, rank, n
 
 
-class _MultivariateNormal(_OfVectors):
+class _MultivariateNormal(_MultivariateDistribution):
     """`scipy.stats.multivariate_normal`: pdf, logpdf and entropy, each called as in SciPy.
 
     The arguments are ``x, mean=None, cov=1, allow_singular=False``: points along the last axis, a
@@ -99,17 +99,17 @@ class _MultivariateNormal(_OfVectors):
 
     def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
         """The logarithm of the density."""
-        squares, half_log_det, rank, _ = _distances(self.name, x, mean, cov, allow_singular)
+        squares, half_log_det, rank, _ = _mahalanobis(self.name, x, mean, cov, allow_singular)
         return as_scalar(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
 
     def entropy(self, mean: Any = None, cov: Any = 1) -> Any:
         """The entropy, in natural units."""
         x = np.zeros(np.shape(cov)[1:] or 1) if mean is None else mean
-        _, half_log_det, rank, _ = _distances(self.name, x, mean, cov, True)
+        _, half_log_det, rank, _ = _mahalanobis(self.name, x, mean, cov, True)
         return as_scalar(half_log_det + rank * (_LOG_SQRT_2PI + 0.5))
 
 
-class _MultivariateT(_OfVectors):
+class _MultivariateT(_MultivariateDistribution):
     """`scipy.stats.multivariate_t`: pdf and logpdf, each called as in SciPy.
 
     The arguments are ``x, loc=None, shape=1, df=1``, the first three as those of
@@ -127,15 +127,15 @@ class _MultivariateT(_OfVectors):
 
     def logpdf(self, x: Any, loc: Any = None, shape: Any = 1, df: Any = 1) -> Any:
         """The logarithm of the density."""
-        squares, half_log_det, _, n = _distances(self.name, x, loc, shape, False)
+        squares, half_log_det, _, n = _mahalanobis(self.name, x, loc, shape, False)
         df, per_df = as_floating(df), 1 / as_floating(df)
         steps = [half_step_rest(0, (df + i) / 2) + np.log1p(i * per_df) / 2 for i in range(n)]
-        tail = (1 + n * per_df) / 2 * log1p_over(per_df, squares)
+        tail = (1 + n * per_df) / 2 * log1p_ratio(per_df, squares)
         y = sum(steps, -half_log_det - n * _LOG_SQRT_2PI) - tail
         return as_scalar(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
 
 
-class _Multinomial(_OfVectors):
+class _Multinomial(_MultivariateDistribution):
     """`scipy.stats.multinomial`: pmf, logpmf and mean, each called as in SciPy.
 
     The arguments are ``x, n, p``: counts along the last axis, their sum, and the probabilities,
@@ -154,17 +154,17 @@ class _Multinomial(_OfVectors):
 
     def pmf(self, x: Any, n: Any, p: Any) -> Any:
         """The probability of counts."""
-        x, n, p, rest, known = self._read(x, n, p)
+        x, n, p, rest, known = self._read_arguments(x, n, p)
         masses = np.prod(poisson.pmf(x, n[..., None] * p), axis=-1)
         return known(masses / poisson.pmf(n, n) * np.exp(rest), 0.0)
 
     def logpmf(self, x: Any, n: Any, p: Any) -> Any:
         """The logarithm of the probability of counts."""
-        x, n, p, rest, known = self._read(x, n, p)
+        x, n, p, rest, known = self._read_arguments(x, n, p)
         masses = np.sum(poisson.logpmf(x, n[..., None] * p), axis=-1)
         return known(masses - poisson.logpmf(n, n) + rest, -_INF)
 
-    def _read(self, x: Any, n: Any, p: Any) -> tuple[Any, ...]:
+    def _read_arguments(self, x: Any, n: Any, p: Any) -> tuple[Any, ...]:
         """The arguments, ``n * (sum(p) - 1)``, and a function that puts in what is known.
 
         The distribution is that of independent counts of Poisson's with the same sum.
@@ -180,17 +180,17 @@ class _Multinomial(_OfVectors):
         is_valid = is_valid & np.less_equal(np.absolute(excess), 10 * np.finfo(p.dtype).eps)
         n = np.where(is_count(n), np.floor(n), 0)
 
-        def known(y: Any, otherwise: float) -> Any:
+        def mask(y: Any, otherwise: float) -> Any:
             return as_scalar(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
 
-        return x, n, p, n * excess, known
+        return x, n, p, n * excess, mask
 
     def mean(self, n: Any, p: Any) -> Any:
         """The mean."""
         return as_floating(n)[..., None] * as_floating(p)
 
 
-class _Dirichlet(_OfVectors):
+class _Dirichlet(_MultivariateDistribution):
     """`scipy.stats.dirichlet`: pdf and logpdf, each called as in SciPy.
 
     The arguments are ``x, alpha``. The first axis of `x` has the entries of a point, which sum to

@@ -20,17 +20,17 @@ from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
-from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
+from tapegrad.scipy._adjoint import Equation, KnownSolution, run_solve_ivp, solution_at
 from tapegrad.scipy._calls import (
     ShapeAndDtype,
-    doubles,
-    moving_of,
-    outright,
-    refuse_options,
-    tensors_of,
-    with_captured,
+    as_float64,
+    check_options,
+    recorded_again,
+    recorded_tensors,
+    solve_with_captured,
+    split_tensors,
 )
-from tapegrad.scipy._steps import Steps, noting
+from tapegrad.scipy._steps import Steps, record_steps
 from tapegrad.tree.ownership import readonly_view
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
@@ -194,7 +194,7 @@ def solve_ivp(
             "solve_ivp: dense_output gives a function without derivatives, so it is not taken; "
             "pass the times in t_eval"
         )
-    refuse_options("solve_ivp", options)
+    check_options("solve_ivp", options)
     if args is not None and not isinstance(args, list | tuple):
         # SciPy takes anything that can be unpacked, and refuses the rest
         try:
@@ -211,10 +211,12 @@ def solve_ivp(
         call = {"method": method, "vectorized": vectorized, **options, **jac}
         return _solve_ivp(fns[0], (t_span, y0, t_eval, (*args, *captured)), call, checkpoint)
 
-    return with_captured("solve_ivp", (fun, jac), lambda: _example(y0, args, vectorized), solve)
+    return solve_with_captured(
+        "solve_ivp", (fun, jac), lambda: _example_arguments(y0, args, vectorized), solve
+    )
 
 
-def _example(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, ...]:
+def _example_arguments(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, ...]:
     """Arguments of a right-hand side, by shape and dtype."""
     if vectorized:
         raise TraceError("the number of states in a call is not known")
@@ -223,20 +225,20 @@ def _example(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[
 
 
 def _solve_ivp(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
-    tensors = tensors_of("solve_ivp", arguments)
+    tensors = recorded_tensors("solve_ivp", arguments)
     if not tensors:
-        result = _on_arrays(solved, fun, arguments, call)
+        result = _solve_values(run_solve_ivp, fun, arguments, call)
         return OdeResult(result.t, result.y, **_statistics(result))
     if any(x.origin.compiling for x in tensors):
-        return _in_program(fun, arguments, {**call, "checkpoint": checkpoint})
-    return _recorded(fun, arguments, call, checkpoint)
+        return _solve_in_program(fun, arguments, {**call, "checkpoint": checkpoint})
+    return _solve_on_tape(fun, arguments, call, checkpoint)
 
 
 def _statistics(result: Any) -> dict[str, Any]:
     return {name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")}
 
 
-def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
+def _solve_values(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
     """SciPy's result for the values of the arguments."""
     t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), arguments)
     call = {**call, "t_eval": t_eval, "args": args or None}
@@ -245,10 +247,10 @@ def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) ->
     return call_unrecorded(lambda: solve(fun, t_span, y0, **call))
 
 
-def _in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
+def _solve_in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
     """A solution as one step of a program."""
     _, y0, t_eval, _ = arguments
-    origin = next(x.origin for x in moving_of(arguments)[0] if x.origin.compiling)
+    origin = next(x.origin for x in split_tensors(arguments)[0] if x.origin.compiling)
     if t_eval is None:
         raise TraceError(
             f"solve_ivp: the number of steps depends on values, which are not known while "
@@ -259,19 +261,19 @@ def _in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
     _check_vector("t_eval", t_eval)
     _check_method(call["method"], y0.dtype)
 
-    def again(arguments: Any) -> Any:
+    def solve_again(arguments: Any) -> Any:
         t_span, y0, t_eval, args = arguments
         return solve_ivp(fun, t_span, y0, t_eval=t_eval, args=args, **call).y
 
     dtype = np.dtype(complex if y0.dtype.kind == "c" else float)
-    y = _as_one_step(again, arguments, ((y0.shape[0], t_eval.shape[0]), dtype))
+    y = _record_one_step(solve_again, arguments, ((y0.shape[0], t_eval.shape[0]), dtype))
     return OdeResult(t_eval, y)
 
 
-def _as_one_step(fn: Any, arguments: Any, like: ShapeAndDtype) -> Any:
+def _record_one_step(fn: Any, arguments: Any, like: ShapeAndDtype) -> Any:
     """A function of a tree as one step of a program; the step runs it as it is."""
-    tensors, filled = moving_of(arguments)
-    return outright(lambda *operands: (fn(filled(operands)),), (like,))(*tensors)[0]
+    tensors, fill = split_tensors(arguments)
+    return recorded_again(lambda *operands: (fn(fill(operands)),), (like,))(*tensors)[0]
 
 
 def _check_vector(name: str, x: Any) -> None:
@@ -292,47 +294,47 @@ def _check_method(method: Any, dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def _recorded(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
+def _solve_on_tape(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
     """A solution on the tape."""
     t_span, y0, t_eval, args = arguments
-    t0, tf = [doubles(array(t)) for t in t_span]
+    t0, tf = [as_float64(array(t)) for t in t_span]
     y0 = array(y0)
     _check_vector("y0", y0)
     dtype = np.dtype(complex if y0.dtype.kind == "c" else float)
     y0 = y0 if y0.dtype == dtype else y0.astype(dtype)
     method = _check_method(call["method"], dtype)
-    noted: list[tuple[float, Any, Any]] = []
+    records: list[tuple[float, Any, Any]] = []
     # the derivatives of an implicit method need the interpolated solution
-    how = {"dense_output": True} if method is None else {"method": noting(method, noted)}
-    result = _on_arrays(solved, fun, arguments, {**call, **how})
+    how = {"dense_output": True} if method is None else {"method": record_steps(method, records)}
+    result = _solve_values(run_solve_ivp, fun, arguments, {**call, **how})
     statistics = _statistics(result)
-    equation, moving = _equation(_Slope(fun, call["vectorized"]), args, call)
+    equation, params = _make_equation(_Slope(fun, call["vectorized"]), args, call)
     if t_eval is None:
         times = np.concatenate([np.reshape(t0, (1,)), result.t[1:-1], np.reshape(tf, (1,))])
     else:
-        times = doubles(array(t_eval))
+        times = as_float64(array(t_eval))
     start, end, first, at = primals((t0, tf, y0, times))
     if start == end:
         past = np.expand_dims(times - t0, -1)
         return OdeResult(
-            times, np.transpose(y0 + past * equation.slope(t0, y0, *moving)), **statistics
+            times, np.transpose(y0 + past * equation.slope(t0, y0, *params)), **statistics
         )
     if method is not None:
         inside = t_eval is not None
-        steps = Steps.of(
+        steps = Steps.from_records(
             equation.slope,
             method,
             (start, first),
-            noted,
+            records,
             at if inside else None,
             result.y.T,
             checkpoint,
         )
-        rows = steps(t0, tf, times if inside else np.zeros(0), y0, *moving)
+        rows = steps(t0, tf, times if inside else np.zeros(0), y0, *params)
     else:
-        operands = t0, times, y0, *moving
-        known = Known(tuple(primals(operands)), result.y.T, result.sol)
-        rows = values_at(equation, known, *operands)
+        operands = t0, times, y0, *params
+        known = KnownSolution(tuple(primals(operands)), result.y.T, result.sol)
+        rows = solution_at(equation, known, *operands)
     return OdeResult(times, np.transpose(rows), **statistics)
 
 
@@ -361,20 +363,20 @@ class _Slope:
             ) from None
 
 
-def _equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equation, list[Any]]:
+def _make_equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equation, list[Any]]:
     """The equation as a function of the Tensors among its arguments, and these Tensors."""
-    tensors, filled = moving_of(tuple(args))
+    tensors, fill = split_tensors(tuple(args))
     options = {k: v for k, v in call.items() if k not in ("method", "vectorized")}
     jac, jacobian = options.pop("jac", None), None
     if callable(jac):
 
-        def jacobian(t: Any, y: Any, *moving: Any) -> Any:
-            return jac(t, y, *filled(moving))
+        def jacobian(t: Any, y: Any, *params: Any) -> Any:
+            return jac(t, y, *fill(params))
 
     elif jac is not None:
-        jacobian = lambda t, y, *moving: jac  # noqa: E731
+        jacobian = lambda t, y, *params: jac  # noqa: E731
     equation = Equation(
-        lambda t, y, *moving: slope(t, y, *filled(moving)), call["method"], options, jacobian
+        lambda t, y, *params: slope(t, y, *fill(params)), call["method"], options, jacobian
     )
     return equation, tensors
 
@@ -450,53 +452,55 @@ def odeint(
             "out, or call scipy.integrate.odeint"
         )
     call = {"rtol": rtol, "atol": atol, **options}
-    refuse_options("odeint", call)
+    check_options("odeint", call)
     args = args if isinstance(args, tuple) else (args,)
     how = {"col_deriv": col_deriv, "tfirst": tfirst, **call}
 
     def example() -> tuple[Any, ...]:
-        at, y, *rest = _example(np.reshape(array(y0), (-1,)), args)
+        at, y, *rest = _example_arguments(np.reshape(array(y0), (-1,)), args)
         return (at, y, *rest) if tfirst else (y, at, *rest)
 
     def solve(fns: Any, captured: tuple[Any, ...]) -> Any:
         return _solve_odeint(fns[0], (y0, t, (*args, *captured)), {"Dfun": fns[1], **how})
 
-    return with_captured("odeint", (func, Dfun), example, solve)
+    return solve_with_captured("odeint", (func, Dfun), example, solve)
 
 
 def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
     y0, t, args = arguments
-    tensors = tensors_of("odeint", arguments)
+    tensors = recorded_tensors("odeint", arguments)
 
     def values() -> Any:
         arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
-        return call_unrecorded(lambda: _odeint(func, *arguments, **how))
+        return call_unrecorded(lambda: _run_odeint(func, *arguments, **how))
 
     if not tensors:
         return values()
-    first, times = np.reshape(array(y0), (-1,)), doubles(array(t))
+    first, times = np.reshape(array(y0), (-1,)), as_float64(array(t))
     if first.dtype.kind == "c":
         raise TypeError("odeint: y0 must be real; solve for real and imaginary parts")
     if any(x.origin.compiling for x in tensors):
         like = ((times.shape[0], first.shape[0]), np.dtype(float))
         again = lambda arguments: odeint(func, *arguments, **how)  # noqa: E731
-        return _as_one_step(again, arguments, like)
+        return _record_one_step(again, arguments, like)
     solution = values()
 
-    def turned(fn: Any) -> Any:
+    def take_time_first(fn: Any) -> Any:
         return fn if how["tfirst"] else lambda t, y, *args: fn(y, t, *args)
 
     options = {name: 1.49012e-8 if how[name] is None else how[name] for name in ("rtol", "atol")}
     if how["Dfun"] is not None:
-        jac = turned(how["Dfun"])
+        jac = take_time_first(how["Dfun"])
         options["jac"] = lambda *xs: np.transpose(jac(*xs)) if how["col_deriv"] else jac(*xs)
-    equation, moving = _equation(_Slope(turned(func)), args, {"method": "LSODA", **options})
-    operands = times[0], times, doubles(first), *moving
-    known = Known(tuple(primals(operands)), solution, None)
-    return values_at(equation, known, *operands)
+    equation, params = _make_equation(
+        _Slope(take_time_first(func)), args, {"method": "LSODA", **options}
+    )
+    operands = times[0], times, as_float64(first), *params
+    known = KnownSolution(tuple(primals(operands)), solution, None)
+    return solution_at(equation, known, *operands)
 
 
-def _odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
+def _run_odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
     """SciPy's result; an error if SciPy fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", integrate.ODEintWarning)

@@ -17,7 +17,7 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import values_if_known
 
-__all__ = ["checked", "with_scipys_options"]
+__all__ = ["require_finite", "with_scipy_parameters"]
 __dir__ = __all__.copy
 
 # they say how SciPy computes, and nothing about the result
@@ -42,7 +42,7 @@ def _finite(a: Any) -> Any:
     return np.asarray_chkfinite(a)
 
 
-def checked(x: Any) -> Any:
+def require_finite(x: Any) -> Any:
     """A leaf of an operand, checked at once if its value is known, and else in each run."""
     value = values_if_known(x)
     if value is None:
@@ -51,7 +51,7 @@ def checked(x: Any) -> Any:
     return x
 
 
-def with_scipys_options(
+def with_scipy_parameters(
     module: ModuleType, for_tensors: bool = False, kinds: str = "", **renamed: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Have a function take the arguments of the function of its name in a module of SciPy.
@@ -74,7 +74,7 @@ def with_scipys_options(
             return name not in _ARRAYS if "options" in ours else name in ours
 
         @functools.wraps(fn)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 bound = theirs.bind(*args, **kwargs)
             except TypeError as error:
@@ -85,7 +85,7 @@ def with_scipys_options(
             if not is_taken("check_finite") and arguments.pop("check_finite", False):
                 for name, x in arguments.items():
                     if defaults[name] is _REQUIRED or isinstance(x, np.ndarray | Tensor):
-                        arguments[name] = tree.map(checked, x)
+                        arguments[name] = tree.map(require_finite, x)
             for name in [x for x in arguments if not is_taken(x)]:
                 x, default = arguments.pop(name), defaults.get(name)
                 is_default = x is default or (type(x) is str and x == default)
@@ -98,8 +98,8 @@ def with_scipys_options(
             return fn(**{renamed.get(name, name): x for name, x in arguments.items()})
 
         shown = [x for x in theirs.parameters.values() if is_taken(x.name)]
-        vars(called)["__signature__"] = inspect.Signature(shown)
-        del called.__wrapped__
-        return called
+        vars(wrapper)["__signature__"] = inspect.Signature(shown)
+        del wrapper.__wrapped__
+        return wrapper
 
     return decorate

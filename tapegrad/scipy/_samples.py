@@ -10,13 +10,13 @@ from scipy import stats as _scipy
 
 from tapegrad.ops.casting import as_floating, as_scalar
 from tapegrad.ops.scipy_special.incomplete import BETA
-from tapegrad.scipy._distributions import exp_of, log_of
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._distributions import safe_exp, safe_log
+from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["PearsonRResult", "gmean", "kurtosis", "pearsonr", "skew", "zscore"]
 __dir__ = __all__.copy
 
-_like_scipy = with_scipys_options(_scipy)
+_like_scipy = with_scipy_parameters(_scipy)
 
 
 @_like_scipy
@@ -46,8 +46,8 @@ def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> 
     np.float64(2.0)
     """
     a = as_floating(a)
-    logs: Any = np.where(np.less(a, 0), np.nan, log_of(a))
-    return exp_of(np.average(logs, axis=axis, weights=weights, keepdims=keepdims))
+    logs: Any = np.where(np.less(a, 0), np.nan, safe_log(a))
+    return safe_exp(np.average(logs, axis=axis, weights=weights, keepdims=keepdims))
 
 
 def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any, int]:

@@ -22,7 +22,7 @@ from tapegrad.ops.casting import as_floating
 from tapegrad.ops.scan import diff_along_axis, lay_along_axis
 
 __all__ = ["Akima1DInterpolator", "BSpline", "CubicSpline", "PchipInterpolator", "Pieces"]
-__all__ += ["Spline", "content_of", "make_interp_spline", "refuse_tensor"]
+__all__ += ["Spline", "check_no_tensor", "content_key", "make_interp_spline"]
 __dir__ = __all__.copy
 
 
@@ -64,7 +64,7 @@ class Pieces:
     def __repr__(self) -> str:
         return f"{self.key[0]} through {self.n} points"
 
-    def changed(self, name: str, nu: int) -> Pieces:
+    def derive(self, name: str, nu: int) -> Pieces:
         """The pieces of a derivative or an antiderivative."""
         make = self.make
         return attrs.evolve(
@@ -75,19 +75,19 @@ class Pieces:
         )
 
 
-def _place_batch(op: Any, batched: Any, at: Any, **options: Any) -> Any:
+def _basis_batch(op: Any, batched: Any, at: Any, **options: Any) -> Any:
     return apply(op, (at,), options)
 
 
-def _by_place(g: Any, y: Any, at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
+def _basis_vjp(g: Any, y: Any, at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
     return np.sum(g * _basis_at(at, pieces, nu + 1, extrapolate), axis=-1)
 
 
 @op(
-    _by_place,
+    _basis_vjp,
     name="spline_basis",
     scipy="",
-    batch=_place_batch,
+    batch=_basis_batch,
 )
 def _basis_at(at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
     """The splines of the unit vectors at some points, along a last axis; 0 where they are nan."""
@@ -152,8 +152,8 @@ class Spline:
         pieces = self.pieces
         if not any(type(z) is Tensor for z in (x, self.y)):
             return pieces.make(self.y)(x, nu, extrapolate)
-        refuse_tensor("nu", nu)
-        refuse_tensor("extrapolate", extrapolate)
+        check_no_tensor("nu", nu)
+        check_no_tensor("extrapolate", extrapolate)
         if nu < 0:
             raise ValueError(f"a derivative must be 0 or more, not {nu}")
         extrapolate = pieces.extrapolate if extrapolate is None else extrapolate
@@ -174,14 +174,14 @@ class Spline:
 
     def derivative(self, nu: int = 1) -> Spline:
         """The derivative of this order, a spline of the same data."""
-        return attrs.evolve(self, pieces=self.pieces.changed("derivative", nu))
+        return attrs.evolve(self, pieces=self.pieces.derive("derivative", nu))
 
     def antiderivative(self, nu: int = 1) -> Spline:
         """The antiderivative that is 0 at the first breakpoint, a spline of the same data."""
-        return attrs.evolve(self, pieces=self.pieces.changed("antiderivative", nu))
+        return attrs.evolve(self, pieces=self.pieces.derive("antiderivative", nu))
 
 
-def refuse_tensor(name: str, *options: Any) -> None:
+def check_no_tensor(name: str, *options: Any) -> None:
     if any(type(x) is Tensor for x in tree.leaves(options)):
         raise NotImplementedError(
             f"a spline has no derivative by {name} here, and a Tensor was given; pass its value "
@@ -189,7 +189,7 @@ def refuse_tensor(name: str, *options: Any) -> None:
         )
 
 
-def _spline(
+def _make_spline(
     name: str,
     y: Any,
     axis: int,
@@ -212,11 +212,11 @@ def _spline(
         data make a spline alone.
     """
     for place, x in places.items():
-        refuse_tensor(place, x)
+        check_no_tensor(place, x)
     bc_type = options.get("bc_type")
-    refuse_tensor("bc_type", bc_type)
+    check_no_tensor("bc_type", bc_type)
     fixed = {place[-1]: None if x is None else np.array(x) for place, x in places.items()}
-    key = name, *map(content_of, (*fixed.values(), *options.values()))
+    key = name, *map(content_key, (*fixed.values(), *options.values()))
     of = {**options, **fixed}
     data = "c" if name == "BSpline" else "y"
 
@@ -240,9 +240,9 @@ def _spline(
     elif bc_type is None:
         units = make(units, 0)
     else:
-        units = make(units, 0, bc_type=_without_values(bc_type, n))
+        units = make(units, 0, bc_type=_zero_values(bc_type, n))
     rest = make(np.zeros((n, *y.shape[:axis], *y.shape[axis + 1 :])), 0)
-    c = [np.reshape(z.c, (*_leading(z), -1)) for z in (units, rest)]
+    c = [np.reshape(z.c, (*_leading_shape(z), -1)) for z in (units, rest)]
     together: Any = np.concatenate(c, axis=-1)
     if isinstance(units, _scipy.PPoly):
         basis = _scipy.PPoly(together, units.x, theirs.extrapolate)
@@ -253,7 +253,7 @@ def _spline(
     return Spline(y, Pieces(of_data, key, basis, n, axis, theirs.extrapolate, slopes))
 
 
-def _leading(spline: Any) -> tuple[int, ...]:
+def _leading_shape(spline: Any) -> tuple[int, ...]:
     """The axes of a spline's coefficients that are not of the data."""
     return spline.c.shape[: 2 if isinstance(spline, _scipy.PPoly) else 1]
 
@@ -265,20 +265,20 @@ def _ends(spline: Any) -> tuple[float, float]:
     return spline.t[spline.k], spline.t[-spline.k - 1]
 
 
-def content_of(x: Any) -> Any:
+def content_key(x: Any) -> Any:
     """A key that differs between arguments."""
     if isinstance(x, list | tuple):
-        return tuple(map(content_of, x))
+        return tuple(map(content_key, x))
     return x if x is None or isinstance(x, str) else (np.shape(x), np.asarray(x).tobytes())
 
 
-def _without_values(bc_type: Any, n: int) -> Any:
+def _zero_values(bc_type: Any, n: int) -> Any:
     """Conditions at the ends, with 0 in place of their values, for n splines."""
     if not isinstance(bc_type, list | tuple):
         return bc_type
     if len(bc_type) == 2 and isinstance(bc_type[0], int | np.integer):
         return (bc_type[0], np.zeros(n))
-    return tuple([_without_values(x, n) for x in bc_type])
+    return tuple([_zero_values(x, n) for x in bc_type])
 
 
 def CubicSpline(
@@ -328,7 +328,7 @@ def CubicSpline(
     array([-0.0625,  0.5625,  0.5625, -0.0625])
     """
     options = {"bc_type": bc_type, "extrapolate": extrapolate}
-    return _spline("CubicSpline", y, axis, {"the knots x": x}, options)
+    return _make_spline("CubicSpline", y, axis, {"the knots x": x}, options)
 
 
 def make_interp_spline(
@@ -385,7 +385,7 @@ def make_interp_spline(
     """
     places = {"the places x": x, "the knots t": t}
     options = {"k": k, "bc_type": bc_type, "check_finite": check_finite}
-    return _spline("make_interp_spline", y, axis, places, options)
+    return _make_spline("make_interp_spline", y, axis, places, options)
 
 
 def BSpline(t: Any, c: Any, k: int, extrapolate: Any = True, axis: int = 0) -> Spline:
@@ -422,7 +422,9 @@ def BSpline(t: Any, c: Any, k: int, extrapolate: Any = True, axis: int = 0) -> S
     >>> tg.grad(lambda c: BSpline([0.0, 0.0, 1.0, 2.0, 2.0], c, 1)(0.25))(np.ones(3))
     array([0.75, 0.25, 0.  ])
     """
-    return _spline("BSpline", c, axis, {"the knots t": t}, {"k": k, "extrapolate": extrapolate})
+    return _make_spline(
+        "BSpline", c, axis, {"the knots t": t}, {"k": k, "extrapolate": extrapolate}
+    )
 
 
 # --- splines that keep the shape of their data ------------------------------------------------
@@ -467,7 +469,7 @@ def PchipInterpolator(x: Any, y: Any, axis: int = 0, extrapolate: Any = None) ->
     array([0. , 0.5, 0.5, 0. ])
     """
     options = {"extrapolate": extrapolate}
-    return _spline("PchipInterpolator", y, axis, {"the knots x": x}, options, _pchip_slopes)
+    return _make_spline("PchipInterpolator", y, axis, {"the knots x": x}, options, _pchip_slopes)
 
 
 def _pchip_slopes(x: Any, y: Any) -> Any:
@@ -537,7 +539,7 @@ def Akima1DInterpolator(
     """
     slopes = partial(_akima_slopes, method == "makima")
     options = {"method": method, "extrapolate": extrapolate}
-    return _spline("Akima1DInterpolator", y, axis, {"the knots x": x}, options, slopes)
+    return _make_spline("Akima1DInterpolator", y, axis, {"the knots x": x}, options, slopes)
 
 
 def _akima_slopes(is_modified: bool, x: Any, y: Any) -> Any:

@@ -28,13 +28,13 @@ from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
 
-__all__ = ["Steps", "Tableau", "noting", "slopes_at", "transposed_at"]
+__all__ = ["Steps", "Tableau", "evaluate_slope", "record_steps", "transposed_jacobians"]
 __dir__ = __all__.copy
 
 Slope = Callable[..., Any]
 
 # the largest number of elements in the Jacobians of all stages
-_MOST = 4_000_000
+_MAX_JACOBIAN_SIZE = 4_000_000
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +57,7 @@ class Tableau:
     weights: Any
 
     @classmethod
-    def of(cls, method: Any, between: bool) -> Tableau:
+    def from_method(cls, method: Any, between: bool) -> Tableau:
         """The tableau of SciPy's class, with the stages for times between the ends of steps."""
         n = method.n_stages
         with_more = between and issubclass(method, DOP853)
@@ -68,21 +68,21 @@ class Tableau:
         if with_more:
             rows[n + 1 :, : method.A_EXTRA.shape[1]] = method.A_EXTRA
             nodes[n + 1 :] = method.C_EXTRA
-            return cls(rows, nodes, n, _nested(method, rows[n], n))
+            return cls(rows, nodes, n, _dop853_weights(method, rows[n], n))
         return cls(rows, nodes, n, None if issubclass(method, DOP853) else method.P)
 
-    def at(self, x: Any) -> Any:
+    def evaluate_weights(self, x: Any) -> Any:
         """The weights for x, an array or a Tensor; a row for each element."""
         powers = [x ** (i + 1) for i in range(self.weights.shape[1])]
         return np.stack(powers, axis=-1) @ self.weights.T
 
-    def slopes(self, x: Any) -> Any:
+    def differentiate_weights(self, x: Any) -> Any:
         """The derivatives of the weights by x."""
         n = self.weights.shape[1]
         return np.vander(x, n, increasing=True) * np.arange(1, n + 1) @ self.weights.T
 
 
-def _nested(method: Any, end: Any, n: int) -> Any:
+def _dop853_weights(method: Any, end: Any, n: int) -> Any:
     """DOP853's weights: SciPy nests its polynomial, in x and 1 - x in turn."""
     first, last = np.eye(len(end))[[0, n]]
     rows = [end, first - end, 2 * end - last - first, *method.D]
@@ -94,24 +94,24 @@ def _nested(method: Any, end: Any, n: int) -> Any:
     return total[:, 1:]
 
 
-def noting(method: Any, noted: list[tuple[float, Any, Any]]) -> Any:
+def record_steps(method: Any, records: list[tuple[float, Any, Any]]) -> Any:
     """SciPy's class, made to note the end of each step, the state there and the stages."""
 
-    class Noting(method):  # type: ignore[misc]
+    class Recording(method):  # type: ignore[misc]
         def step(self) -> Any:
             message = super().step()
             if self.status != "failed":
-                noted.append((self.t, self.y, self.K.copy()))
+                records.append((self.t, self.y, self.K.copy()))
             return message
 
         def dense_output(self) -> Any:
             interpolant = super().dense_output()
             if hasattr(self, "K_extended"):
-                noted[-1] = (*noted[-1][:2], self.K_extended.copy())
+                records[-1] = (*records[-1][:2], self.K_extended.copy())
             return interpolant
 
-    Noting.__name__ = method.__name__
-    return Noting
+    Recording.__name__ = method.__name__
+    return Recording
 
 
 @attrs.frozen(eq=False)
@@ -144,22 +144,22 @@ class Steps:
     checkpoint: Any
 
     @classmethod
-    def of(
+    def from_records(
         cls,
         slope: Slope,
         method: Any,
         first: Any,
-        noted: Any,
+        records: Any,
         at: Any,
         values: Any,
         checkpoint: Any,
     ) -> Steps:
         """The noted steps; `first` has the first time and state, `at` the times between."""
-        tableau = Tableau.of(method, at is not None)
-        ts = np.array([first[0], *[t for t, _, _ in noted]], float)
-        states = np.stack([first[1], *[y for _, y, _ in noted]])
-        stages = np.zeros((len(noted), len(tableau.rows), states.shape[1]), states.dtype)
-        for row, (_, _, stage_values) in zip(stages, noted, strict=True):
+        tableau = Tableau.from_method(method, at is not None)
+        ts = np.array([first[0], *[t for t, _, _ in records]], float)
+        states = np.stack([first[1], *[y for _, y, _ in records]])
+        stages = np.zeros((len(records), len(tableau.rows), states.shape[1]), states.dtype)
+        for row, (_, _, stage_values) in zip(stages, records, strict=True):
             row[: len(stage_values)] = stage_values
         sign = np.sign(ts[-1] - ts[0])
         segments = None if at is None else np.searchsorted(sign * ts[1:], sign * at)
@@ -169,36 +169,36 @@ class Steps:
         """The solution, a row for each time: a function of (t0, tf, at, y0, *moving)."""
         like = self.values.shape, self.values.dtype
         call = SolverCall(
-            lambda *xs: (self.again(*xs),),
+            lambda *xs: (self.retake(*xs),),
             (like,),
-            self._back,
-            self._ahead,
+            self._vjp,
+            self._jvp,
             (primals(operands), (self.values,)),
         )
         return call(*operands)[0]
 
-    def _ahead(self, tangents: Mapping[int, Any], *operands: Any) -> Any:
+    def _jvp(self, tangents: Mapping[int, Any], *operands: Any) -> Any:
         which = list(tangents)
-        moving, moved = [operands[i] for i in which], [tangents[i] for i in which]
-        return (jvp(partial(self._moved, operands, which), moving, moved)[1],)
+        params, moved = [operands[i] for i in which], [tangents[i] for i in which]
+        return (jvp(partial(self._retake_with, operands, which), params, moved)[1],)
 
-    def _moved(self, operands: Any, which: Any, *moving: Any) -> Any:
-        return self.again(*replace_leaves(operands, which, moving))
+    def _retake_with(self, operands: Any, which: Any, *params: Any) -> Any:
+        return self.retake(*replace_leaves(operands, which, params))
 
-    def _back(self, cotangents: Any, *operands: Any) -> list[Any]:
+    def _vjp(self, cotangents: Any, *operands: Any) -> list[Any]:
         which = [i for i, x in enumerate(operands) if is_floating(x)]
         n, size = self.states.shape[1], self.stages.size
         is_plain = not any(type(x) is Tensor for x in (*cotangents, *operands))
         if (
             is_plain
             and self.states.dtype == float
-            and n * size <= _MOST
+            and n * size <= _MAX_JACOBIAN_SIZE
             and self.checkpoint is None
         ):
-            return self.pull(cotangents[0], which, *operands)
-        return pullback(self.again, operands)[1](cotangents[0])
+            return self.pull_plain(cotangents[0], which, *operands)
+        return pullback(self.retake, operands)[1](cotangents[0])
 
-    def again(self, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
+    def retake(self, t0: Any, tf: Any, at: Any, y0: Any, *params: Any) -> Any:
         """The solution, computed by the same steps again."""
         tableau, slope = self.tableau, self.slope
         ends = [np.reshape(t, (1,)) for t in (t0, tf)]
@@ -210,12 +210,12 @@ class Steps:
             t, h = x
             stages, states = [f], [y]
             for row, node in zip(tableau.rows[1:], tableau.nodes[1:].tolist(), strict=True):
-                states.append(y + h * _combined(row, stages))
-                stages.append(slope(t + node * h, states[-1], *moving))
+                states.append(y + h * _combine_stages(row, stages))
+                stages.append(slope(t + node * h, states[-1], *params))
             carry = states[tableau.last], stages[tableau.last]
             return carry, (carry[0] if self.segments is None else (carry[0], np.stack(stages)))
 
-        first = y0, slope(t0, y0, *moving)
+        first = y0, slope(t0, y0, *params)
         options = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
         outputs = scan(step, first, (starts, steps), **options)[1]
         if self.segments is None:
@@ -223,10 +223,10 @@ class Steps:
         ends, stages = outputs
         states = np.concatenate([np.expand_dims(y0, 0), ends])
         y, h, t, stages = (index_select(x, self.segments) for x in (states, steps, starts, stages))
-        weights = tableau.at((at - t) / h)
+        weights = tableau.evaluate_weights((at - t) / h)
         return y + np.expand_dims(h, -1) * np.einsum("ks,ksn->kn", weights, stages)
 
-    def _by_results(self, g: Any, at: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def _pull_results(self, g: Any, at: Any) -> tuple[Any, Any, Any, Any, Any]:
         """The cotangents of the stages, the states, the times, and the starts and lengths of steps.
 
         They are those that the results pass on directly.
@@ -238,16 +238,18 @@ class Steps:
         of, tableau = self.segments, self.tableau
         h = np.diff(self.ts)[of]
         x = (at - self.ts[of]) / h
-        weights = tableau.at(x)
+        weights = tableau.evaluate_weights(x)
         np.add.at(into, of, (h[:, None] * weights)[..., None] * g[:, None])
         np.add.at(direct, of, g)
         along = np.einsum("kn,ksn->ks", g, self.stages[of])
-        by_at = np.sum(tableau.slopes(x) * along, axis=-1)
+        by_at = np.sum(tableau.differentiate_weights(x) * along, axis=-1)
         np.add.at(by_start, of, -by_at)
         np.add.at(by_step, of, np.sum(weights * along, axis=-1) - x * by_at)
         return into, direct, by_at, by_start, by_step
 
-    def pull(self, g: Any, which: Any, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
+    def pull_plain(
+        self, g: Any, which: Any, t0: Any, tf: Any, at: Any, y0: Any, *params: Any
+    ) -> Any:
         """The cotangents of the operands, on arrays."""
         tableau, rows, last = self.tableau, self.tableau.rows, self.tableau.last
         starts, h = self.ts[:-1], np.diff(self.ts)
@@ -260,19 +262,19 @@ class Steps:
             unused = np.ones(len(h), bool)
             unused[self.segments] = False
             states[unused, last + 1 :] = before[unused, None]
-        into, direct, by_at, by_start, by_step = self._by_results(g, at)
+        into, direct, by_at, by_start, by_step = self._pull_results(g, at)
         flat = times.ravel(), states.reshape(-1, n)
-        turned = transposed_at(self.slope, *flat, moving).reshape(*size, n, n)
-        turned *= h[:, None, None, None]
+        jacobians = transposed_jacobians(self.slope, *flat, params).reshape(*size, n, n)
+        jacobians *= h[:, None, None, None]
 
-        def through(into: Any, end: Any) -> Any:
+        def pull_stages(into: Any, end: Any) -> Any:
             """Pull cotangents of the stages and of the ends of steps back through the stages.
 
             The trailing axis holds several cotangents.
             """
             into, back = into.copy(), np.zeros(into.shape)
             for i in range(size[1] - 1, -1, -1):
-                np.matmul(turned[:, i], into[:, i], out=back[:, i])
+                np.matmul(jacobians[:, i], into[:, i], out=back[:, i])
                 if i == last:
                     back[:, i] += end
                 for j in np.flatnonzero(rows[i]):
@@ -282,17 +284,17 @@ class Steps:
         # linear in both, so that only one product for each step must be done in sequence; the
         # factor h of the stages is in the Jacobians
         inputs = (into / h[:, None, None])[..., None]
-        steps = through(np.zeros((*size, n, n)), np.eye(n))[0].sum(1)
-        rests = through(inputs, 0.0)[0].sum(1)[..., 0] + direct[:-1]
+        steps = pull_stages(np.zeros((*size, n, n)), np.eye(n))[0].sum(1)
+        rests = pull_stages(inputs, 0.0)[0].sum(1)[..., 0] + direct[:-1]
         after = np.empty_like(self.states)
         after[-1] = direct[-1]
         for k in range(len(h) - 1, -1, -1):
             after[k] = steps[k] @ after[k + 1] + rests[k]
-        back, stage_cotangents = through(inputs, after[1:, :, None])
+        back, stage_cotangents = pull_stages(inputs, after[1:, :, None])
         weights = stage_cotangents[..., 0] * h[:, None, None]
         by_step += np.einsum("kin,kin->k", back[..., 0], combined)
         by = pullback(
-            lambda t, *moving: slopes_at(self.slope, t, flat[1], moving), (flat[0], *moving)
+            lambda t, *params: evaluate_slope(self.slope, t, flat[1], params), (flat[0], *params)
         )[1](weights.reshape(-1, n))
         by_times = by[0].reshape(size)
         by_start += by_times.sum(-1)
@@ -301,24 +303,24 @@ class Steps:
         return [known[i] if i in which else None for i in range(len(known))]
 
 
-def slopes_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
+def evaluate_slope(slope: Slope, times: Any, states: Any, params: Any) -> Any:
     """The right-hand side at several points, a row for each."""
     try:
-        return vmap(lambda t, y: slope(t, y, *moving))(times, states)
+        return vmap(lambda t, y: slope(t, y, *params))(times, states)
     except TraceError:
         # the function reads values
-        rows = [slope(t, states[i], *moving) for i, t in enumerate(times)]
+        rows = [slope(t, states[i], *params) for i, t in enumerate(times)]
         return np.stack(rows)
 
 
-def transposed_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
+def transposed_jacobians(slope: Slope, times: Any, states: Any, params: Any) -> Any:
     """The transposed Jacobians of the right-hand side by the state at several points."""
-    pull = vjp(lambda y: slopes_at(slope, times, y, moving), states)[1]
+    pull = vjp(lambda y: evaluate_slope(slope, times, y, params), states)[1]
     rows = np.eye(states.shape[1])
     return np.stack([pull(np.broadcast_to(row, states.shape))[0] for row in rows], axis=-1)
 
 
-def _combined(weights: Any, stages: Sequence[Any]) -> Any:
+def _combine_stages(weights: Any, stages: Sequence[Any]) -> Any:
     """The sum of stages, each times its weight."""
     # a row of the tableau is as long as the last one
     terms = [w * stage for w, stage in zip(weights.tolist(), stages, strict=False) if w]

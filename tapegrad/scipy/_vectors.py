@@ -12,16 +12,16 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.errors.functions import check_callable, label
-from tapegrad.scipy._calls import Programmed
-from tapegrad.scipy._equations import Of
+from tapegrad.scipy._calls import MaybeCompiled
+from tapegrad.scipy._equations import DerivedFunction
 from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.transforms.products import hvp
 from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
 
-__all__ = ["Cost", "ForSciPy", "Loss", "Step", "Values", "as_floating", "started"]
-__all__ += ["with_jacobian"]
+__all__ = ["Cost", "Loss", "SciPyObjective", "Step", "Values", "as_floating", "ravel_start"]
+__all__ += ["values_and_jacobian"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -35,7 +35,7 @@ def as_floating(x: Any) -> Any:
     return x.astype(float) if x.dtype.kind in "biu" else x
 
 
-def started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
+def ravel_start(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
     """The vector where a solver starts, and the way back from a vector."""
     check_callable(fun, f"{name}: fun")
     if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
@@ -47,21 +47,21 @@ def started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple
 
 
 @attrs.frozen(slots=False)
-class _OnVectors(Of):
+class _VectorFunction(DerivedFunction):
     """A function of a tree as a function of a vector."""
 
     unravel: Unravel
 
-    def _called(self, v: Any, args: tuple[Any, ...]) -> Any:
+    def _call_on_tree(self, v: Any, args: tuple[Any, ...]) -> Any:
         return self.f(self.unravel(v), *args)
 
 
 @attrs.frozen(slots=False)
-class Loss(_OnVectors):
+class Loss(_VectorFunction):
     """A scalar function."""
 
     def __call__(self, v: Any, *args: Any) -> Any:
-        y = self._called(v, args)
+        y = self._call_on_tree(v, args)
         if np.shape(y) and np.size(y) == 1:
             return np.reshape(y, ())
         if np.shape(y):
@@ -73,23 +73,23 @@ class Loss(_OnVectors):
 
 
 @attrs.frozen(slots=False)
-class Values(_OnVectors):
+class Values(_VectorFunction):
     """A function that returns a tree, or a list of numbers, as a vector."""
 
     def __call__(self, v: Any, *args: Any) -> Any:
-        return tree.ravel(tree.map(as_floating, self._called(v, args)))[0]
+        return tree.ravel(tree.map(as_floating, self._call_on_tree(v, args)))[0]
 
 
 @attrs.frozen(slots=False)
-class Step(_OnVectors):
+class Step(_VectorFunction):
     """The change of an argument by a function, which is zero at a fixed point."""
 
     def __call__(self, v: Any, *args: Any) -> Any:
-        return v - tree.ravel(self._called(v, args))[0]
+        return v - tree.ravel(self._call_on_tree(v, args))[0]
 
 
 @attrs.frozen(slots=False)
-class Cost(Of):
+class Cost(DerivedFunction):
     """Half the sum of the squares of some residuals, or of a loss of each."""
 
     rho: Fn | None
@@ -117,7 +117,7 @@ LOSSES: Mapping[str, Fn | None] = {
 
 
 @attrs.define(eq=False)
-class ForSciPy:
+class SciPyObjective:
     """A scalar function as SciPy's solvers call it, with plain floats and copies.
 
     Each program is compiled once. Its last result is kept, with the point: so `fun` and `jac` share
@@ -126,37 +126,41 @@ class ForSciPy:
 
     loss: Fn
     has_programs: bool = True
-    kept: dict[Fn, tuple[Any, Any, Any]] = attrs.Factory(dict)
+    cache: dict[Fn, tuple[Any, Any, Any]] = attrs.Factory(dict)
 
     def fun(self, x: Any, *args: Any) -> float:
         """The value."""
-        shares = value_and_grad in self.kept and self.kept[value_and_grad][1] is not None
+        shares = value_and_grad in self.cache and self.cache[value_and_grad][1] is not None
         return float(
-            self._at(value_and_grad, x, *args)[0] if shares else self._at(_value, x, *args)
+            self._evaluate(value_and_grad, x, *args)[0]
+            if shares
+            else self._evaluate(_value, x, *args)
         )
 
     def jac(self, x: Any, *args: Any) -> Any:
         """The gradient."""
-        return np.array(self._at(value_and_grad, x, *args)[1], float)
+        return np.array(self._evaluate(value_and_grad, x, *args)[1], float)
 
     def hess(self, x: Any, *args: Any) -> Any:
         """The sparse Hessian: an array of ``scipy.sparse``, by columns."""
-        return self._at(_sparse_hessian, x, *args).tocsc()
+        return self._evaluate(_sparse_hessian, x, *args).tocsc()
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
         """The product of the Hessian and a vector."""
-        return np.array(self._at(_product, x, np.array(p, as_floating(x).dtype), *args), float)
+        return np.array(
+            self._evaluate(_product, x, np.array(p, as_floating(x).dtype), *args), float
+        )
 
-    def _at(self, transform: Fn, x: Any, *args: Any) -> Any:
+    def _evaluate(self, transform: Fn, x: Any, *args: Any) -> Any:
         """The result of a transform of the loss at a point."""
         leaves, structure = tree.flatten((x, *args))
-        point = structure, [*map(_content, leaves)]
-        program, before, result = self.kept.get(transform, (None, None, None))
+        point = structure, [*map(_leaf_content, leaves)]
+        program, before, result = self.cache.get(transform, (None, None, None))
         if before != point:
-            program = program or Programmed(transform(self.loss), not self.has_programs)
+            program = program or MaybeCompiled(transform(self.loss), not self.has_programs)
             result = program(np.array(as_floating(x)), *args)
-            is_kept = not (program.is_refused and self.has_programs)
-            self.kept[transform] = program, point if is_kept else None, result
+            is_kept = not (program.is_eager and self.has_programs)
+            self.cache[transform] = program, point if is_kept else None, result
         return result
 
 
@@ -171,13 +175,13 @@ def _product(loss: Fn) -> Fn:
     return lambda x, p, *args: hvp(lambda x: loss(x, *args), (x,), (p,))
 
 
-def _content(leaf: Any) -> Any:
+def _leaf_content(leaf: Any) -> Any:
     """The content of a leaf, equal for two that are the same to the bit."""
     x = np.asarray(leaf)
     return leaf if x.dtype.kind == "O" else (type(leaf), x.dtype, x.shape, x.tobytes())
 
 
-def with_jacobian(f: Fn) -> tuple[Fn, Fn]:
+def values_and_jacobian(f: Fn) -> tuple[Fn, Fn]:
     """The values and the Jacobian of a function of vectors, as copies."""
     return (
         lambda x: np.array(f(np.array(x)), float),

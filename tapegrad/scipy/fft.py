@@ -21,7 +21,7 @@ from tapegrad.functions.fft import fftshift as fftshift
 from tapegrad.functions.fft import ifftshift as ifftshift
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.fourier import crop_or_pad, swap_norm, transform_axes
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
 __all__ += ["fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn"]
@@ -48,7 +48,7 @@ def _lengths_and_axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple
 _TRANSPOSED = {1: 1, 2: 3, 3: 2, 4: 4}
 
 
-def _weighed(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
+def _scale_ends(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
     """x with weights at the ends of axes that a transform without orthogonality treats apart."""
     if kind == 4 or (of, kind) == ("dst", 1):
         return x
@@ -60,17 +60,17 @@ def _weighed(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
     return x
 
 
-def _transposed(
+def _trigonometric_vjp(
     g: Any, y: Any, x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool
 ) -> Any:
     if not orthogonal and kind in (1, 2):
-        g = _weighed(g, of, kind, axes, 2.0)
+        g = _scale_ends(g, of, kind, axes, 2.0)
     c = _trigonometric(g, of, _TRANSPOSED[kind], axes, norm, orthogonal)
-    return c if orthogonal or kind in (2, 4) else _weighed(c, of, kind, axes, 0.5)
+    return c if orthogonal or kind in (2, 4) else _scale_ends(c, of, kind, axes, 0.5)
 
 
 @op(
-    _transposed,
+    _trigonometric_vjp,
     name="dctn",
     scipy="",
     jvp=linear_jvp,
@@ -86,7 +86,7 @@ def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal:
     return y[0] + 1j * y[1] if len(y) == 2 else y[0]
 
 
-def _trigonometric_of(
+def _call_trigonometric(
     name: str, x: Any, kind: int, s: Any, axes: Any, norm: Any, orthogonalize: Any
 ) -> Any:
     """The transform of a name; an inverse is a transform too."""
@@ -110,7 +110,7 @@ def _trigonometric_of(
 # --- the functions --------------------------------------------------------------------------
 
 
-def _transform(name: str) -> Any:
+def _make_transform(name: str) -> Any:
     """The function of a name, with its docstring."""
     kind = "Fourier" if "fft" in name else "cosine" if "dct" in name else "sine"
     one = name.endswith("t")
@@ -121,7 +121,7 @@ def _transform(name: str) -> Any:
         x: Any, s: Any, axes: Any, norm: Any, type: int = 2, orthogonalize: Any = None
     ) -> Any:
         if kind != "Fourier":
-            return _trigonometric_of(name, x, type, s, axes, norm, orthogonalize)
+            return _call_trigonometric(name, x, type, s, axes, norm, orthogonalize)
         if one:
             return getattr(_numpy, name)(x, s, axes, norm)
         x = to_array(x)
@@ -138,9 +138,9 @@ def _transform(name: str) -> Any:
         f"    >>> from tapegrad.scipy.fft import {name}, {inverse}\n"
         f"    >>> np.allclose({name}({inverse}(np.ones((4, 4)))), 1)\n    True\n    "
     )
-    return with_scipys_options(_scipy, n="s", axis="axes")(transform)
+    return with_scipy_parameters(_scipy, n="s", axis="axes")(transform)
 
 
-dct, dctn, dst, dstn, idct, idctn, idst, idstn, *_rest = map(_transform, __all__[:-2])
+dct, dctn, dst, dstn, idct, idctn, idst, idstn, *_rest = map(_make_transform, __all__[:-2])
 fft, fft2, fftn, hfft, hfft2, hfftn, ifft, ifft2, ifftn, *_rest = _rest
 ihfft, ihfft2, ihfftn, irfft, irfft2, irfftn, rfft, rfft2, rfftn = _rest

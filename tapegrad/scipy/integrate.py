@@ -19,17 +19,17 @@ from tapegrad.ops.axes import reduced_shape
 from tapegrad.ops.casting import stop_gradient, to_array
 from tapegrad.ops.scan import diff_along_axis, lay_along_axis, slice_along_axis
 from tapegrad.scipy._calls import (
-    Programmed,
+    MaybeCompiled,
     SolverCall,
-    doubles,
-    moving_of,
+    as_float64,
+    check_options,
     pullback,
-    refuse_options,
-    tensors_of,
-    with_captured,
+    recorded_tensors,
+    solve_with_captured,
+    split_tensors,
 )
 from tapegrad.scipy._ode import OdeResult, odeint, solve_ivp
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._options import with_scipy_parameters
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
 
@@ -40,7 +40,7 @@ list_names(globals())
 # --- integrals of functions -----------------------------------------------------------------
 
 
-@with_scipys_options(integrate)
+@with_scipy_parameters(integrate)
 def quad(
     func: Callable[..., Any],
     a: Any,
@@ -91,73 +91,73 @@ def quad(
     """
     check_callable(func, "quad")
     options = {"epsabs": epsabs, "epsrel": epsrel, "limit": limit, "points": points}
-    refuse_options("quad", options)
+    check_options("quad", options)
     args = args if isinstance(args, tuple) else (args,)
 
     def solve(fns: Any, captured: tuple[Any, ...]) -> tuple[Any, Any]:
         return _quad(fns[0], a, b, (*args, *captured), options)
 
-    return with_captured("quad", (func,), lambda: (0.0, *args), solve)
+    return solve_with_captured("quad", (func,), lambda: (0.0, *args), solve)
 
 
 def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    if not tensors_of("quad", (a, b, args)):
+    if not recorded_tensors("quad", (a, b, args)):
         return call_unrecorded(lambda: integrate.quad(func, a, b, args, **options))
-    moving, filled = moving_of(args)
-    ends = [doubles(array(x)) for x in (a, b)]
+    params, fill = split_tensors(args)
+    ends = [as_float64(array(x)) for x in (a, b)]
 
-    def values(x: Any, *moving: Any) -> Any:
-        return doubles(np.reshape(array(func(x, *filled(moving))), (1,)))
+    def values(x: Any, *params: Any) -> Any:
+        return as_float64(np.reshape(array(func(x, *fill(params))), (1,)))
 
-    y = _integrals(values, 1, options, *ends, *moving)
+    y = _integrals(values, 1, options, *ends, *params)
     return y[0], y[1]
 
 
-def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *moving: Any) -> Any:
+def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> Any:
     """The integrals of a vector of n numbers, ``fn(x, *moving)``, and the largest error."""
     is_moving = [type(x) is Tensor for x in (a, b)]
 
-    def run(a: Any, b: Any, *moving: Any) -> tuple[Any]:
+    def run(a: Any, b: Any, *params: Any) -> tuple[Any]:
         known: dict[float, Any] = {}
 
         def element(x: float, i: int) -> float:
             if x not in known:
-                known[x] = fn(x, *moving)
+                known[x] = fn(x, *params)
             return float(known[x][i])
 
         pairs = [integrate.quad(element, a, b, (i,), **options) for i in range(n)]
         return (np.array([*[y for y, _ in pairs], max(error for _, error in pairs)]),)
 
-    def back(cotangents: Any, a: Any, b: Any, *moving: Any) -> list[Any]:
+    def back(cotangents: Any, a: Any, b: Any, *params: Any) -> list[Any]:
         g = cotangents[0][:-1]
         by_ends: list[Any] = [None, None]
         for i, (end, sign) in enumerate(((a, -1), (b, 1))):
             if is_moving[i]:
                 is_far = np.isinf(end)
-                there = fn(np.where(is_far, 1.0, end), *moving)
+                there = fn(np.where(is_far, 1.0, end), *params)
                 by_ends[i] = np.where(is_far, 0.0, sign * np.dot(g, there))
-        which = [i for i, x in enumerate(moving) if is_floating(x)]
+        which = [i for i, x in enumerate(params) if is_floating(x)]
         if not which:
-            return [*by_ends, *[None] * len(moving)]
+            return [*by_ends, *[None] * len(params)]
 
-        def slopes(x: Any, g: Any, *moving: Any) -> Any:
-            pulled = pullback(lambda *xs: fn(x, *xs), moving)[1](g)
-            return doubles(tree.ravel([pulled[i] for i in which])[0])
+        def slopes(x: Any, g: Any, *params: Any) -> Any:
+            pulled = pullback(lambda *xs: fn(x, *xs), params)[1](g)
+            return as_float64(tree.ravel([pulled[i] for i in which])[0])
 
-        vector, unravel = tree.ravel([moving[i] for i in which])
+        vector, unravel = tree.ravel([params[i] for i in which])
         # SciPy's tolerance is absolute too, but the integrals are linear in the cotangents
         size = stop_gradient(np.max(np.abs(g)))
         size = np.where(np.equal(size, 0), 1.0, size)
-        parts = _integrals(Programmed(slopes), vector.size, options, a, b, g / size, *moving)
-        return [*by_ends, *replace_leaves([None] * len(moving), which, unravel(size * parts[:-1]))]
+        parts = _integrals(MaybeCompiled(slopes), vector.size, options, a, b, g / size, *params)
+        return [*by_ends, *replace_leaves([None] * len(params), which, unravel(size * parts[:-1]))]
 
-    return SolverCall(run, (((n + 1,), np.dtype(float)),), back)(a, b, *moving)[0]
+    return SolverCall(run, (((n + 1,), np.dtype(float)),), back)(a, b, *params)[0]
 
 
 # --- integrals of values --------------------------------------------------------------------
 
 
-def _distances(y: Any, x: Any, dx: Any, axis: int) -> Any:
+def _spacings(y: Any, x: Any, dx: Any, axis: int) -> Any:
     """The distances between the points, which broadcast with the values."""
     if x is None:
         return dx
@@ -199,7 +199,7 @@ def cumulative_trapezoid(
     if initial is not None and (np.ndim(initial) or initial != 0):
         raise ValueError(f"initial must be None or 0, not {initial!r}")
     both = slice_along_axis(y, axis, 1, None) + slice_along_axis(y, axis, None, -1)
-    totals = np.cumsum(_distances(y, x, dx, axis) * both / 2.0, axis=axis)
+    totals = np.cumsum(_spacings(y, x, dx, axis) * both / 2.0, axis=axis)
     if initial is None:
         return totals
     return np.concatenate(
@@ -207,7 +207,7 @@ def cumulative_trapezoid(
     )
 
 
-def _over(a: Any, b: Any) -> Any:
+def _divide_or_zero(a: Any, b: Any) -> Any:
     """A ratio; 0 where the denominator is 0."""
     is_zero = np.equal(b, 0)
     return np.where(is_zero, 0.0, a / np.where(is_zero, 1.0, b))
@@ -239,7 +239,7 @@ def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     y = np.moveaxis(to_array(y), axis, 0)
     if x is not None and np.ndim(x) == y.ndim:
         x = np.moveaxis(to_array(x), axis, 0)
-    n, h = len(y), to_array(_distances(y, x, dx, 0))
+    n, h = len(y), to_array(_spacings(y, x, dx, 0))
     if x is None:
         h = h.astype(np.result_type(y.dtype, 0.0))
         h = np.broadcast_to(h, (max(n - 1, 0), *[1] * (y.ndim - 1)))
@@ -248,11 +248,13 @@ def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     m = n - 1 - (n % 2 == 0)
     h0, h1 = h[:m:2], h[1:m:2]
     both = h0 + h1
-    terms = y[:m:2] * (2 - _over(h1, h0)) + y[1:m:2] * (both * _over(both, h0 * h1))
-    total = np.sum(both / 6 * (terms + y[2 : m + 1 : 2] * (2 - _over(h0, h1))), axis=0)
+    terms = y[:m:2] * (2 - _divide_or_zero(h1, h0)) + y[1:m:2] * (
+        both * _divide_or_zero(both, h0 * h1)
+    )
+    total = np.sum(both / 6 * (terms + y[2 : m + 1 : 2] * (2 - _divide_or_zero(h0, h1))), axis=0)
     if n % 2:
         return total
     h0, h1 = h[-2], h[-1]
-    total = total + y[-1] * _over(2 * h1 * h1 + 3 * h0 * h1, 6 * (h0 + h1))
-    total = total + y[-2] * _over(h1 * h1 + 3 * h0 * h1, 6 * h0)
-    return total - y[-3] * _over(h1**3, 6 * h0 * (h0 + h1))
+    total = total + y[-1] * _divide_or_zero(2 * h1 * h1 + 3 * h0 * h1, 6 * (h0 + h1))
+    total = total + y[-2] * _divide_or_zero(h1 * h1 + 3 * h0 * h1, 6 * h0)
+    return total - y[-3] * _divide_or_zero(h1**3, 6 * h0 * (h0 + h1))

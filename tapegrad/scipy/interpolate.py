@@ -19,9 +19,9 @@ from tapegrad.scipy._splines import (
     CubicSpline,
     PchipInterpolator,
     Spline,
-    content_of,
+    check_no_tensor,
+    content_key,
     make_interp_spline,
-    refuse_tensor,
 )
 
 # pickles name this op by this module
@@ -169,13 +169,13 @@ def RegularGridInterpolator(
     """
     if method != "linear":
         raise NotImplementedError(f"RegularGridInterpolator takes no method but 'linear': {method}")
-    refuse_tensor("the points of the grid", points)
-    refuse_tensor("fill_value", fill_value)
+    check_no_tensor("the points of the grid", points)
+    check_no_tensor("fill_value", fill_value)
     values = as_floating(values, complex=True)
     like = np.zeros(values.shape, values.dtype)
     # SciPy checks the arguments
     grid = _scipy.RegularGridInterpolator(points, like, method, bounds_error, fill_value).grid
     for i, x in enumerate(points):
         values = values if x[0] <= x[-1] else np.flip(values, i)
-    key = tuple(map(content_of, (grid, values.shape, fill_value)))
+    key = tuple(map(content_key, (grid, values.shape, fill_value)))
     return GridInterpolator(values, _Grid(key, grid, bounds_error, fill_value))

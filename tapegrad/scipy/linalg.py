@@ -24,29 +24,31 @@ from tapegrad.ops.product import adjoint, turned
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
 from tapegrad.ops.triangular import triangular as _triangular
-from tapegrad.scipy._matrix_equations import _banded as _banded
+from tapegrad.scipy._matrix_equations import _cho_factor as _cho_factor
+from tapegrad.scipy._matrix_equations import _cho_factor as _factored  # noqa: F401
 from tapegrad.scipy._matrix_equations import _expm as _expm
-from tapegrad.scipy._matrix_equations import _factored as _factored
 from tapegrad.scipy._matrix_equations import _frechet as _frechet
+from tapegrad.scipy._matrix_equations import _solve_banded as _banded  # noqa: F401
+from tapegrad.scipy._matrix_equations import _solve_banded as _solve_banded
 from tapegrad.scipy._matrix_equations import _sqrtm as _sqrtm
 from tapegrad.scipy._matrix_equations import _sylvester as _sylvester
 from tapegrad.scipy._matrix_equations import (
+    as_matrix,
+    as_square,
     block_diag,
     cho_factor,
     cho_solve,
     expm,
     expm_frechet,
-    for_columns,
     like_scipy,
-    matrix,
     solve_banded,
+    solve_columns,
     solve_sylvester,
     solve_triangular,
     sqrtm,
-    square,
     toeplitz,
 )
-from tapegrad.scipy._options import checked
+from tapegrad.scipy._options import require_finite
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
 __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
@@ -79,7 +81,7 @@ _BANDS |= {"lower triangular": (-np.inf, 0.0), "upper triangular": (0.0, np.inf)
 _MIRRORED = ("sym", "symmetric", "her", "hermitian")
 
 
-def _read(a: Any, kind: str, lower: bool) -> Any:
+def _read_structure(a: Any, kind: str, lower: bool) -> Any:
     """A square matrix of which only the elements that its kind needs are read."""
     off = np.arange(a.shape[-1]) - np.arange(a.shape[-1])[:, None]
     if kind in _BANDS:
@@ -126,16 +128,16 @@ def solve(
     array([[-0.25  ,  0.    ],
            [ 0.    , -0.0625]])
     """
-    a = square(a)
+    a = as_square(a)
     if assume_a in ("pos", "positive definite"):
         factor = cho_factor(conjugate_of(a) if transposed else a, lower, check_finite=False)
         return cho_solve(factor, b, check_finite=False)
     if assume_a in _BANDS or assume_a in _MIRRORED:
-        a = _read(a, assume_a, lower)
+        a = _read_structure(a, assume_a, lower)
     elif assume_a not in (None, "gen", "general", "banded"):
         raise ValueError(f"solve: {assume_a!r} is not a kind of matrix")
     a = turned(a) if transposed else a
-    return for_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
+    return solve_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
 
 
 @like_scipy
@@ -149,7 +151,7 @@ def inv(a: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    return _numpy.inv(square(a))
+    return _numpy.inv(as_square(a))
 
 
 @like_scipy
@@ -164,7 +166,7 @@ def det(a: Any) -> Any:
     array([[4., 0.],
            [0., 2.]])
     """
-    return _numpy.det(square(a))
+    return _numpy.det(as_square(a))
 
 
 @like_scipy
@@ -200,12 +202,12 @@ def eigh(
            [ 0.   , -0.125]])
     """
     of_factor = partial(solve_triangular, lower=True, check_finite=False)
-    a = square(a)
+    a = as_square(a)
     factor = None
     if b is not None:
         factor = cho_factor(b, lower, check_finite=False)[0]
         factor = factor if lower else adjoint(factor)
-        half = of_factor(factor, _read(a, "her", lower))
+        half = of_factor(factor, _read_structure(a, "her", lower))
         a = adjoint(of_factor(factor, adjoint(half)))
     w, v = _numpy.eigh(a, "L" if lower else "U")
     first, last = (0, a.shape[-1] - 1) if subset_by_index is None else subset_by_index
@@ -239,7 +241,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     >>> svd(np.diag([1.0, 2.0])).S
     array([2., 1.])
     """
-    return _numpy.svd(matrix(a), full_matrices, compute_uv)
+    return _numpy.svd(as_matrix(a), full_matrices, compute_uv)
 
 
 @like_scipy
@@ -252,7 +254,7 @@ def svdvals(a: Any) -> Any:
     >>> svdvals(np.diag([1.0, 2.0]))
     array([2., 1.])
     """
-    return _numpy.svdvals(matrix(a))
+    return _numpy.svdvals(as_matrix(a))
 
 
 @like_scipy
@@ -277,7 +279,7 @@ def qr(a: Any, mode: str = "full") -> Any:
     """
     if mode not in ("full", "economic", "r"):
         raise ValueError(f"qr: mode must be 'full', 'economic' or 'r', not {mode!r}")
-    q, r = _numpy.qr(matrix(a), "reduced" if mode == "economic" else "complete")
+    q, r = _numpy.qr(as_matrix(a), "reduced" if mode == "economic" else "complete")
     return (r,) if mode == "r" else (q, r)
 
 
@@ -291,7 +293,7 @@ def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> norm([3.0, 4.0])
     np.float64(5.0)
     """
-    return _numpy.norm(matrix(a), ord, axis, keepdims)
+    return _numpy.norm(as_matrix(a), ord, axis, keepdims)
 
 
 @like_scipy
@@ -307,7 +309,7 @@ def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
     >>> pinv(np.array([[2.0], [0.0]]), return_rank=True)
     (array([[0.5, 0. ]]), array(1))
     """
-    a = matrix(a)
+    a = as_matrix(a)
     rtol = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rtol is None else rtol
     y = _numpy.pinv(a, rtol)
     return (y, _numpy.matrix_rank(a, rtol=rtol)) if return_rank else y
@@ -327,7 +329,7 @@ def lstsq(a: Any, b: Any, cond: Any = None) -> tuple[Any, Any, Any, Any]:
     >>> x.round(12), residual.round(12), rank
     (array([2.]), np.float64(2.0), array(1, dtype=int32))
     """
-    a, b = matrix(a), matrix(b)
+    a, b = as_matrix(a), as_matrix(b)
     eps = float(np.finfo(np.result_type(a, b)).eps)
     x, residuals, rank, s = _numpy.lstsq(a, b, eps if cond is None else cond)
     return x, residuals[0] if b.ndim == 1 and residuals.size else residuals, rank, s
@@ -361,7 +363,7 @@ def _permutation(piv: Any) -> Any:
     return order
 
 
-def _rows(x: Any, order: Any) -> Any:
+def _permute_rows(x: Any, order: Any) -> Any:
     """The rows of stacks of matrices in another order."""
     stack = np.broadcast_shapes(x.shape[:-2], order.shape[:-1])
     x = np.broadcast_to(x, (*stack, *x.shape[-2:]))
@@ -379,7 +381,7 @@ def _lu_vjp(g: Any, y: Any, a: Any, finite: bool) -> Any:
     )
     half = _triangular(lu, inner, True, True, True, False)
     c = turned(_triangular(lu, turned(half), False, False, False, False))
-    return _rows(c, np.argsort(_permutation(piv), axis=-1))
+    return _permute_rows(c, np.argsort(_permutation(piv), axis=-1))
 
 
 def _lu_like(a: Any, finite: bool) -> Parts:
@@ -417,7 +419,7 @@ def lu_factor(a: Any, check_finite: bool = True) -> Any:
     array([[-0.5 , -0.5 ],
            [-0.25, -0.25]])
     """
-    return _lu(square(a), finite=bool(check_finite))
+    return _lu(as_square(a), finite=bool(check_finite))
 
 
 @like_scipy
@@ -434,15 +436,15 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
     """
     if trans not in (0, 1, 2):
         raise ValueError(f"trans must be 0, 1 or 2, not {trans!r}")
-    lu, order, finite = square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
+    lu, order, finite = as_square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
 
     def of_columns(b: Any) -> Any:
-        b = b if trans else _rows(b, order)
+        b = b if trans else _permute_rows(b, order)
         for lower in (False, True) if trans else (True, False):  # the lower one has ones
             b = solve_triangular(lu, b, trans, lower, lower, check_finite=finite)
-        return _rows(b, np.argsort(order, axis=-1)) if trans else b
+        return _permute_rows(b, np.argsort(order, axis=-1)) if trans else b
 
-    return for_columns(of_columns, lu.shape[-1], b)
+    return solve_columns(of_columns, lu.shape[-1], b)
 
 
 # --- equations with structure, solved as others ---------------------------------------------
@@ -476,7 +478,7 @@ def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = Tru
            [-0.18367347, -0.02040816]])
     """
     # elements outside the matrix are not passed on
-    ab = checked(matrix(ab)) if check_finite else matrix(ab)
+    ab = require_finite(as_matrix(ab)) if check_finite else as_matrix(ab)
     rows = [ab[..., k, :] for k in range(ab.shape[-2])]
     middle, *rows = rows if lower else rows[::-1]
     stack = [real_of(middle).astype(ab.dtype)]

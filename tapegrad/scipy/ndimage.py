@@ -13,8 +13,8 @@ from scipy import ndimage as _scipy
 from tapegrad.errors.names import list_names
 from tapegrad.functions.selection import take
 from tapegrad.ops.casting import as_double, as_floating, sqrt_with_zero_slope, to_array
-from tapegrad.scipy._options import with_scipys_options
-from tapegrad.scipy.signal import continued, slid
+from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.scipy.signal import extend, filter_extended
 
 __all__ = ["affine_transform", "convolve", "convolve1d", "correlate", "correlate1d", "laplace"]
 __all__ += ["gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "zoom"]
@@ -22,9 +22,9 @@ __all__ += ["gaussian_laplace", "map_coordinates", "prewitt", "shift", "sobel", 
 __all__ += ["uniform_filter", "uniform_filter1d"]
 list_names(globals())
 
-_like_scipy = with_scipys_options(_scipy, for_tensors=True)
+_like_scipy = with_scipy_parameters(_scipy, for_tensors=True)
 # SciPy's splines are inexact between few elements; its results from integers are integers
-_like_splines = with_scipys_options(_scipy, for_tensors=True, kinds="biu")
+_like_splines = with_scipy_parameters(_scipy, for_tensors=True, kinds="biu")
 
 
 def _check_floating(name: str, dtype: Any) -> None:
@@ -32,7 +32,7 @@ def _check_floating(name: str, dtype: Any) -> None:
         raise TypeError(f"{name} of {dtype} has no derivative; write input.astype(float)")
 
 
-def _each(parameter: Any, n: int) -> list[Any]:
+def _repeat_for_axes(parameter: Any, n: int) -> list[Any]:
     """A parameter for each of n axes, from one for all or a sequence."""
     if isinstance(parameter, str) or not np.iterable(parameter):
         return [parameter] * n
@@ -42,32 +42,36 @@ def _each(parameter: Any, n: int) -> list[Any]:
     return each
 
 
-def _by_axis(x: Any, axes: Any, sorts: bool = False, **parameters: Any) -> dict[int, Any]:
+def _axis_parameters(x: Any, axes: Any, sorts: bool = False, **parameters: Any) -> dict[int, Any]:
     """The parameters for each axis of an image, or for some."""
     axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
     # of all axes, some of SciPy's filters do not see the order
     axes = sorted(axes) if sorts and len(axes) == np.ndim(x) else axes
-    each = {name: _each(x, len(axes)) for name, x in parameters.items()}
+    each = {name: _repeat_for_axes(x, len(axes)) for name, x in parameters.items()}
     return {axis: {name: x[i] for name, x in each.items()} for i, axis in enumerate(axes)}
 
 
 # --- filters --------------------------------------------------------------------------------
 
 
-def _filtered(name: str, input: Any, weights: Any, mode: str, cval: Any, **options: Any) -> Any:
+def _filter_window(
+    name: str, input: Any, weights: Any, mode: str, cval: Any, **options: Any
+) -> Any:
     """The correlation or convolution of an image with weights along some of its axes."""
     x, w = to_array(input), to_array(weights)
     # it refuses what is wrong
     getattr(_scipy, name)(np.zeros((1,) * x.ndim), np.zeros(w.shape), mode=mode, **options)
     dtype = np.promote_types(x.dtype, np.complex64) if w.dtype.kind == "c" else x.dtype
     _check_floating(name, dtype)
-    along = _by_axis(x, options.get("axis", options.get("axes")), True, origin=options["origin"])
+    along = _axis_parameters(
+        x, options.get("axis", options.get("axes")), True, origin=options["origin"]
+    )
     shape, widths = [1] * x.ndim, {}
     for i, n in zip(sorted(along), w.shape, strict=True):
         k = along[i]["origin"]
         shape[i], widths[i] = n, (n // 2 + k, (n - 1) // 2 - k)
     w = np.reshape(w, shape).astype(dtype)
-    return slid(name.startswith("correlate"), x.astype(dtype), w, widths, mode, cval)
+    return filter_extended(name.startswith("correlate"), x.astype(dtype), w, widths, mode, cval)
 
 
 @_like_scipy
@@ -83,7 +87,7 @@ def correlate(input: Any, weights: Any, **options: Any) -> Any:
     >>> tg.grad(lambda x: correlate(x, [1.0, 2.0, 3.0])[0])(np.zeros(4))
     array([3., 3., 0., 0.])
     """
-    return _filtered("correlate", input, weights, **options)
+    return _filter_window("correlate", input, weights, **options)
 
 
 @_like_scipy
@@ -97,7 +101,7 @@ def convolve(input: Any, weights: Any, **options: Any) -> Any:
     >>> tg.grad(lambda w: convolve(np.array([1.0, 2.0, 4.0]), w, mode="wrap")[0])(np.zeros(3))
     array([2., 1., 4.])
     """
-    return _filtered("convolve", input, weights, **options)
+    return _filter_window("convolve", input, weights, **options)
 
 
 @_like_scipy
@@ -110,7 +114,7 @@ def correlate1d(input: Any, weights: Any, **options: Any) -> Any:
     >>> correlate1d(np.array([2.0, 8.0, 0.0]), [1.0, 3.0])
     array([ 8., 26.,  8.])
     """
-    return _filtered("correlate1d", input, weights, **options)
+    return _filter_window("correlate1d", input, weights, **options)
 
 
 @_like_scipy
@@ -123,7 +127,7 @@ def convolve1d(input: Any, weights: Any, **options: Any) -> Any:
     >>> convolve1d(np.array([2.0, 8.0, 0.0]), [1.0, 3.0])
     array([14., 24.,  0.])
     """
-    return _filtered("convolve1d", input, weights, **options)
+    return _filter_window("convolve1d", input, weights, **options)
 
 
 @_like_scipy
@@ -159,7 +163,7 @@ def gaussian_filter(
     array([[0.7975, 0.0955],
            [0.0955, 0.0114]])
     """
-    each = _by_axis(input, axes, sigma=sigma, order=order, mode=mode, radius=radius)
+    each = _axis_parameters(input, axes, sigma=sigma, order=order, mode=mode, radius=radius)
     for axis, one in each.items():
         if one["sigma"] > 1e-15:
             input = gaussian_filter1d(input, axis=axis, **one, **options)
@@ -191,15 +195,15 @@ def uniform_filter(input: Any, size: Any, mode: Any, origin: Any, axes: Any, **o
     array([[0.25, 0.25],
            [0.25, 0.25]])
     """
-    for axis, one in _by_axis(input, axes, size=size, mode=mode, origin=origin).items():
+    for axis, one in _axis_parameters(input, axes, size=size, mode=mode, origin=origin).items():
         if one["size"] > 1:
             input = uniform_filter1d(input, axis=axis, **one, **options)
     return input
 
 
-def _edges(across: list[int], input: Any, axis: int, mode: Any, **options: Any) -> Any:
+def _filter_edges(across: list[int], input: Any, axis: int, mode: Any, **options: Any) -> Any:
     """Differences of neighbours along an axis, smoothed along the others."""
-    each = _by_axis(input, None, mode=mode)
+    each = _axis_parameters(input, None, mode=mode)
     axis = normalize_axis_index(axis, len(each))
     for i in sorted(each, key=lambda i: i != axis):
         weights = [-1, 0, 1] if i == axis else across
@@ -217,7 +221,7 @@ def sobel(input: Any, **options: Any) -> Any:
     >>> sobel(np.array([1.0, 2.0, 4.0]))
     array([1., 3., 2.])
     """
-    return _edges([1, 2, 1], input, **options)
+    return _filter_edges([1, 2, 1], input, **options)
 
 
 @_like_scipy
@@ -231,7 +235,7 @@ def prewitt(input: Any, **options: Any) -> Any:
     array([[2., 2.],
            [1., 1.]])
     """
-    return _edges([1, 1, 1], input, **options)
+    return _filter_edges([1, 1, 1], input, **options)
 
 
 @_like_scipy
@@ -245,14 +249,14 @@ def laplace(input: Any, mode: Any, axes: Any = None, **options: Any) -> Any:
     >>> tg.grad(lambda x: laplace(x)[1])(np.zeros(3))
     array([ 1., -2.,  1.])
     """
-    each = _by_axis(input, axes, mode=mode).items()
+    each = _axis_parameters(input, axes, mode=mode).items()
     return sum(correlate1d(input, [1, -2, 1], axis=i, **one, **options) for i, one in each)
 
 
-def _gaussians(n: int, input: Any, mode: Any, axes: Any, **options: Any) -> list[Any]:
+def _gaussian_derivatives(n: int, input: Any, mode: Any, axes: Any, **options: Any) -> list[Any]:
     """The derivatives of order n along each axis of an image that is convolved with a Gaussian."""
     orders = n * np.eye(np.ndim(input), dtype=int)
-    each = _by_axis(input, axes, mode=mode).items()
+    each = _axis_parameters(input, axes, mode=mode).items()
     return [gaussian_filter(input, order=orders[i], **one, **options) for i, one in each]
 
 
@@ -267,9 +271,9 @@ def gaussian_laplace(input: Any, sigma: Any, axes: Any = None, **options: Any) -
     >>> tg.grad(lambda x: gaussian_laplace(x, 0.5)[1])(np.zeros(3)).round(4)
     array([ 1.2932, -3.1463,  1.2932])
     """
-    each = _by_axis(input, axes, True, sigma=sigma)
+    each = _axis_parameters(input, axes, True, sigma=sigma)
     widths = [each[i]["sigma"] if i in each else 0 for i in range(np.ndim(input))]
-    return sum(_gaussians(2, input, sigma=widths, axes=axes, **options))
+    return sum(_gaussian_derivatives(2, input, sigma=widths, axes=axes, **options))
 
 
 @_like_scipy
@@ -285,21 +289,21 @@ def gaussian_gradient_magnitude(input: Any, axes: Any = None, **options: Any) ->
     array([0.4258, 0.4279, 0.0021])
     """
     return sqrt_with_zero_slope(
-        sum(np.square(part) for part in _gaussians(1, input, axes=axes, **options))
+        sum(np.square(part) for part in _gaussian_derivatives(1, input, axes=axes, **options))
     )
 
 
 # --- points between elements ----------------------------------------------------------------
 
 
-def _brought_back(c: Any, n: int) -> Any:
+def _wrap_coordinates(c: Any, n: int) -> Any:
     """Coordinates moved into n elements, the last of which equals the first."""
     turns = np.trunc(c / max(n - 1, 1))
     # a coordinate on a seam belongs to the end on the side of 0
     return c - max(n - 1, 1) * np.where(c < 0, turns - 1, np.where(c > n - 1, turns, 0.0))
 
 
-def _folded(c: Any, n: int, mode: str) -> Any:
+def _fold_coordinates(c: Any, n: int, mode: str) -> Any:
     """The coordinate among n elements, or beside one, that stands for one outside."""
     if mode not in ("mirror", "reflect"):
         return np.mod(c, n) if mode == "grid-wrap" else c
@@ -311,9 +315,9 @@ def _folded(c: Any, n: int, mode: str) -> Any:
     return np.where(turns, period - t if is_mirror else period - 1 - t, t)
 
 
-def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
+def _neighbour_weights(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
     """The neighbours along one axis: their indices and their weights."""
-    c = _brought_back(c, n) if mode == "wrap" else _folded(c, n, mode)
+    c = _wrap_coordinates(c, n) if mode == "wrap" else _fold_coordinates(c, n, mode)
     half = 0.0 if order % 2 else 0.5
     first = np.floor(c + half)
     if order == 1 and mode in ("constant", "wrap"):
@@ -328,14 +332,14 @@ def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
         falling = [(1 - part + j) * w / i for j, w in enumerate(weights)]
         rising = [w - f for w, f in zip(weights, falling, strict=True)]
         weights = [x + y for x, y in zip([*falling, 0.0], [0.0, *rising], strict=True)]
-    places = [_folded(first + k - order // 2, n, mode) for k in range(order + 1)]
+    places = [_fold_coordinates(first + k - order // 2, n, mode) for k in range(order + 1)]
     return [
         (np.clip(place, 0, n - 1).astype(int), weight)
         for place, weight in zip(places, weights, strict=True)
     ]
 
 
-@with_scipys_options(_scipy)
+@with_scipy_parameters(_scipy)
 def spline_filter(input: Any, order: int, mode: str) -> Any:
     """The coefficients of a spline through an image, for `map_coordinates` without `prefilter`.
 
@@ -425,10 +429,10 @@ def map_coordinates(
     rank = coordinates.shape[:1] + (1,) * (coordinates.ndim - 1)
     checked = np.zeros((1,) * input.ndim, input.dtype), np.zeros(rank, coordinates.dtype)
     _scipy.map_coordinates(*checked, None, order, mode, np.zeros((), cval.dtype))
-    return _sampled("map_coordinates", input, coordinates, order, mode, cval, prefilter)
+    return _interpolate("map_coordinates", input, coordinates, order, mode, cval, prefilter)
 
 
-def _sampled(
+def _interpolate(
     name: str, input: Any, places: Any, order: int, mode: str, cval: Any, prefilter: bool
 ) -> Any:
     """The image at coordinates for each axis, of one shape or along the axes of a grid."""
@@ -440,17 +444,17 @@ def _sampled(
     if order > 1 and prefilter:
         if mode in ("nearest", "grid-constant"):
             # as SciPy does, since no spline ends where the image does
-            input, moved = continued(input, 12, mode, cval), 12
+            input, moved = extend(input, 12, mode, cval), 12
         input = spline_filter(input, order, mode=mode)
     if mode == "grid-constant":
         # the elements at the ends stand for all outside
-        input, moved = continued(input, 1, mode, cval), moved + 1
+        input, moved = extend(input, 1, mode, cval), moved + 1
     inside, axes = True, []
     for i, n in enumerate(input.shape):
         c = as_floating(places[i]) + moved
         here = (c >= 0) & (c <= n - 1) if mode == "constant" else np.abs(c) < np.inf
         inside = here & inside
-        axes.append(_neighbours(np.where(here, c, 0.0), n, mode, order))
+        axes.append(_neighbour_weights(np.where(here, c, 0.0), n, mode, order))
     if name != "map_coordinates":
         total = input
         for i, neighbours in enumerate(axes):
@@ -483,12 +487,12 @@ def affine_transform(
     if matrix.shape in ((x.ndim, x.ndim + 1), (x.ndim + 1, x.ndim + 1)):
         # homogeneous, which holds the offset
         matrix, offset = matrix[: x.ndim, :-1], matrix[: x.ndim, -1]
-    grid: Any = np.indices(x.shape if output_shape is None else output_shape, sparse=True)
+    grid = np.indices(x.shape if output_shape is None else output_shape, sparse=True)
     if matrix.shape != (x.ndim, len(grid)):
         raise RuntimeError(f"affine matrix has wrong number of rows or columns: {matrix.shape}")
     # in SciPy's order, so that places on an edge are the same
     column = (-1, *(1,) * len(grid))
-    places = np.reshape(to_array(_each(offset, x.ndim)), column)
+    places = np.reshape(to_array(_repeat_for_axes(offset, x.ndim)), column)
     for j, along in enumerate(grid):
         places = places + np.reshape(matrix[:, j], column) * along
     return map_coordinates(x, places, **options)
@@ -509,9 +513,9 @@ def shift(input: Any, shift: Any, **options: Any) -> Any:
     x = to_array(input)
     # it refuses what is wrong
     _scipy.shift(np.zeros(1), 0, None, options["order"], options["mode"])
-    places: Any = np.indices(x.shape, sparse=True)
-    grid = zip(places, _each(shift, x.ndim), strict=True)
-    return _sampled("shift", x, [place - distance for place, distance in grid], **options)
+    positions: Any = np.indices(x.shape, sparse=True)
+    grid = zip(positions, _repeat_for_axes(shift, x.ndim), strict=True)
+    return _interpolate("shift", x, [place - distance for place, distance in grid], **options)
 
 
 @_like_splines
@@ -526,7 +530,7 @@ def zoom(input: Any, zoom: Any, grid_mode: bool, **options: Any) -> Any:
     array([0.666667, 0.333333])
     """
     x = to_array(input)
-    shape = [round(n * z) for n, z in zip(x.shape, _each(zoom, x.ndim), strict=True)]
+    shape = [round(n * z) for n, z in zip(x.shape, _repeat_for_axes(zoom, x.ndim), strict=True)]
     # it refuses what is wrong
     _scipy.zoom(np.zeros(1), 2, None, options["order"], options["mode"])
     # from the edges of the outer elements, or from their middles
@@ -535,4 +539,4 @@ def zoom(input: Any, zoom: Any, grid_mode: bool, **options: Any) -> Any:
         (i + edge) * ((n - 1 + 2 * edge) / max(i.size - 1 + 2 * edge, 1)) - edge
         for n, i in zip(x.shape, np.indices(shape, sparse=True), strict=True)
     ]
-    return _sampled("zoom", x, places, **options)
+    return _interpolate("zoom", x, places, **options)

@@ -20,18 +20,26 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import stop_gradient
-from tapegrad.scipy._calls import refusing, with_captured
-from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres, judge
+from tapegrad.scipy._calls import solve_with_captured, with_advice
+from tapegrad.scipy._equations import (
+    MATRIX_FREE_SIZE,
+    DerivedFunction,
+    MinimumResidual,
+    RootResidual,
+    check_solution,
+    solve_by_cg,
+    solve_by_gmres,
+)
 from tapegrad.scipy._vectors import (
     LOSSES,
     Cost,
-    ForSciPy,
     Loss,
+    SciPyObjective,
     Step,
     Values,
     as_floating,
-    started,
-    with_jacobian,
+    ravel_start,
+    values_and_jacobian,
 )
 from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.implicit import make_implicit_root
@@ -167,22 +175,22 @@ def objective(fun: Fn, tree: Any) -> Objective:
     >>> unravel(result.x.round(6))
     {'w': array([2., 2.]), 'b': array(-1.)}
     """
-    vector, unravel = started("objective", fun, tree, np.asarray)
+    vector, unravel = ravel_start("objective", fun, tree, np.asarray)
     advice = "which cuts the gradient off; write tapegrad.scipy.optimize.minimize(fun, x0)"
-    loss = ForSciPy(Loss(refusing("objective", fun, advice), unravel))
+    loss = SciPyObjective(Loss(with_advice("objective", fun, advice), unravel))
     return Objective(loss.fun, loss.jac, loss.hessp, np.array(vector, float), unravel)
 
 
 # --- arguments and results --------------------------------------------------------------------
 
 
-def _refuse(name: str, why: str, **arguments: Any) -> None:
+def _raise_unsupported(name: str, why: str, **arguments: Any) -> None:
     for argument, value in arguments.items():
         if value is not None:
             raise TypeError(f"{name}: {argument} is not supported: {why}")
 
 
-def _limits(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
+def _bound_vectors(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
     """Bounds as two vectors."""
     limits = []
     for x in (lower, upper):
@@ -193,7 +201,7 @@ def _limits(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
     return limits[0], limits[1]
 
 
-def _pairs(bounds: Any) -> tuple[Any, Any]:
+def _split_bounds(bounds: Any) -> tuple[Any, Any]:
     """The lower and the upper bounds as SciPy takes them: in pairs, or as ``Bounds``."""
     if isinstance(bounds, _scipys.Bounds):
         return bounds.lb, bounds.ub
@@ -206,43 +214,45 @@ def _pairs(bounds: Any) -> tuple[Any, Any]:
     return ends[0], ends[1]
 
 
-def _solution(equations: Any, solve: Fn, operands: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+def _differentiable_solution(
+    equations: Any, solve: Fn, operands: tuple[Any, ...]
+) -> tuple[Any, dict[str, Any]]:
     """The vector that SciPy finds, with derivatives, and the rest of SciPy's result."""
-    by_products: Any = by_cg if isinstance(equations, Stationary) else by_gmres
-    by_products = by_products if np.size(operands[0]) > MANY else None
-    judged = partial(judge, equations, str(users_place()))
-    find = make_implicit_root(equations, solve, by_products, judged, True, _unsolved)
+    by_products: Any = solve_by_cg if isinstance(equations, MinimumResidual) else solve_by_gmres
+    by_products = by_products if np.size(operands[0]) > MATRIX_FREE_SIZE else None
+    judged = partial(check_solution, equations, str(users_place()))
+    find = make_implicit_root(equations, solve, by_products, judged, True, _placeholder_solution)
     x, (numbers, message) = find(*operands)
     if type(numbers) is Tensor and numbers.origin.compiling:
         message = "not known while compiling or batching; see status"
         numbers = stop_gradient(numbers)
     else:
         numbers = np.asarray(getattr(numbers, "value", numbers)).astype(int).tolist()
-    report = {name: numbers[i] for i, name in enumerate(_COUNTS)}
+    report = {name: numbers[i] for i, name in enumerate(_REPORT_FIELDS)}
     success = report.pop("success")
     report = {k: x.astype(int) if type(x) is Tensor else x for k, x in report.items()}
     is_success = success != 0
     return x, {**report, "success": is_success, "message": message}
 
 
-_COUNTS = ("success", "status", "nfev", "njev", "nit")
+_REPORT_FIELDS = ("success", "status", "nfev", "njev", "nit")
 
 
-def _unsolved(start: Any, *rest: Any) -> Any:
+def _placeholder_solution(start: Any, *rest: Any) -> Any:
     """A solution and a report whose values do not matter."""
-    return start, (np.zeros(len(_COUNTS)), "")
+    return start, (np.zeros(len(_REPORT_FIELDS)), "")
 
 
 # --- the solvers ------------------------------------------------------------------------------
 
-_WITHOUT_SLOPE = ("nelder-mead", "powell", "cobyla", "cobyqa")
-_BY_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")
-_BY_HESSIAN = ("dogleg", "trust-exact")
-_WITHIN_BOUNDS = (*_WITHOUT_SLOPE, "l-bfgs-b", "tnc", "slsqp", "trust-constr")
+_GRADIENT_FREE = ("nelder-mead", "powell", "cobyla", "cobyqa")
+_WITH_HESSP = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")
+_WITH_HESS = ("dogleg", "trust-exact")
+_WITH_BOUNDS = (*_GRADIENT_FREE, "l-bfgs-b", "tnc", "slsqp", "trust-constr")
 
 
 @attrs.frozen(slots=False)
-class _Finder(Of):
+class _ScipySolver(DerivedFunction):
     """One of SciPy's solvers, for a function of vectors."""
 
     find: Fn
@@ -252,22 +262,22 @@ class _Finder(Of):
         bounds = {} if limits is None else {"bounds": tuple(map(np.array, limits))}
         f = lambda x: self.f(x, *args)  # noqa: E731
         result = self.find(f, np.array(start, float), **self.options, **bounds)
-        numbers = np.array([float(result.get(name, -1)) for name in _COUNTS])
+        numbers = np.array([float(result.get(name, -1)) for name in _REPORT_FIELDS])
         x = np.asarray(result.x, start.dtype).reshape(start.shape)
         return x, (numbers, str(result.get("message", "")))
 
 
-def _minimum(
+def _run_minimize(
     loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
 ) -> Any:
-    functions = ForSciPy(loss, has_programs=False)
+    functions = SciPyObjective(loss, has_programs=False)
     extra: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
     name = str(method).lower()
-    if name in _BY_PRODUCTS:
+    if name in _WITH_HESSP:
         extra["hessp"] = functions.hessp
-    elif name in _BY_HESSIAN:
+    elif name in _WITH_HESS:
         extra["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
-    if name not in _WITHOUT_SLOPE:
+    if name not in _GRADIENT_FREE:
         extra["jac"] = functions.jac
     return _scipys.minimize(functions.fun, x0, method=method, **extra, **options)
 
@@ -349,37 +359,41 @@ def minimize(
     >>> tg.grad(smallest)(np.array([1.0, 2.0])).round(6)
     array([2., 2.])
     """
-    _refuse("minimize", "tapegrad derives it from fun", jac=jac, hess=hess, hessp=hessp)
+    _raise_unsupported("minimize", "tapegrad derives it from fun", jac=jac, hess=hess, hessp=hessp)
     if constraints is not None and constraints != () and constraints != []:
-        _refuse("minimize", "write them into fun, or pass bounds", constraints=constraints)
+        _raise_unsupported(
+            "minimize", "write them into fun, or pass bounds", constraints=constraints
+        )
     if callable(method):
-        _refuse("minimize", "pass the name of one of SciPy's", method=method)
-    start, unravel = started("minimize", fun, x0)
+        _raise_unsupported("minimize", "pass the name of one of SciPy's", method=method)
+    start, unravel = ravel_start("minimize", fun, x0)
     limits = None
     if bounds is not None:
-        limits = _limits("minimize", *_pairs(bounds), start)
+        limits = _bound_vectors("minimize", *_split_bounds(bounds), start)
         if method is None:
             method = "L-BFGS-B"
-        if method.lower() not in _WITHIN_BOUNDS:
-            _refuse("minimize", f"{method} takes none", bounds=bounds)
+        if method.lower() not in _WITH_BOUNDS:
+            _raise_unsupported("minimize", f"{method} takes none", bounds=bounds)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
 
     def solve(fun: Fn, *further: Any) -> OptimizeResult:
         loss = Loss(fun, unravel)
-        find = _Finder(loss, _minimum, chosen)
-        x, report = _solution(Stationary(loss), find, (start, limits, *further))
+        find = _ScipySolver(loss, _run_minimize, chosen)
+        x, report = _differentiable_solution(MinimumResidual(loss), find, (start, limits, *further))
         value, slope = value_and_grad(loss)(x, *further)
         return OptimizeResult(unravel(x), value, jac=unravel(slope), **report)
 
-    return _solved("minimize", solve, fun, (start, unravel), args)
+    return _solve_with_captured("minimize", solve, fun, (start, unravel), args)
 
 
-def _solved(name: str, solve: Fn, fun: Fn, start: tuple[Any, Unravel], args: Any) -> Any:
+def _solve_with_captured(
+    name: str, solve: Fn, fun: Fn, start: tuple[Any, Unravel], args: Any
+) -> Any:
     """The result of a solver of a function and its arguments, which may capture Tensors."""
     args = args if type(args) is tuple else (args,)
-    return with_captured(
+    return solve_with_captured(
         name,
         (fun,),
         lambda: (start[1](start[0]), *args),
@@ -387,8 +401,8 @@ def _solved(name: str, solve: Fn, fun: Fn, start: tuple[Any, Unravel], args: Any
     )
 
 
-def _root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
-    fun, jac = with_jacobian(f)
+def _run_root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
+    fun, jac = values_and_jacobian(f)
     extra = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
     return _scipys.root(fun, x0, method=method, **extra, **options)
 
@@ -443,25 +457,27 @@ def root(
     >>> tg.grad(lambda e: root(kepler, 1.0, e).x[0])(0.5).round(6)
     np.float64(1.034667)
     """
-    _refuse("root", "tapegrad derives it from fun", jac=jac)
+    _raise_unsupported("root", "tapegrad derives it from fun", jac=jac)
     if not isinstance(method, str):
-        _refuse("root", "pass the name of one of SciPy's", method=method)
-    start, unravel = started("root", fun, x0)
+        _raise_unsupported("root", "pass the name of one of SciPy's", method=method)
+    start, unravel = ravel_start("root", fun, x0)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
 
     def solve(fun: Fn, *further: Any) -> OptimizeResult:
         f = Values(fun, unravel)
-        find = _Finder(f, _root, chosen)
-        x, report = _solution(Equations(f), find, (start, None, *further))
+        find = _ScipySolver(f, _run_root, chosen)
+        x, report = _differentiable_solution(RootResidual(f), find, (start, None, *further))
         solution = unravel(x)
         y = fun(solution, *further)
         return OptimizeResult(solution, f(x, *further) if type(y) in LISTS else y, **report)
 
-    return _solved("root", solve, fun, (start, unravel), args)
+    return _solve_with_captured("root", solve, fun, (start, unravel), args)
 
 
-def _fit(f: Fn, x0: Any, **options: Any) -> Any:
-    return _scipys.least_squares((functions := with_jacobian(f))[0], x0, functions[1], **options)
+def _run_least_squares(f: Fn, x0: Any, **options: Any) -> Any:
+    return _scipys.least_squares(
+        (functions := values_and_jacobian(f))[0], x0, functions[1], **options
+    )
 
 
 def least_squares(
@@ -534,37 +550,37 @@ def least_squares(
     """
     why = "tapegrad derives it from fun"
     of_ours = {x: options.pop(x, None) for x in ("diff_step", "jac_sparsity")}
-    _refuse("least_squares", why, jac=jac, **of_ours)
+    _raise_unsupported("least_squares", why, jac=jac, **of_ours)
     if callable(loss):
-        _refuse("least_squares", "pass the name of one of SciPy's", loss=loss)
+        _raise_unsupported("least_squares", "pass the name of one of SciPy's", loss=loss)
     if loss not in LOSSES:
         raise ValueError(f"least_squares: loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    start, unravel = started("least_squares", fun, x0)
+    start, unravel = ravel_start("least_squares", fun, x0)
     if isinstance(bounds, _scipys.Bounds):
         bounds = bounds.lb, bounds.ub
     if type(bounds) not in LISTS or len(bounds) != 2:
         raise ValueError("least_squares: bounds must be (lower, upper)")
     is_free = first_tensor(bounds) is None and not any(np.isfinite(x).any() for x in bounds)
     lower, upper = bounds
-    limits = None if is_free else _limits("least_squares", lower, upper, start)
+    limits = None if is_free else _bound_vectors("least_squares", lower, upper, start)
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
 
     def solve(fun: Fn, *further: Any) -> OptimizeResult:
         f = Values(fun, unravel)
         cost = Cost(f, LOSSES[loss], float(f_scale))
-        find = _Finder(f, _fit, chosen)
-        x, report = _solution(Stationary(cost), find, (start, limits, *further))
+        find = _ScipySolver(f, _run_least_squares, chosen)
+        x, report = _differentiable_solution(MinimumResidual(cost), find, (start, limits, *further))
         half, slope = value_and_grad(cost)(x, *further)
         slopes = jacobian(f)(x, *further) if loss == "linear" else None
         y = f(x, *further)
         return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **report)
 
     fun = partial(fun, **kwargs) if kwargs else fun
-    return _solved("least_squares", solve, fun, (start, unravel), args)
+    return _solve_with_captured("least_squares", solve, fun, (start, unravel), args)
 
 
-def _iterated(step: Fn, x0: Any, **options: Any) -> Any:
+def _run_fixed_point(step: Fn, x0: Any, **options: Any) -> Any:
     x = _scipys.fixed_point(lambda x: x - np.array(step(np.array(x))), x0, **options)
     return _scipys.OptimizeResult(x=x, success=True)
 
@@ -610,12 +626,14 @@ def fixed_point(
     >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
     (array(0.73908513), array(-0.29747434))
     """
-    start, unravel = started("fixed_point", func, x0, np.asarray)
+    start, unravel = ravel_start("fixed_point", func, x0, np.asarray)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
 
     def solve(func: Fn, *further: Any) -> Any:
         step = Step(func, unravel)
-        find = _Finder(step, _iterated, chosen)
-        return unravel(_solution(Equations(step), find, (start, None, *further))[0])
+        find = _ScipySolver(step, _run_fixed_point, chosen)
+        return unravel(
+            _differentiable_solution(RootResidual(step), find, (start, None, *further))[0]
+        )
 
-    return _solved("fixed_point", solve, func, (start, unravel), args)
+    return _solve_with_captured("fixed_point", solve, func, (start, unravel), args)

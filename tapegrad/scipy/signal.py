@@ -17,18 +17,18 @@ from tapegrad.functions.padding import pad
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.window import add_patches, patches
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["convolve", "convolve2d", "correlate", "correlate2d", "detrend", "fftconvolve"]
 __all__ += ["filtfilt", "hilbert", "istft", "lfilter", "savgol_filter", "sosfilt", "stft"]
 list_names(globals())
 
-_like_scipy = with_scipys_options(_scipy, for_tensors=True)
+_like_scipy = with_scipy_parameters(_scipy, for_tensors=True)
 
 # --- convolutions ---------------------------------------------------------------------------
 
 
-def _convolved_vjp(
+def _convolve_vjp(
     g: Any, x: Any, other: Any, swapped: bool, mode: str, method: str, axes: Any
 ) -> Any:
     """The cotangent of x, from the cotangents of all positions where the two overlap."""
@@ -44,10 +44,10 @@ def _convolved_vjp(
         full[i], index[i] = n + m - 1, slice(start, start + g.shape[i])
     everywhere = scatter(g, shape=tuple(full), index=tuple(index))
     back = other[tuple([slice(None, None, -1 if i in along else None) for i in range(x.ndim)])]
-    return _convolved(everywhere, back, "valid", method, axes)
+    return _convolve(everywhere, back, "valid", method, axes)
 
 
-def _convolved_batch(
+def _convolve_batch(
     op: Any, batched: Batched, a: Any, b: Any, mode: str, method: str, axes: Any
 ) -> Any:
     if axes is None:
@@ -59,15 +59,15 @@ def _convolved_batch(
 
 
 @op(
-    lambda g, y, a, b, mode, method, axes: _convolved_vjp(g, a, b, False, mode, method, axes),
-    lambda g, y, a, b, mode, method, axes: _convolved_vjp(g, b, a, True, mode, method, axes),
+    lambda g, y, a, b, mode, method, axes: _convolve_vjp(g, a, b, False, mode, method, axes),
+    lambda g, y, a, b, mode, method, axes: _convolve_vjp(g, b, a, True, mode, method, axes),
     name="convolve",
     scipy="",
-    batch=_convolved_batch,
+    batch=_convolve_batch,
     complex=True,
     adds=True,
 )
-def _convolved(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
+def _convolve(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
     """A convolution by SciPy: along some axes by the FFT, or along all by `method`.
 
     Directly and along several axes, NumPy is ten times as fast.
@@ -82,7 +82,7 @@ def _convolved(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
     return _scipy.fftconvolve(a, b, mode, axes)
 
 
-def _checked(name: str, in1: Any, in2: Any, *options: Any) -> tuple[Any, Any]:
+def _check_operands(name: str, in1: Any, in2: Any, *options: Any) -> tuple[Any, Any]:
     """The operands, unless SciPy refuses their numbers of axes or the options."""
     a, b = as_floating(in1, complex=True), as_floating(in2, complex=True)
     getattr(_scipy, name)(np.zeros((1,) * a.ndim), np.zeros((1,) * b.ndim), *options)
@@ -116,8 +116,8 @@ def convolve(in1: Any, in2: Any, mode: str, method: str) -> Any:
     >>> tg.grad(lambda x: tg.sum(convolve(x, [1.0, 2.0], "valid")))(np.ones(4))
     array([2., 3., 3., 1.])
     """
-    a, b = _checked("convolve", in1, in2, mode, method)
-    return _convolved(a, b, mode, method, None) if a.ndim else a * b
+    a, b = _check_operands("convolve", in1, in2, mode, method)
+    return _convolve(a, b, mode, method, None) if a.ndim else a * b
 
 
 @_like_scipy
@@ -138,8 +138,8 @@ def correlate(in1: Any, in2: Any, mode: str, method: str) -> Any:
     >>> tg.grad(lambda x: correlate(x, [1.0, 2.0, 3.0], "same")[1])(np.zeros(3))
     array([1., 2., 3.])
     """
-    a, b = _checked("correlate", in1, in2, mode, method)
-    return _convolved(a, np.flip(conjugate_of(b)), mode, method, None) if a.ndim else a * b
+    a, b = _check_operands("correlate", in1, in2, mode, method)
+    return _convolve(a, np.flip(conjugate_of(b)), mode, method, None) if a.ndim else a * b
 
 
 @_like_scipy
@@ -166,7 +166,7 @@ def fftconvolve(in1: Any, in2: Any, mode: str, axes: Any) -> Any:
     array([[2., 3., 1.],
            [2., 3., 1.]])
     """
-    a, b = _checked("fftconvolve", in1, in2, mode, axes)
+    a, b = _check_operands("fftconvolve", in1, in2, mode, axes)
     if not a.ndim:
         return a * b
     chosen = range(a.ndim) if axes is None else np.atleast_1d(axes).tolist()
@@ -178,7 +178,7 @@ def fftconvolve(in1: Any, in2: Any, mode: str, axes: Any) -> Any:
             "fftconvolve: with mode='same' in1 must not be broadcast along other axes, where SciPy "
             f"leaves out results; the shapes are {a.shape} and {b.shape}"
         )
-    return _convolved(a, b, mode, "fft", along)
+    return _convolve(a, b, mode, "fft", along)
 
 
 # SciPy's names of continuations, by NumPy's
@@ -188,7 +188,7 @@ MODES |= dict.fromkeys(("mirror", "even", "odd"), "reflect")
 MODES |= {"nearest": "edge", "wrap": "wrap", "grid-wrap": "wrap"}
 
 
-def continued(x: Any, widths: Any, mode: str, cval: Any = 0.0) -> Any:
+def extend(x: Any, widths: Any, mode: str, cval: Any = 0.0) -> Any:
     """An array with elements around it, by one of SciPy's continuations."""
     options = {"constant_values": cval} if MODES[mode] == "constant" else {}
     if mode == "odd":
@@ -196,25 +196,25 @@ def continued(x: Any, widths: Any, mode: str, cval: Any = 0.0) -> Any:
     return pad(x, widths, MODES[mode], **options)
 
 
-def slid(correlates: bool, x: Any, w: Any, widths: Any, mode: str, cval: Any) -> Any:
+def filter_extended(correlates: bool, x: Any, w: Any, widths: Any, mode: str, cval: Any) -> Any:
     """The correlation of an array, continued at its ends, or a convolution with the ends turned."""
     if correlates:
         w = np.flip(conjugate_of(w))
     else:
         widths = {axis: pair[::-1] for axis, pair in widths.items()}
-    return _convolved(continued(x, widths, mode, cval), w, "valid", "direct", None)
+    return _convolve(extend(x, widths, mode, cval), w, "valid", "direct", None)
 
 
-def _of_matrices(
+def _convolve_matrices(
     correlates: bool, in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any
 ) -> Any:
-    a, b = _checked("convolve2d", in1, in2, mode, boundary)
+    a, b = _check_operands("convolve2d", in1, in2, mode, boundary)
     ends = [((m - 1) // 2, m // 2) if mode == "same" else (m - 1, m - 1) for m in b.shape]
     if correlates and mode == "valid" and a.size < b.size:
         # SciPy takes the conjugate of the smaller one
         a, b = conjugate_of(a), conjugate_of(b)
     widths = {} if mode == "valid" else dict(enumerate(ends))
-    return slid(correlates, a, b, widths, boundary, fillvalue)
+    return filter_extended(correlates, a, b, widths, boundary, fillvalue)
 
 
 @_like_scipy
@@ -229,7 +229,7 @@ def convolve2d(in1: Any, in2: Any, **options: Any) -> Any:
     >>> tg.grad(lambda x: np.sum(convolve2d(x, kernel, boundary="wrap")))(np.ones((1, 2)))
     array([[4., 5.]])
     """
-    return _of_matrices(False, in1, in2, **options)
+    return _convolve_matrices(False, in1, in2, **options)
 
 
 @_like_scipy
@@ -243,51 +243,60 @@ def correlate2d(in1: Any, in2: Any, **options: Any) -> Any:
     >>> tg.grad(lambda x: correlate2d(x, [[1.0, 2.0]], "valid")[0, 0])(np.ones((1, 3)))
     array([[1., 2., 0.]])
     """
-    return _of_matrices(True, in1, in2, **options)
+    return _convolve_matrices(True, in1, in2, **options)
 
+
+# the name of the op in older files
+_convolved = _convolve
 
 # --- filters --------------------------------------------------------------------------------
 
 
-def _backward(b: Any, a: Any, x: Any, axis: int) -> Any:
+def _filter_backward(b: Any, a: Any, x: Any, axis: int) -> Any:
     """The adjoint of a filter: it runs from the end to the beginning."""
-    return np.flip(_filtered(b, a, np.flip(x, axis), axis), axis)
+    return np.flip(_lfilter(b, a, np.flip(x, axis), axis), axis)
 
 
-def _before(a: Any, g: Any, axis: int) -> Any:
+def _recursion_cotangent(a: Any, g: Any, axis: int) -> Any:
     """The cotangent of the sum that enters the recursion of a filter."""
-    return _backward(np.ones(1, g.dtype), a, g, axis)
+    return _filter_backward(np.ones(1, g.dtype), a, g, axis)
 
 
-def _filtered_batch(op: Any, batched: Batched, b: Any, a: Any, x: Any, axis: int) -> Any:
+def _lfilter_batch(op: Any, batched: Batched, b: Any, a: Any, x: Any, axis: int) -> Any:
     if batched[0] or batched[1]:
         raise OneByOneError
     return apply(op, (b, a, x), {"axis": batch_axis(axis, x.ndim - 1)})
 
 
 @op(
-    lambda g, y, b, a, x, axis: _lagged(_before(a, g, axis), x, len(b), axis),
-    lambda g, y, b, a, x, axis: -_lagged(_before(a, g, axis), y, len(a), axis),
-    lambda g, y, b, a, x, axis: _backward(b, a, g, axis),
+    lambda g, y, b, a, x, axis: _lagged_products(_recursion_cotangent(a, g, axis), x, len(b), axis),
+    lambda g, y, b, a, x, axis: (
+        -_lagged_products(_recursion_cotangent(a, g, axis), y, len(a), axis)
+    ),
+    lambda g, y, b, a, x, axis: _filter_backward(b, a, g, axis),
     name="lfilter",
     scipy="",
-    batch=_filtered_batch,
+    batch=_lfilter_batch,
     complex=True,
     adds=True,
 )
-def _filtered(b: Any, a: Any, x: Any, axis: int) -> Any:
+def _lfilter(b: Any, a: Any, x: Any, axis: int) -> Any:
     """A filter by SciPy, which refuses an empty signal if the denominator is one number."""
     if not x.size:
         return np.zeros(x.shape, np.result_type(b, a, x))
     return _scipy.lfilter(b, a, x, axis)
 
 
-def _lagged(v: Any, x: Any, n: int, axis: int) -> Any:
+def _lagged_products(v: Any, x: Any, n: int, axis: int) -> Any:
     """The sums of ``v[i] * x[i - k]`` over all i, for each k below n."""
     if not x.size:
         return np.zeros(n, x.dtype)
     v, x = (np.reshape(np.moveaxis(z, axis, -1), (-1, z.shape[axis])) for z in (v, x))
-    return _convolved(pad(v, {-1: (0, n - 1)}), np.flip(x), "valid", "direct", None)[0]
+    return _convolve(pad(v, {-1: (0, n - 1)}), np.flip(x), "valid", "direct", None)[0]
+
+
+# the name of the op in older files
+_filtered = _lfilter
 
 
 def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
@@ -334,11 +343,11 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
     for name, z in (("b", b), ("a", a)):
         if z.ndim != 1 or not z.size:
             raise ValueError(f"lfilter: {name} must have one axis, not shape {z.shape}")
-    return _filtered(b, a, x, axis)
+    return _lfilter(b, a, x, axis)
 
 
 # SciPy's takes no coefficients that are read-only
-@with_scipys_options(_scipy)
+@with_scipy_parameters(_scipy)
 def sosfilt(sos: Any, x: Any, axis: int) -> Any:
     """A recursive filter in sections of second order, by the signal and the coefficients.
 
@@ -375,7 +384,7 @@ def filtfilt(b: Any, a: Any, x: Any, axis: int, padtype: str | None, padlen: int
     n = 0 if padtype is None else 3 * max(b.size, a.size) if padlen is None else padlen
     if padtype not in ("odd", "even", "constant", None) or x.shape[-1] <= n:
         raise ValueError(f"filtfilt: {x.shape[-1]} elements cannot be extended by {n}, {padtype!r}")
-    y = continued(x, {-1: (n, n)}, padtype if padtype in ("odd", "even") else "nearest")
+    y = extend(x, {-1: (n, n)}, padtype if padtype in ("odd", "even") else "nearest")
     steady = np.sum(b) / np.sum(a)
     for _ in range(2):
         # it begins as if the first element had always been there
@@ -429,7 +438,7 @@ def savgol_filter(
     _scipy.savgol_filter(np.zeros(x.shape[-1:]), *args, mode)
     weights = _scipy.savgol_coeffs(*args[:-1]).reshape(*(1,) * (x.ndim - 1), n)
     inside = "constant" if mode == "interp" else mode
-    y = slid(False, x, weights.astype(x.dtype), {-1: (end, (n - 1) // 2)}, inside, cval)
+    y = filter_extended(False, x, weights.astype(x.dtype), {-1: (end, (n - 1) // 2)}, inside, cval)
     if mode == "interp":
         fit = _scipy.savgol_filter(np.eye(n), *args).astype(x.dtype)
         first, last = x[..., :n] @ fit[:, :end], x[..., -n:] @ fit[:, n - end :]
@@ -484,7 +493,7 @@ def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> A
     w, step, scale = _window(options["window"], n, options["noverlap"], options["scaling"], fs)
     if boundary is not None:
         kinds = {"zeros": "fill", "constant": "nearest"}
-        x = continued(x, {-1: (n // 2, n // 2)}, kinds.get(boundary, boundary))
+        x = extend(x, {-1: (n // 2, n // 2)}, kinds.get(boundary, boundary))
     x = pad(x, {-1: (0, n + (t.size - 1) * step - x.shape[-1])})
     is_half = options["return_onesided"] and x.dtype.kind == "f"
     parts = patches(x, (n,), (step,)) * (w / scale).astype(x.dtype)
@@ -493,7 +502,7 @@ def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> A
 
 
 # SciPy's has wrong times for several signals
-@with_scipys_options(_scipy)
+@with_scipy_parameters(_scipy)
 def istft(Zxx: Any, nperseg: int | None, nfft: int | None, **options: Any) -> Any:
     """The times, and the signal whose parts have Fourier transforms.
 

@@ -22,15 +22,21 @@ from tapegrad.scipy._distributions import (
     PROBABILITIES,
     QUANTILES,
     Continuous,
-    exp_of,
-    log_by_rest,
-    log_of,
-    without,
+    log_by_complement,
+    safe_exp,
+    safe_log,
+    without_methods,
 )
 
 # files name these by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
-from tapegrad.scipy._moments import expm1_over, integral, log1p_over, truncated, vonmises_rests
+from tapegrad.scipy._moments import (
+    expm1_ratio,
+    integrate,
+    log1p_ratio,
+    truncated_normal,
+    vonmises_terms,
+)
 from tapegrad.scipy._multivariate import _Dirichlet as _Dirichlet
 from tapegrad.scipy._multivariate import _Multinomial as _Multinomial
 from tapegrad.scipy._multivariate import _MultivariateNormal as _MultivariateNormal
@@ -55,7 +61,7 @@ _REAL, _POSITIVE, _UNIT = (-_INF, _INF), (0.0, _INF), (0.0, 1.0)
 # --- continuous ones -----------------------------------------------------------------------
 
 
-def _number_last(*ops: Any) -> list[Any]:
+def _take_number_first(*ops: Any) -> list[Any]:
     """Functions of a number and shape parameters, of those that take the number last."""
     return [lambda y, *shapes, op=op: op(*shapes, y) for op in ops]
 
@@ -66,7 +72,7 @@ def _symmetric(logpdf: Any, cdf: Any, ppf: Any, logcdf: Any) -> list[Any]:
     return [logpdf, cdf, right[0], ppf, lambda q, *shapes: -ppf(q, *shapes), logcdf, right[1]]
 
 
-def _changed(
+def _change_variable(
     functions: Sequence[Any],
     to: Callable[..., Any],
     back: Callable[..., Any],
@@ -82,7 +88,7 @@ def _changed(
     density, cdf, sf, ppf, isf, logcdf, logsf = functions
     pairs = [x[::-1] if falls else x for x in ((cdf, sf), (ppf, isf), (logcdf, logsf))]
 
-    def at(fn: Any) -> Any:
+    def compose(fn: Any) -> Any:
         return lambda y, *own: fn(to(y, *own), *shapes(*own))
 
     def inverse(fn: Any) -> Any:
@@ -90,9 +96,9 @@ def _changed(
 
     return [
         lambda y, *own: density(to(y, *own), *shapes(*own)) + log_slope(y, *own),
-        *map(at, pairs[0]),
+        *map(compose, pairs[0]),
         *map(inverse, pairs[1]),
-        *map(at, pairs[2]),
+        *map(compose, pairs[2]),
     ]
 
 
@@ -100,23 +106,23 @@ _NORM: list[Any] = _symmetric(
     lambda y: -y * y / 2 - _LOG_SQRT_2PI, special.ndtr, special.ndtri, special.log_ndtr
 )
 _GAMMA: list[Any] = [
-    *_number_last(GAMMA.density, GAMMA.cdf, GAMMA.sf),
-    *_number_last(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
+    *_take_number_first(GAMMA.density, GAMMA.cdf, GAMMA.sf),
+    *_take_number_first(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
 ]
 
 
-def _finite(fn: Callable[..., Any], log_fn: Any, *args: Any) -> Any:
+def _finite_or_inf(fn: Callable[..., Any], log_fn: Any, *args: Any) -> Any:
     """A positive function, or inf without a slope where it overflows, by its logarithm."""
     overflows = np.greater(log_fn, math.log(np.finfo(log_fn.dtype).max) - 1)
     return np.where(overflows, _INF, fn(*[np.where(overflows, 1, x) for x in args]))
 
 
 def _exp(y: Any) -> Any:
-    return _finite(np.exp, y, y)
+    return _finite_or_inf(np.exp, y, y)
 
 
 def _power(y: Any, c: Any) -> Any:
-    return _finite(lambda y, c: y**c, c * log_of(y), y, c)
+    return _finite_or_inf(lambda y, c: y**c, c * safe_log(y), y, c)
 
 
 _EXPON: list[Any] = [
@@ -125,18 +131,18 @@ _EXPON: list[Any] = [
     lambda y: np.exp(-y),
     lambda q: -np.log1p(-q),
     lambda q: -np.log(q),
-    lambda y: _log_of_rest(y, log_of(y)),
+    lambda y: _log1mexp(y, safe_log(y)),
     lambda y: -y,
 ]
 # the logarithm of an exponential one
 _GUMBEL_L: list[Any] = [
-    *_changed(_EXPON, _exp, np.log, lambda y: y)[:5],
-    lambda y: _log_of_rest(_exp(y), y),
+    *_change_variable(_EXPON, _exp, np.log, lambda y: y)[:5],
+    lambda y: _log1mexp(_exp(y), y),
     lambda y: -_exp(y),
 ]
 
 
-def _log_of_rest(y: Any, log_y: Any) -> Any:
+def _log1mexp(y: Any, log_y: Any) -> Any:
     """``log(1 - exp(-y))``, by the logarithm of y, which may be 0 by underflow."""
     is_small, is_large = np.less(y, 0.02), np.greater(y, 0.7)
     small = np.where(is_small, y, 0)
@@ -148,13 +154,13 @@ def _log_of_rest(y: Any, log_y: Any) -> Any:
     )
 
 
-def _mirrored(functions: Sequence[Any]) -> list[Any]:
+def _mirror(functions: Sequence[Any]) -> list[Any]:
     """The functions of -y."""
 
     def flip(y: Any, *shapes: Any) -> Any:
         return -y
 
-    return _changed(functions, flip, flip, lambda *_: 0, lambda *shapes: shapes, falls=True)
+    return _change_variable(functions, flip, flip, lambda *_: 0, lambda *shapes: shapes, falls=True)
 
 
 norm = Continuous("norm", {}, _REAL, *_NORM)
@@ -162,14 +168,14 @@ t = Continuous(
     "t",
     {"df": 3.5},
     _REAL,
-    *_symmetric(*_number_last(STUDENT.density, STUDENT.cdf, t_ppf, STUDENT.logcdf)),
+    *_symmetric(*_take_number_first(STUDENT.density, STUDENT.cdf, t_ppf, STUDENT.logcdf)),
 )
 gamma = Continuous("gamma", {"a": 2.5}, _POSITIVE, *_GAMMA, poles=(lambda a: np.less(a, 1), None))
 chi2 = Continuous(
     "chi2",
     {"df": 3.5},
     _POSITIVE,
-    *_changed(
+    *_change_variable(
         _GAMMA,
         lambda y, df: y / 2,
         lambda x, df: 2 * x,
@@ -182,8 +188,8 @@ beta = Continuous(
     "beta",
     {"a": 2.0, "b": 3.5},
     _UNIT,
-    *_number_last(BETA.density, BETA.cdf, BETA.sf),
-    *_number_last(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
+    *_take_number_first(BETA.density, BETA.cdf, BETA.sf),
+    *_take_number_first(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
     poles=(lambda a, b: np.less(a, 1), lambda a, b: np.less(b, 1)),
 )
 expon = Continuous("expon", {}, _POSITIVE, *_EXPON)
@@ -191,7 +197,7 @@ lognorm = Continuous(
     "lognorm",
     {"s": 0.75},
     _POSITIVE,
-    *_changed(
+    *_change_variable(
         _NORM,
         lambda y, s: np.log(y) / s,
         lambda x, s: np.exp(s * x),
@@ -286,15 +292,15 @@ halfnorm = Continuous(
     ),
 )
 gumbel_l = Continuous("gumbel_l", {}, _REAL, *_GUMBEL_L)
-gumbel_r = Continuous("gumbel_r", {}, _REAL, *_mirrored(_GUMBEL_L))
+gumbel_r = Continuous("gumbel_r", {}, _REAL, *_mirror(_GUMBEL_L))
 weibull_min = Continuous(
     "weibull_min",
     {"c": 1.75},
     _POSITIVE,
     lambda y, c: np.log(c) + special.xlogy(c - 1, y) - _power(y, c),
     *[
-        *_changed(_EXPON, _power, lambda x, c: x ** np.divide(1, c), lambda y, c: 0)[1:5],
-        lambda y, c: _log_of_rest(_power(y, c), c * log_of(y)),
+        *_change_variable(_EXPON, _power, lambda x, c: x ** np.divide(1, c), lambda y, c: 0)[1:5],
+        lambda y, c: _log1mexp(_power(y, c), c * safe_log(y)),
         lambda y, c: -_power(y, c),
     ],
     poles=(lambda c: np.less(c, 1), None),
@@ -303,7 +309,7 @@ pareto = Continuous(
     "pareto",
     {"b": 2.5},
     (1.0, _INF),
-    *_changed(
+    *_change_variable(
         _EXPON,
         lambda y, b: b * np.log(y),
         lambda x, b: np.exp(x / b),
@@ -315,7 +321,7 @@ invgamma = Continuous(
     "invgamma",
     {"a": 2.5},
     _POSITIVE,
-    *_changed(
+    *_change_variable(
         _GAMMA,
         lambda y, a: 1 / np.maximum(y, np.finfo(y.dtype).tiny),
         lambda x, a: 1 / x,
@@ -327,35 +333,37 @@ invgamma = Continuous(
 )
 
 
-def _end_of(c: Any) -> Any:
+def _reciprocal_or_inf(c: Any) -> Any:
     """``1 / c``, or inf unless c is positive."""
     is_finite = np.greater(c, 0)
     return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
 
 
-_BOX_COX: tuple[Any, Any] = (lambda y, c: log1p_over(c, y), expm1_over)
+_BOX_COX: tuple[Any, Any] = (lambda y, c: log1p_ratio(c, y), expm1_ratio)
 genpareto = Continuous(
     "genpareto",
     {"c": 0.25},
-    (0.0, lambda c: _end_of(-c)),
-    lambda y, c: -log1p_over(c, y, 1 + c),
-    *_changed(_EXPON, *_BOX_COX, lambda y, c: 0)[1:],
+    (0.0, lambda c: _reciprocal_or_inf(-c)),
+    lambda y, c: -log1p_ratio(c, y, 1 + c),
+    *_change_variable(_EXPON, *_BOX_COX, lambda y, c: 0)[1:],
     inner=0.0,
     valid=np.isfinite,
 )
 genextreme = Continuous(
     "genextreme",
     {"c": 0.25},
-    (lambda c: -_end_of(-c), _end_of),
-    lambda y, c: log1p_over(c, -y, 1 - c) - _exp(log1p_over(c, -y)),
-    *_mirrored(_changed(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
+    (lambda c: -_reciprocal_or_inf(-c), _reciprocal_or_inf),
+    lambda y, c: log1p_ratio(c, -y, 1 - c) - _exp(log1p_ratio(c, -y)),
+    *_mirror(_change_variable(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
     inner=0.0,
     low_is_open=True,
     valid=np.isfinite,
 )
 
 
-def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[..., Any]:
+def _make_f_function(
+    of_beta: Callable[..., Any], of_rest: Callable[..., Any]
+) -> Callable[..., Any]:
     """A function of an F distribution, by one of the share of its numerator, or of the rest."""
 
     def fn(y: Any, dfn: Any, dfd: Any) -> Any:
@@ -371,22 +379,24 @@ def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[
     return fn
 
 
-def _f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
+def _make_f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
     return lambda q, m, n: np.divide(n, m) * of_beta(m / 2, n / 2, q) / of_rest(n / 2, m / 2, q)
 
 
-_OF_F = _of_f(BETA.density, BETA.density)
+_F_SHARE_DENSITY = _make_f_function(BETA.density, BETA.density)
 f = Continuous(
     "f",
     {"dfn": 2.5, "dfd": 4.5},
     _POSITIVE,
-    lambda y, m, n: _OF_F(y, m, n) + np.log(np.divide(m, n)) - 2 * np.log1p(y * np.divide(m, n)),
-    _of_f(BETA.cdf, BETA.sf),
-    _of_f(BETA.sf, BETA.cdf),
-    _f_quantile(special.betaincinv, special.betainccinv),
-    _f_quantile(special.betainccinv, special.betaincinv),
-    _of_f(BETA.logcdf, BETA.logsf),
-    _of_f(BETA.logsf, BETA.logcdf),
+    lambda y, m, n: (
+        _F_SHARE_DENSITY(y, m, n) + np.log(np.divide(m, n)) - 2 * np.log1p(y * np.divide(m, n))
+    ),
+    _make_f_function(BETA.cdf, BETA.sf),
+    _make_f_function(BETA.sf, BETA.cdf),
+    _make_f_quantile(special.betaincinv, special.betainccinv),
+    _make_f_quantile(special.betainccinv, special.betaincinv),
+    _make_f_function(BETA.logcdf, BETA.logsf),
+    _make_f_function(BETA.logsf, BETA.logcdf),
     poles=(lambda dfn, dfd: np.less(dfn, 2), None),
 )
 
@@ -402,7 +412,7 @@ def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any, Any]:
     return is_left, distance, distance / side, rest
 
 
-def _triang_part(y: Any, c: Any, right: bool) -> Any:
+def _triang_probability(y: Any, c: Any, right: bool) -> Any:
     """The probability of a side."""
     is_left, distance, share, rest = _triang_side(y, c)
     return np.where(is_left ^ right, distance * share, rest)
@@ -411,8 +421,8 @@ def _triang_part(y: Any, c: Any, right: bool) -> Any:
 def _triang_log(y: Any, c: Any, right: bool) -> Any:
     is_left, distance, share, rest = _triang_side(y, c)
     is_own = is_left ^ right
-    own = log_of(np.where(is_own, distance, 1)) + log_of(np.where(is_own, share, 1))
-    return np.where(is_own, own, log_by_rest(rest, np.where(is_own, 0.5, distance * share)))
+    own = safe_log(np.where(is_own, distance, 1)) + safe_log(np.where(is_own, share, 1))
+    return np.where(is_own, own, log_by_complement(rest, np.where(is_own, 0.5, distance * share)))
 
 
 def _triang_quantile(q: Any, p: Any, c: Any) -> Any:
@@ -427,9 +437,9 @@ triang = Continuous(
     "triang",
     {"c": 0.25},
     _UNIT,
-    lambda y, c: log_of(_triang_side(y, c)[2]) + _LOG_2,
-    lambda y, c: _triang_part(y, c, False),
-    lambda y, c: _triang_part(y, c, True),
+    lambda y, c: safe_log(_triang_side(y, c)[2]) + _LOG_2,
+    lambda y, c: _triang_probability(y, c, False),
+    lambda y, c: _triang_probability(y, c, True),
     lambda q, c: _triang_quantile(q, 1 - q, c),
     lambda q, c: _triang_quantile(1 - q, q, c),
     lambda y, c: _triang_log(y, c, False),
@@ -441,7 +451,7 @@ triang = Continuous(
 # --- by their tails ------------------------------------------------------------------------
 
 
-def _by_tails(
+def _functions_from_tail(
     logpdf: Callable[..., Any], tail: Callable[..., Any], ppf: Any = None, isf: Any = None
 ) -> list[Any]:
     """The functions of a distribution, by the logarithm of one of the probabilities at a number.
@@ -456,8 +466,8 @@ def _by_tails(
 
         return probability
 
-    plain: Any = exp_of, lambda log_p: -np.expm1(log_p)
-    logs: Any = np.positive, lambda log_p: np.log1p(-exp_of(log_p))
+    plain: Any = safe_exp, lambda log_p: -np.expm1(log_p)
+    logs: Any = np.positive, lambda log_p: np.log1p(-safe_exp(log_p))
     parts = [part(own, rest, x) for own, rest in (plain, logs) for x in (True, False)]
     return [logpdf, *parts[:2], ppf, isf, *parts[2:]]
 
@@ -468,14 +478,14 @@ def _log_share(part: Any, whole: Any) -> Any:
 
 
 def _truncnorm_tail(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    whole = truncated(a, b)
-    shares = [_log_share(truncated(*ends), whole) for ends in ((a, y), (y, b))]
+    whole = truncated_normal(a, b)
+    shares = [_log_share(truncated_normal(*ends), whole) for ends in ((a, y), (y, b))]
     return np.less(*shares), np.where(np.less(*shares), *shares)
 
 
 def _truncnorm_quantile(log_p: Any, log_rest: Any, a: Any, b: Any) -> Any:
     """By the logarithms of both probabilities."""
-    log_mass = _log_share(truncated(a, b), (0, 0))
+    log_mass = _log_share(truncated_normal(a, b), (0, 0))
     low = np.logaddexp(special.log_ndtr(np.maximum(a, -1e150)), log_p + log_mass)
     high = np.logaddexp(special.log_ndtr(np.maximum(-b, -1e150)), log_rest + log_mass)
     is_low = np.less(low, high)
@@ -487,8 +497,8 @@ truncnorm = Continuous(
     "truncnorm",
     {"a": -1.0, "b": 2.5},
     (lambda a, b: a, lambda a, b: b),
-    *_by_tails(
-        lambda y, a, b: _log_share((y, -_LOG_SQRT_2PI), truncated(a, b)),
+    *_functions_from_tail(
+        lambda y, a, b: _log_share((y, -_LOG_SQRT_2PI), truncated_normal(a, b)),
         _truncnorm_tail,
         lambda q, a, b: _truncnorm_quantile(np.log(q), np.log1p(-q), a, b),
         lambda q, a, b: _truncnorm_quantile(np.log1p(-q), np.log(q), a, b),
@@ -512,7 +522,7 @@ def _skewnorm_tail(y: Any, a: Any) -> tuple[Any, Any]:
     far, up = (np.expand_dims(x, -1) for x in (np.where(is_lost, 0, t), of_light))
     log = _skewnorm_logpdf(-far, up)
     width = 40 / (1 + up * up)
-    light = integral(
+    light = integrate(
         lambda u: np.exp(_skewnorm_logpdf(-far - u, up) - log),
         0,
         2 * width / (far + np.sqrt(far * far + 2 * width)),
@@ -524,11 +534,11 @@ def _skewnorm_tail(y: Any, a: Any) -> tuple[Any, Any]:
     return is_below, np.where(is_light, log_light, heavy)
 
 
-skewnorm = without(Continuous, *QUANTILES, "entropy")(
+skewnorm = without_methods(Continuous, *QUANTILES, "entropy")(
     "skewnorm",
     {"a": 1.5},
     _REAL,
-    *_by_tails(_skewnorm_logpdf, _skewnorm_tail),
+    *_functions_from_tail(_skewnorm_logpdf, _skewnorm_tail),
     valid=np.isfinite,
 )
 
@@ -537,7 +547,7 @@ def _erfcx_step(low: Any, width: Any) -> Any:
     """``erfcx(low) - erfcx(low + width)``."""
     is_near = np.less(width, np.absolute(low) / 2 + 0.5)
     start, length = np.expand_dims(low, -1), np.expand_dims(np.where(is_near, width, 0), -1)
-    near = integral(lambda x: -erfcx_derivative(1, x), start, length)[..., 0]
+    near = integrate(lambda x: -erfcx_derivative(1, x), start, length)[..., 0]
     return np.where(is_near, near, special.erfcx(low) - special.erfcx(low + width))
 
 
@@ -553,11 +563,11 @@ def _invgauss_tail(y: Any, mu: Any) -> tuple[Any, Any]:
     return is_below, np.log(np.where(is_below, below, above) / 2) - low * low
 
 
-invgauss = without(Continuous, *QUANTILES)(
+invgauss = without_methods(Continuous, *QUANTILES)(
     "invgauss",
     {"mu": 1.5},
     _POSITIVE,
-    *_by_tails(
+    *_functions_from_tail(
         lambda y, mu: -1.5 * np.log(y) - np.square(_invgauss_ends(y, mu)[0]) - _LOG_SQRT_2PI,
         _invgauss_tail,
     ),
@@ -565,10 +575,10 @@ invgauss = without(Continuous, *QUANTILES)(
 )
 
 
-vonmises = without(Continuous, *PROBABILITIES, *QUANTILES, "var", "std")(
+vonmises = without_methods(Continuous, *PROBABILITIES, *QUANTILES, "var", "std")(
     "vonmises",
     {"kappa": 1.5},
     _REAL,
-    lambda y, kappa: kappa * special.cosm1(y) - vonmises_rests(kappa)[0] - 2 * _LOG_SQRT_2PI,
+    lambda y, kappa: kappa * special.cosm1(y) - vonmises_terms(kappa)[0] - 2 * _LOG_SQRT_2PI,
     valid=lambda kappa: np.greater_equal(kappa, 0),
 )

@@ -92,7 +92,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Calls of SciPy's functions, where a solution is what it is begun with too."""
     from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse, spatial, stats
-    from tapegrad.scipy._calls import outright
+    from tapegrad.scipy._calls import recorded_again
 
     rows, cols, n = np.array([0, 1, 2, 0, 2]), np.array([0, 1, 2, 2, 0]), (3, 3)
     d = np.array([3.0, 4.0, 5.0, 1.0, 1.0])
@@ -125,7 +125,7 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "lfilter": (signal.lfilter, (X[:2], X[:2], X)),
         "CubicSpline": (lambda x: interpolate.CubicSpline(np.arange(6.0), x)(x), (X,)),
         "a step that returns its operand": (
-            outright(lambda x: (x,), (((6,), np.dtype(float)),)),
+            recorded_again(lambda x: (x,), (((6,), np.dtype(float)),)),
             (X,),
         ),
         "solve_ivp": (

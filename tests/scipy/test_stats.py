@@ -83,7 +83,7 @@ def test_continuous_ones_are_scipys_in_every_argument(name: str, method: str) ->
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_discrete_ones_are_scipys_in_every_parameter(name: str) -> None:
-    (k, *shapes), whole = DISCRETE[name], getattr(ours, name).whole
+    (k, *shapes), whole = DISCRETE[name], getattr(ours, name).n_counts
     for method in those_of(name, ("pmf", "logpmf", *PROBABILITIES)):
 
         def fn(*p: Any, method: Any = method, s: Any = ours) -> Any:
@@ -170,7 +170,7 @@ def at_both_ends(name: str, method: str) -> list[tuple[list[float], float]]:
     points = []
     for value in (0.5, 1.0, 1.5, 2.5):
         shapes = {"truncnorm": [-value, value], "triang": [value / 4]}.get(name, [value] * n)
-        low, high, _ = d._points(shapes)
+        low, high, _ = d._support_points(shapes)
         ends = (0.0, 1.0) if method in QUANTILES else (1.0 + 1.5 * low, 1.0 + 1.5 * high)
         for end, sign in zip(ends, (1.0, -1.0), strict=True):
             if np.isfinite(end):

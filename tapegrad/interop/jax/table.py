@@ -352,7 +352,7 @@ TABLE: Mapping[str, Lowering] = {
     "tapegrad.ops.triangular:triangular": _triangular,
     "tapegrad.scipy._options:_finite": _itself,
     "tapegrad.scipy._distributions:zeros_with_infinite_slope": _zeros_of_both,
-    "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: matrices.cholesky(
+    "tapegrad.scipy.linalg:_cho_factor": lambda jax, out, a, lower, finite: matrices.cholesky(
         jax, out, a, upper=not lower
     ),
     "tapegrad.ops.triangular:pulled": _pulled,
@@ -362,7 +362,7 @@ TABLE: Mapping[str, Lowering] = {
     ),
     "tapegrad.scipy.sparse.coo:coo_matmul": _sparse_matmul,
     "tapegrad.scipy.sparse.coo:coo_dot": _sparse_dot,
-    "tapegrad.scipy.signal:_convolved": _convolved,
+    "tapegrad.scipy.signal:_convolve": _convolved,
     "tapegrad.scipy.spatial.distance:_cdist": _distances,
     "tapegrad.scipy.spatial.distance:_pdist": _pair_distances,
     "tapegrad.scipy.spatial.distance:_squareform": _squareform,

@@ -89,10 +89,10 @@ class Pattern(Unchanging):
         return f"{self.shape[0]}x{self.shape[1]} with {len(self.rows)} elements"
 
     @cached_property
-    def transposed(self) -> Pattern:
+    def T(self) -> Pattern:
         """The positions of the transpose."""
         pattern = Pattern(self.cols, self.rows, self.shape[::-1])
-        pattern.__dict__["transposed"] = self
+        pattern.__dict__["T"] = self
         return pattern
 
     @cached_property
@@ -110,7 +110,7 @@ class Pattern(Unchanging):
         ends = np.searchsorted(cols, np.arange(self.shape[1] + 1))
         return order, starts, rows.astype(np.int32), ends.astype(np.int32)
 
-    def matrix(self, data: Any) -> Any:
+    def to_scipy(self, data: Any) -> Any:
         """SciPy's array with these elements, by columns."""
         order, starts, indices, ends = self._by_columns
         data = data[order] if starts is None else np.add.reduceat(data[order], starts)
@@ -123,7 +123,7 @@ def made_pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
     return Pattern(rows, cols, tuple(map(int, shape)))  # type: ignore[arg-type]
 
 
-def refuse_strays(what: str, *xs: Any) -> None:
+def check_recording(what: str, *xs: Any) -> None:
     """Raise for a Tensor outside of a recording."""
     for x in xs:
         if type(x) is Tensor and CURRENT.get() is None:
@@ -133,7 +133,7 @@ def refuse_strays(what: str, *xs: Any) -> None:
 # --- ops ------------------------------------------------------------------------------------
 
 
-def columnwise(apply: Callable[[Any], Any], x: Any) -> Any:
+def apply_to_columns(apply: Callable[[Any], Any], x: Any) -> Any:
     """A function of a matrix that acts on each column, applied to a stack of matrices at once."""
     if x.ndim == 2:
         return apply(x)
@@ -142,7 +142,7 @@ def columnwise(apply: Callable[[Any], Any], x: Any) -> Any:
     return np.moveaxis(np.reshape(y, (len(y), *sides.shape[1:])), 0, -2)
 
 
-def in_stacks(stack: tuple[int, ...], apply: Callable[..., Any], shape: Any, dtype: Any) -> Any:
+def map_stack(stack: tuple[int, ...], apply: Callable[..., Any], shape: Any, dtype: Any) -> Any:
     """The results of a function of the index in a stack."""
     y = np.empty((*stack, *shape), dtype)
     for i in np.ndindex(*stack):
@@ -158,7 +158,7 @@ def _dot(a: Any, b: Any, pattern: Pattern) -> Any:
     return coo_dot(a, b, pattern=pattern)
 
 
-def _each_column(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
+def _matmul_pairs(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     """The pairs of elements of ``coo_matmul``, which has one of each element for each column."""
     if len(a.shape) > 1 or len(b.shape) > 2:
         return None
@@ -169,7 +169,7 @@ def _each_column(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     return ys.reshape(-1), np.broadcast_to(xs, ys.shape).reshape(-1)
 
 
-def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
+def _dot_pairs(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     """The pairs of elements of ``coo_dot``, each of which is the product of two rows."""
     if len(a.shape) > 2 or len(b.shape) > 2:
         return None
@@ -180,32 +180,32 @@ def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
 
 @op(
     lambda g, y, data, x, pattern: _dot(g, x, pattern),
-    lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
+    lambda g, y, data, x, pattern: _product(data, g, pattern.T),
     scipy="",
     jvp=linear_jvp,
     batch=batch_stacks(1, 2),
-    pairs=_each_column,
+    pairs=_matmul_pairs,
     complex=True,
 )
 def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     """The product of a sparse array with a stack of matrices (..., n, k); data (..., nnz)."""
     if data.ndim == 1:
-        return columnwise(pattern.matrix(data).__matmul__, x)
+        return apply_to_columns(pattern.to_scipy(data).__matmul__, x)
     stack = np.broadcast_shapes(data.shape[:-1], x.shape[:-2])
     datas = np.broadcast_to(data, (*stack, data.shape[-1]))
     xs = np.broadcast_to(x, (*stack, *x.shape[-2:]))
     shape = pattern.shape[0], x.shape[-1]
     dtype = np.result_type(data, x)
-    return in_stacks(stack, lambda i: pattern.matrix(datas[i]) @ xs[i], shape, dtype)
+    return map_stack(stack, lambda i: pattern.to_scipy(datas[i]) @ xs[i], shape, dtype)
 
 
 @op(
     lambda g, y, a, b, pattern: _product(g, b, pattern),
-    lambda g, y, a, b, pattern: _product(g, a, pattern.transposed),
+    lambda g, y, a, b, pattern: _product(g, a, pattern.T),
     scipy="",
     jvp=linear_jvp,
     batch=batch_stacks(2, 2),
-    pairs=_each_row,
+    pairs=_dot_pairs,
     complex=True,
 )
 def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:
@@ -277,7 +277,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     def __init__(self, arg1: Any, shape: Any = None) -> None:
         if not isinstance(shape, Pattern):
-            arg1, shape = _read(arg1, shape)
+            arg1, shape = _read_arguments(arg1, shape)
         self.__attrs_init__(arg1, shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
@@ -291,7 +291,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
     def __repr__(self) -> str:
         return f"<coo_array of {self.dtype}, {self.pattern!r}>"
 
-    def _with(self, data: Any) -> coo_array:
+    def _with_data(self, data: Any) -> coo_array:
         return coo_array(data, self.pattern)
 
     @property
@@ -327,7 +327,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
     @property
     def T(self) -> coo_array:
         """The transpose."""
-        return coo_array(self.data, self.pattern.transposed)
+        return coo_array(self.data, self.pattern.T)
 
     def transpose(self) -> coo_array:
         """The transpose."""
@@ -335,23 +335,23 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     def conj(self) -> coo_array:
         """The complex conjugate."""
-        return self._with(np.conj(self.data))
+        return self._with_data(np.conj(self.data))
 
     conjugate = conj
 
     @property
     def real(self) -> coo_array:
         """The real part."""
-        return self._with(np.real(self.data))
+        return self._with_data(np.real(self.data))
 
     @property
     def imag(self) -> coo_array:
         """The imaginary part."""
-        return self._with(np.imag(self.data))
+        return self._with_data(np.imag(self.data))
 
     def astype(self, dtype: Any) -> coo_array:
         """The array in another dtype."""
-        return self._with(self.data.astype(dtype))
+        return self._with_data(self.data.astype(dtype))
 
     def toarray(self) -> Any:
         """The dense array."""
@@ -365,7 +365,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         """SciPy's array by columns, of the values."""
         if type(self.data) is Tensor:
             self.data._read("tocsc, for SciPy,")
-        return self.pattern.matrix(np.asarray(self.data))
+        return self.pattern.to_scipy(np.asarray(self.data))
 
     def tocsr(self) -> Any:
         """SciPy's array by rows, of the values."""
@@ -376,35 +376,35 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         return self.tocsc().tocoo()
 
     def __neg__(self) -> coo_array:
-        return self._with(-self.data)
+        return self._with_data(-self.data)
 
     def __mul__(self, other: Any) -> coo_array:
-        return self._with(self.data * _scalar("*", other))
+        return self._with_data(self.data * _as_scalar("*", other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> coo_array:
-        return self._with(self.data / _scalar("/", other))
+        return self._with_data(self.data / _as_scalar("/", other))
 
     def __add__(self, other: Any) -> coo_array:
         if not isinstance(other, coo_array):
-            _refuse("+ or -", other)
+            _raise_unsupported("+ or -", other)
         if other.shape != self.shape:
             raise ValueError(f"inconsistent shapes: {self.shape} and {other.shape}")
         if other.pattern is self.pattern:
-            return self._with(self.data + other.data)
+            return self._with_data(self.data + other.data)
         rows = np.concatenate([self.row, other.row])
         pattern = made_pattern(rows, np.concatenate([self.col, other.col]), self.shape)
         return coo_array(np.concatenate([self.data, other.data]), pattern)
 
     def __sub__(self, other: Any) -> coo_array:
         if not isinstance(other, coo_array):
-            _refuse("+ or -", other)
+            _raise_unsupported("+ or -", other)
         return self + -other
 
     def __matmul__(self, x: Any) -> Any:
         if isinstance(x, coo_array) or scipy.sparse.issparse(x):
-            _refuse("@", x)
+            _raise_unsupported("@", x)
         x = x if type(x) is Tensor else np.asarray(x)
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise ValueError(
@@ -421,21 +421,21 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         return y.T if x.ndim == 2 else y
 
 
-def _scalar(symbol: str, x: Any) -> Any:
+def _as_scalar(symbol: str, x: Any) -> Any:
     """A number, which may be a Tensor."""
     if np.ndim(x) or isinstance(x, coo_array) or scipy.sparse.issparse(x):
-        _refuse(symbol, x)
+        _raise_unsupported(symbol, x)
     return x
 
 
-def _refuse(symbol: str, x: Any) -> NoReturn:
+def _raise_unsupported(symbol: str, x: Any) -> NoReturn:
     needed = "a coo_array" if symbol == "+ or -" else "a number"
     if symbol == "@":
         needed = "a dense vector or matrix"
     raise TypeError(f"{symbol} of a coo_array takes {needed}, not {got(x)}")
 
 
-def _read(arg1: Any, shape: Any) -> tuple[Any, Pattern]:
+def _read_arguments(arg1: Any, shape: Any) -> tuple[Any, Pattern]:
     """The elements and the pattern, from SciPy's arguments."""
     if isinstance(arg1, coo_array):
         if shape is not None and tuple(shape) != arg1.shape:

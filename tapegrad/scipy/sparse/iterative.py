@@ -26,8 +26,8 @@ from tapegrad.program.control.tracing import trace_function
 from tapegrad.program.control.transforms import derivative_program
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code
-from tapegrad.scipy._calls import applied_again, pullback
-from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
+from tapegrad.scipy._calls import pullback, reapply
+from tapegrad.scipy.sparse.coo import check_recording, coo_array
 from tapegrad.tree.numbers import is_floating
 
 __all__ = ["cg", "gmres"]
@@ -74,7 +74,7 @@ class Linear:
         return (back([*operands, x]) if trans else forward(operands))[0]
 
 
-def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tuple[Any, ...]]:
+def _trace_linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tuple[Any, ...]]:
     """A linear function of vectors like this one, and the records that it captured."""
     done = trace_function(fn, (like,), ["x"])
     y = done.output
@@ -87,7 +87,7 @@ def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tup
     return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
 
-def _function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
+def _as_function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
     """A linear operator as a function."""
     if isinstance(A, _scipy.LinearOperator):
         raise TypeError(
@@ -109,7 +109,7 @@ def _function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
 _SOLVERS: Mapping[str, Any] = {"cg": _scipy.cg, "gmres": _scipy.gmres}
 
 
-def _iterated(b: Any, x0: Any, *captured: Any, **options: Any) -> Any:
+def _record_iterate(b: Any, x0: Any, *captured: Any, **options: Any) -> Any:
     return apply(_iterate, (b, x0, *captured), options)
 
 
@@ -117,11 +117,11 @@ def _iterate_vjp(
     g: Any, y: Any, b: Any, x0: Any, *captured: Any, linear: Linear, trans: bool, **options: Any
 ) -> list[Any]:
     terms = {"linear": linear, **options}
-    c = _iterated(g, np.zeros(b.shape, b.dtype), *captured, trans=not trans, **terms)
+    c = _record_iterate(g, np.zeros(b.shape, b.dtype), *captured, trans=not trans, **terms)
     u, x = (y, c) if trans else (c, y)
 
     def product(*captured: Any) -> Any:
-        return make_interpreter(linear.code, applied_again)([*captured, x])[0]
+        return make_interpreter(linear.code, reapply)([*captured, x])[0]
 
     if not any(map(is_floating, captured)):
         return [c, *[None] * (1 + len(captured))]
@@ -188,13 +188,13 @@ def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **option
     if b.ndim not in (1, 2) or (b.ndim == 2 and b.shape[1] != 1):
         raise ValueError(f"{method}: b must be a vector, not of shape {b.shape}")
     b = b.reshape(-1)
-    refuse_strays(method, b, x0)
-    fn = _function(method, A, len(b))
-    linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
+    check_recording(method, b, x0)
+    fn = _as_function(method, A, len(b))
+    linear, captured = _trace_linear(method, fn, np.zeros(b.shape, b.dtype))
     wanted = np.result_type(linear.code.spec(linear.code.outputs[0]).dtype, b.dtype)
     if wanted != b.dtype:
         b = b.astype(wanted)
-        linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
+        linear, captured = _trace_linear(method, fn, np.zeros(b.shape, b.dtype))
     start = np.zeros(b.shape, b.dtype) if x0 is None else as_floating(x0, complex=True).reshape(-1)
     if start.shape != b.shape:
         raise ValueError(f"{method}: x0 must have the shape of b, {b.shape}, not {start.shape}")
@@ -203,7 +203,7 @@ def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **option
         if M.shape != (len(b), len(b)):
             raise ValueError(f"{method}: M must be of shape {(len(b),) * 2}, not {M.shape}")
     terms = {"linear": linear, "trans": False, "method": method, "M": M, **options}
-    return _iterated(b, start, *captured, **terms), 0
+    return _record_iterate(b, start, *captured, **terms), 0
 
 
 def cg(

@@ -25,13 +25,13 @@ from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import check_phases
 from tapegrad.scipy.sparse.coo import (
     Pattern,
-    columnwise,
+    apply_to_columns,
+    check_recording,
     coo_array,
     coo_dot,
     coo_matmul,
-    in_stacks,
     made_pattern,
-    refuse_strays,
+    map_stack,
 )
 from tapegrad.scipy.sparse.iterative import cg as cg
 from tapegrad.scipy.sparse.iterative import gmres as gmres
@@ -76,11 +76,11 @@ class Factors:
         return f"<LU factors of a coo_array, {self.pattern!r}>"
 
     @each.default
-    def _factorized(self) -> Any:
+    def _compute_factors(self) -> Any:
         """An array of SciPy's factors."""
         factors = np.empty(self.shape, object)
         for i in np.ndindex(*self.shape):
-            matrix = self.pattern.matrix(self.data[i])
+            matrix = self.pattern.to_scipy(self.data[i])
             try:
                 factors[i] = scipy.sparse.linalg.splu(matrix, permc_spec=self.order)
             except RuntimeError as error:
@@ -136,7 +136,7 @@ def factor(data: Any, pattern: Pattern, order: str | None = None) -> Any:
 # --- solutions ------------------------------------------------------------------------------
 
 
-def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
+def _record_solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
     """The solution for columns. Factors of constants are an option, since they are no numbers."""
     tensors = [type(x) is Tensor for x in (data, b, factors)]
     if tensors[2]:
@@ -147,14 +147,14 @@ def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
 def _solution_vjp(
     g: Any, y: Any, data: Any, b: Any, *lu: Any, factors: Any = None, **options: Any
 ) -> list[Any]:
-    c = _transposed(data, g, *(lu or (factors,)), **options)
+    c = _solve_transposed(data, g, *(lu or (factors,)), **options)
     ends = (y, c) if options["trans"] == "T" else (c, y)
     return [-coo_dot(*ends, pattern=options["pattern"]), c, None]
 
 
-def _transposed(data: Any, b: Any, factors: Any, pattern: Pattern, trans: str) -> Any:
+def _solve_transposed(data: Any, b: Any, factors: Any, pattern: Pattern, trans: str) -> Any:
     other = {"N": "T", "T": "N"}[trans]
-    return _solution(data, b, factors, pattern=pattern, trans=other)
+    return _record_solution(data, b, factors, pattern=pattern, trans=other)
 
 
 def _solution_jvp(
@@ -171,17 +171,17 @@ def _solution_jvp(
     right = tangents.get(1)
     if 0 in tangents:
         pattern = options["pattern"]
-        pattern = pattern.transposed if options["trans"] == "T" else pattern
+        pattern = pattern.T if options["trans"] == "T" else pattern
         moved = coo_matmul(tangents[0], y, pattern=pattern)
         right = -moved if right is None else right - moved
-    return _solution(data, right, *(lu or (factors,)), **options)
+    return _record_solution(data, right, *(lu or (factors,)), **options)
 
 
 def _solution_batch(
     op: Any, batched: Batched, data: Any, b: Any, *lu: Any, factors: Any = None, **options: Any
 ) -> Any:
     data, b = align_stacks(batched[:2], (data, b), (1, 2))
-    return _solution(data, b, *(lu or (factors,)), **options)
+    return _record_solution(data, b, *(lu or (factors,)), **options)
 
 
 def _solution_like(data: Any, b: Any, *lu: Any, **options: Any) -> Any:
@@ -207,13 +207,13 @@ def solution(
     """The solution for stacks of columns (..., n, k), with factors as an operand or an option."""
     (factored,) = (factors if lu is None else lu).values
     if data.ndim == 1:
-        return columnwise(lambda sides: factored.solve(sides, 0, trans), b)
+        return apply_to_columns(lambda sides: factored.solve(sides, 0, trans), b)
     stack = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
     # a batch may have more axes than the factors had when they were computed
     places = np.arange(factored.each.size).reshape(data.shape[:-1])
     places = np.broadcast_to(places, stack)
     sides = np.broadcast_to(b, (*stack, *b.shape[-2:]))
-    return in_stacks(
+    return map_stack(
         stack,
         lambda i: factored.solve(sides[i], places[i], trans),
         b.shape[-2:],
@@ -262,7 +262,7 @@ class SuperLU:
         if trans not in ("N", "T", "H"):
             raise ValueError("trans must be 'N', 'T', or 'H'")
         n = self.shape[0]
-        refuse_strays("spsolve", rhs)
+        check_recording("spsolve", rhs)
         b = rhs if type(rhs) is Tensor else np.asarray(rhs)
         if b.ndim not in (1, 2) or b.shape[0] != n:
             raise ValueError(
@@ -274,7 +274,7 @@ class SuperLU:
             return np.conj(self.solve(np.conj(b), "T"))
         columns = np.expand_dims(b, -1) if b.ndim == 1 else b
         options = {"pattern": self.A.pattern, "trans": trans}
-        x = _solution(self.A.data, columns, self._factors, **options)
+        x = _record_solution(self.A.data, columns, self._factors, **options)
         return np.squeeze(x, -1) if b.ndim == 1 else x
 
 
@@ -315,7 +315,7 @@ def splu(A: Any, permc_spec: str | None = None) -> SuperLU:
     >>> lu.solve(np.array([1.0, 1.0]))
     array([0.5 , 0.25])
     """
-    A = _sparse("splu", A)
+    A = _as_coo_array("splu", A)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"matrix must be square (has shape {A.shape})")
     if A.dtype.kind not in "fc":
@@ -380,7 +380,7 @@ def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = T
     >>> tg.grad(heat)(np.array([2.0, 1.0, 4.0]), np.array([1.0, 4.0]))
     array([-0.   , -0.5  , -0.125])
     """
-    A = _sparse("spsolve", A)
+    A = _as_coo_array("spsolve", A)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"matrix must be square (has shape {A.shape})")
     if isinstance(b, coo_array) or scipy.sparse.issparse(b):
@@ -400,7 +400,7 @@ def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = T
     return splu(A, permc_spec).solve(b)
 
 
-def _sparse(what: str, A: Any) -> coo_array:
+def _as_coo_array(what: str, A: Any) -> coo_array:
     if isinstance(A, coo_array):
         return A
     if scipy.sparse.issparse(A):
@@ -436,7 +436,7 @@ def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options
         filled = np.concatenate(parts, axis=1)
         right = np.concatenate([by_vector, np.zeros((1, k), data.dtype)]).T[:, :, None]
         factors = factor(filled, pattern=bordered)
-        solved = _solution(filled, right, factors, pattern=bordered, trans="T")
+        solved = _record_solution(filled, right, factors, pattern=bordered, trans="T")
         left = left - solved[:, :n, 0].T
     # made Hermitian, since the array stays so
     own = coo_dot(left, v, pattern=pattern)
@@ -465,7 +465,7 @@ def _eigenpairs(
         which = {"LA": "LR", "SA": "SR"}.get(which, which)
     seeded = {"rng": 0} if _draws_from_rng() else {}
     v0 = v0.astype(data.dtype, copy=False)
-    w, v = solve(pattern.matrix(data), k, which=which, v0=v0, **seeded, **options)
+    w, v = solve(pattern.to_scipy(data), k, which=which, v0=v0, **seeded, **options)
     w = w.real
     # for complex arrays SciPy returns them in any order
     order = np.arange(k) if is_real else np.argsort(w)
@@ -533,7 +533,7 @@ def eigsh(
     """
     if M is not None:
         raise TypeError("eigsh: M is not supported; only the ordinary problem is differentiated")
-    A = _sparse("eigsh", A)
+    A = _as_coo_array("eigsh", A)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"expected square matrix (shape={A.shape})")
     k = operator.index(k)
@@ -543,7 +543,7 @@ def eigsh(
         A = A.astype(float)
     options = {"sigma": sigma, "which": which, "ncv": ncv, "maxiter": maxiter, "tol": tol, "v0": v0}
     chosen = {name: x for name, x in options.items() if x is not None}
-    refuse_strays("eigsh", A.data)
+    check_recording("eigsh", A.data)
     whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": k, **chosen})
     w = part(whole, 0)
     return (w, part(whole, 1)) if return_eigenvectors else w

@@ -17,12 +17,12 @@ from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import as_double, safe_divide
 from tapegrad.ops.element_pairs import product_pairs
 from tapegrad.ops.product import turned
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["cdist", "pdist"]
 list_names(globals())
 
-_like_scipy = with_scipys_options(_scipy, for_tensors=True)
+_like_scipy = with_scipy_parameters(_scipy, for_tensors=True)
 # a slope by the differences is the first, of a cotangent or a tangent and of the distances, times
 # the second, of the differences
 _SLOPES: dict[Any, tuple[Any, Any]] = {
@@ -32,14 +32,14 @@ _SLOPES: dict[Any, tuple[Any, Any]] = {
 }
 
 
-def _apart(a: Any, b: Any) -> Any:
+def _differences(a: Any, b: Any) -> Any:
     """The differences of points, with coordinates first."""
     return turned(a)[..., :, None] - turned(b)[..., None, :]
 
 
 def _cdist_vjp(g: Any, y: Any, a: Any, b: Any, metric: str) -> list[Any]:
     weight, direction = _SLOPES[metric]
-    c = weight(g, y)[..., None, :, :] * direction(_apart(a, b))
+    c = weight(g, y)[..., None, :, :] * direction(_differences(a, b))
     return [turned(np.sum(c, axis=-1)), -turned(np.sum(c, axis=-2))]
 
 
@@ -50,7 +50,7 @@ def _cdist_jvp(op: Any, tangents: Any, y: Any, a: Any, b: Any, metric: str) -> A
         moved = turned(tangents[0])[..., :, None]
     if 1 in tangents:
         moved = moved - turned(tangents[1])[..., None, :]
-    return weight(np.sum(direction(_apart(a, b)) * moved, axis=-3), y)
+    return weight(np.sum(direction(_differences(a, b)) * moved, axis=-3), y)
 
 
 def _cdist_like(a: Any, b: Any, metric: str) -> Any:
@@ -97,7 +97,7 @@ def _squareform(values: Any, n: int) -> Any:
 def _pdist_vjp(g: Any, y: Any, x: Any, metric: str) -> Any:
     weight, direction = _SLOPES[metric]
     weights = _squareform(weight(g, y), n=x.shape[-2])
-    return turned(np.sum(weights[..., None, :, :] * direction(_apart(x, x)), axis=-1))
+    return turned(np.sum(weights[..., None, :, :] * direction(_differences(x, x)), axis=-1))
 
 
 def _pdist_like(x: Any, metric: str) -> Any:
@@ -145,10 +145,10 @@ def cdist(XA: Any, XB: Any, metric: str) -> Any:
     a, b = as_double(XA), as_double(XB)
     # it refuses what is wrong
     _scipy.cdist(np.zeros((1, *a.shape[1:])), np.zeros((1, *b.shape[1:])), metric)
-    return _cdist(a, b, metric=_known(metric))
+    return _cdist(a, b, metric=_check_metric(metric))
 
 
-def _known(metric: str) -> str:
+def _check_metric(metric: str) -> str:
     """The metric, if it is one of these."""
     if metric not in _SLOPES:
         raise NotImplementedError(f"the metric {metric!r} is not there, but {', '.join(_SLOPES)}")
@@ -172,4 +172,4 @@ def pdist(X: Any, metric: str) -> Any:
     x = as_double(X)
     # it refuses what is wrong
     _scipy.pdist(np.zeros((2, *x.shape[1:])), metric)
-    return _pdist(x, metric=_known(metric))
+    return _pdist(x, metric=_check_metric(metric))
