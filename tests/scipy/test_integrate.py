@@ -94,7 +94,7 @@ def test_cotangents_that_swing_where_the_solution_rests(
 ) -> None:
     """Its steps are as long as the interval, and too long for the adjoint equation."""
     if many:
-        monkeypatch.setattr("tapegrad.scipy._adjoint._MOST", 0)
+        monkeypatch.setattr("tapegrad.scipy._adjoint._MAX_SYSTEM_SIZE", 0)
     swing, rest = np.array([[0.0, 1.0], [-900.0, -0.5]]), np.zeros(2)
     _, by_start = tg.grad(partial(weighed, method, rtol=1e-7), (0, 1))(swing, rest)
     np.testing.assert_allclose(
@@ -351,8 +351,8 @@ def test_steps_taken_one_by_one_pull_back_what_all_at_once_do(
     at_once = gradients()
     backward = None if is_explicit else gradients(-2.0)
     again = [gradients(checkpoint=checkpoint) for checkpoint in (3, "binomial")]
-    monkeypatch.setattr(_steps, "_MOST", 0)
-    monkeypatch.setattr(_adjoint, "_MOST", 0)
+    monkeypatch.setattr(_steps, "_MAX_JACOBIAN_SIZE", 0)
+    monkeypatch.setattr(_adjoint, "_MAX_SYSTEM_SIZE", 0)
     for taken in (*again, gradients()):
         for a, b in zip(taken, at_once, strict=True):
             np.testing.assert_allclose(a, b, rtol=rtol * (1 if is_explicit else 500), atol=1e-9)
