@@ -365,7 +365,7 @@ def test_moments_are_scipys_in_every_parameter(name: str, scale: Any) -> None:
     args = (*shapes[:1], *[np.asarray(a, float) for a in shapes[1:]], LOC)
     args = args if name in DISCRETE else (*args, scale)
     args = tuple(x if type(x) is int else np.asarray(x, float) for x in args)
-    whole = getattr(getattr(ours, name), "whole", 0)
+    whole = getattr(getattr(ours, name), "n_counts", 0)
     for method in those_of(name, MOMENTS):
         fns = both(name, method)
         # broadcast, and of numbers alone
