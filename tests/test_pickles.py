@@ -3,9 +3,11 @@
 import pickle
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pickled
 import pytest
 
@@ -108,3 +110,22 @@ def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) ->
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     assert printed(tmp_path, script, how) == "the same\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fields"),
+    [
+        ("tapegrad.arraylike.pickling", "_restored", None),
+        ("tapegrad.transforms.implicit", "_Rule", ("f", "linear_solve", "judge")),
+        (
+            "tapegrad.transforms.products",
+            "Pushforward",
+            ("tape", "output", "marked", "checking"),
+        ),
+    ],
+)
+def test_older_pickles_find_their_names(
+    module: str, name: str, fields: tuple[str, ...] | None
+) -> None:
+    thing = getattr(import_module(module), name)
+    assert fields is None or tuple(x.name for x in attrs.fields(thing)) == fields

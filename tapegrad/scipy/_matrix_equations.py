@@ -558,3 +558,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     m, n = len(c), len(r)
     values = np.concatenate([r[:0:-1], c])
     return values[max(n - 1, 0) + np.arange(m)[:, None] - np.arange(n)]
+
+
+# names of these ops in older files
+_factored, _banded = _cho_factor, _solve_banded

@@ -24,11 +24,11 @@ from tapegrad.ops.product import adjoint, turned
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
 from tapegrad.ops.triangular import triangular as _triangular
+from tapegrad.scipy._matrix_equations import _banded as _banded
 from tapegrad.scipy._matrix_equations import _cho_factor as _cho_factor
-from tapegrad.scipy._matrix_equations import _cho_factor as _factored  # noqa: F401
 from tapegrad.scipy._matrix_equations import _expm as _expm
+from tapegrad.scipy._matrix_equations import _factored as _factored
 from tapegrad.scipy._matrix_equations import _frechet as _frechet
-from tapegrad.scipy._matrix_equations import _solve_banded as _banded  # noqa: F401
 from tapegrad.scipy._matrix_equations import _solve_banded as _solve_banded
 from tapegrad.scipy._matrix_equations import _sqrtm as _sqrtm
 from tapegrad.scipy._matrix_equations import _sylvester as _sylvester

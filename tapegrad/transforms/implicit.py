@@ -175,6 +175,10 @@ class _RootVJP:
         return result
 
 
+# the name of the class in older pickles
+_Rule = _RootVJP
+
+
 def _check_unchanged(f: Fn, before: Array, again: Array, by_root: Array, vector: Array) -> None:
     """Raise if the equations have changed since they were solved.
 

@@ -303,7 +303,8 @@ class Pushforward(WarnsAtUsersLine, Generic[R]):
     tape: Tape
     output: PyTree
     marked: tuple[Any, ...]
-    make_check: Callable[[Tape, Iterable[Tensor]], Callable[..., None]] | None = None
+    # the name stands in older pickles
+    checking: Callable[[Tape, Iterable[Tensor]], Callable[..., None]] | None = None
 
     def __repr__(self) -> str:
         return _describe("pushforward", self.tape)
@@ -326,7 +327,7 @@ class Pushforward(WarnsAtUsersLine, Generic[R]):
                 seeds[p] = t if type(t) is Tensor else t.view()
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
-        check = self.make_check and self.make_check(self.tape, outputs)
+        check = self.checking and self.checking(self.tape, outputs)
         pushed = push_forward(self.tape, seeds, outputs, check)
 
         def finish_tangent(x: Any) -> Any:
