@@ -103,6 +103,9 @@ def op_named(name: str, using: Iterable[Any]) -> Primitive:
     real = name.removesuffix(COMPLEX)
     # SciPy's ops are imported when a program needs one
     known = f"{_SCIPY}:{real[6:]}" if real.startswith("scipy.") else real
+    if real not in OPS and ":" not in known:
+        # a few ops are declared among the functions composed of ops, which few programs need
+        importlib.import_module("tapegrad.functions")
     op: Any = OPS.get(real) or _OTHERS.get(real)
     op = op or _find_object(known, "op", lambda x: isinstance(x, Op), using)
     return op.complex if real != name and isinstance(op.complex, Op) else op

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import pickle
 import re
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,11 @@ from program_files import (
     save_and_load,
     write_changed_copy,
 )
+from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.program.saved_names import op_named
+from tapegrad.program.saved_names import name_of_op, op_named
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,35 @@ def wholes(code: Any) -> list[str]:
 
 
 CONTROL = "control.scan", "control.fori_loop", "control.while_loop", "control.cond"
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("scipy._matrix_equations:_factored", "scipy._matrix_equations:_cho_factor"),
+        ("scipy._matrix_equations:_banded", "scipy._matrix_equations:_solve_banded"),
+        ("scipy.linalg:_factored", "scipy._matrix_equations:_cho_factor"),
+        ("scipy.linalg:_banded", "scipy._matrix_equations:_solve_banded"),
+        ("scipy.signal:_convolved", "scipy.signal:_convolve"),
+        ("scipy.signal:_filtered", "scipy.signal:_lfilter"),
+    ],
+)
+def test_ops_of_scipy_have_their_names_in_older_files(older: str, newer: str) -> None:
+    pytest.importorskip("scipy")
+    op = op_named(f"tapegrad.{older}", ())
+    assert name_of_op(op) == f"tapegrad.{newer}"
+    # a pickle names the module and the function that held it
+    module, name = f"tapegrad.{older}".split(":")
+    assert getattr(import_module(module), name) is pickle.loads(pickle.dumps(op)) is op
+
+
+@pytest.mark.parametrize("name", ["isreal", "iscomplex", "angle"])
+def test_an_op_of_a_module_that_is_not_imported_is_found(name: str) -> None:
+    code = f"""
+        from tapegrad.program.saved_names import name_of_op, op_named
+        print(name_of_op(op_named({name!r}, ())))
+        """
+    assert print_of_script(code) == f"{name}\n"
 
 
 def test_load_of_a_loop_of_the_first_files(folder: Path) -> None:
