@@ -146,10 +146,14 @@ def index_add(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any,
     """
     # in C order: the rows are added in a flat view
     y = np.array(a, order="C")
-    rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
-    is_alike = isinstance(values, np.ndarray) and values.dtype == y.dtype
-    if rows and is_alike and np.shape(values) == arrays[0].shape + y.shape[1:]:
-        add_rows(y, arrays[0], np.asarray(values))
+    if (
+        index == (HOLE,)
+        and arrays[0].dtype.kind in "iu"
+        and isinstance(values, np.ndarray)
+        and values.dtype == y.dtype
+        and values.shape == arrays[0].shape + y.shape[1:]
+    ):
+        add_rows(y, arrays[0], values)
     else:
         add_at(y, insert_arrays(index, arrays), values)
     return y
