@@ -74,7 +74,7 @@ class Op(Primitive, Unchanging, Generic[P]):
         operands: tuple[Any, ...] = args
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
-            if self.general is not None and self.signature.has_unknown(args, kwargs):
+            if self.general is not None and self.signature.has_unknown_arguments(args, kwargs):
                 general: Array = self.general(*args, **kwargs)
                 return general
             operands, options = self.bind(args, kwargs)

@@ -93,7 +93,7 @@ class Signature:
         is_variadic = bool(code.co_flags & 0x04)
         return cls(name, names, n, defaults, n_operands, is_variadic)
 
-    def has_unknown(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    def has_unknown_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Return whether a call has unknown arguments with an effect."""
         if len(args) > self.n_positional:
             return True

@@ -72,9 +72,10 @@ class AdamState:
 @immutable
 @attrs.frozen
 class Adam(Optimizer):
-    """Adam, whose steps have about one length in each parameter (Kingma and Ba 2015).
+    """Adam, whose steps have about one length in each parameter.
 
-    (arXiv:1412.6980.) With gradient g and parameters p, at the t-th step, counted from 1::
+    Source: Kingma and Ba 2015, arXiv:1412.6980. With gradient g and parameters p, at the t-th
+    step, counted from 1::
 
         mean = beta1 * mean + (1 - beta1) * g
         square = beta2 * square + (1 - beta2) * g * g
@@ -220,8 +221,8 @@ class RMSPropState:
 class RMSProp(Optimizer):
     """RMSProp, which divides the gradient by a moving root mean square.
 
-    (Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning", in PyTorch's
-    form; centred as in Graves 2013, arXiv:1308.0850.) With gradient g and parameters p::
+    Source: Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning", in
+    PyTorch's form; centred as in Graves 2013, arXiv:1308.0850. With gradient g and parameters p::
 
         square = alpha * square + (1 - alpha) * g * g
         mean = alpha * mean + (1 - alpha) * g               # if centred, else 0
@@ -323,8 +324,9 @@ class AdagradState:
 class Adagrad(Optimizer):
     """Adagrad, which divides the gradient by the root of the sum of all its squares.
 
-    (Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html.) With gradient g and parameters
-    p: ``total = total + g * g`` and ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
+    Source: Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html. With gradient g and
+    parameters p: ``total = total + g * g`` and
+    ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
 
     Parameters
     ----------

@@ -32,12 +32,12 @@ IMPLICIT = ("Radau", "BDF", "LSODA")
 
 @attrs.frozen(eq=False)
 class Equation:
-    """An equation ``dy/dt = slope(t, y, *moving)``, and SciPy's options for solving it.
+    """An equation ``dy/dt = slope(t, y, *params)``, and SciPy's options for solving it.
 
     Attributes
     ----------
     slope
-        The right-hand side; `moving` are arrays or Tensors.
+        The right-hand side; `params` are arrays or Tensors.
     method, options
         As `scipy.integrate.solve_ivp` takes them.
     jacobian
@@ -114,7 +114,7 @@ class KnownSolution:
 
 
 def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any) -> Any:
-    """The solution at some times, a row for each: a function of (t0, times, y0, *moving)."""
+    """The solution at some times, a row for each: a function of (t0, times, y0, *params)."""
 
     def run(t0: Any, times: Any, y0: Any, *params: Any) -> Any:
         if known is not None and known.has_operands((t0, times, y0, *params)):
@@ -141,7 +141,7 @@ def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any)
 
 
 def _solution_tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
-    """The tangent of `values_at`, itself by `values_at`."""
+    """Return the tangent of `solution_at`, which is itself a solution."""
     (t0, times, y0, *params), (dt0, dtimes, dy0, *dmoving) = operands, tangents
     n = len(y0)
     start = dy0 - equation.slope(t0, y0, *params) * dt0
@@ -164,7 +164,7 @@ def _solution_tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
 def _solution_cotangents(
     equation: Equation, known: KnownSolution | None, operands: Any, g: Any
 ) -> list[Any]:
-    """The cotangents of the operands of `values_at`."""
+    """Return the cotangents of the operands of `solution_at`."""
     which = [i for i, x in enumerate(operands) if is_floating(x)]
 
     def run(g: Any, *operands: Any) -> Any:
@@ -227,8 +227,8 @@ _STAGES = _POWERS * _NODES[:, None] / np.arange(1, 1 + len(_NODES)) @ np.linalg.
 class _AdjointEquation:
     """The adjoint equation along a solution, solved back to `t0`.
 
-    Its solution, the weights, jumps at the times that have a cotangent. The derivatives by moving
-    arrays are sums over points of weights and of the right-hand side's derivatives.
+    Its solution, the weights, jumps at the times that have a cotangent. The derivatives by
+    `params` are sums over points of weights and of the right-hand side's derivatives.
     """
 
     equation: Equation

@@ -93,7 +93,7 @@ def raise_missing(distribution: Any, attribute: str) -> Any:
 
 
 def without_methods(kind: type, *methods: str) -> Any:
-    """The class of distributions that lack some of SciPy's methods, which `lacking` answers."""
+    """Return a class of distributions without some methods, for which `raise_missing` raises."""
     return type(kind.__name__, (kind,), dict.fromkeys(methods, property()))
 
 

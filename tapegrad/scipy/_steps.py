@@ -121,7 +121,7 @@ class Steps:
     Attributes
     ----------
     slope
-        The right-hand side, ``slope(t, y, *moving)``.
+        The right-hand side, ``slope(t, y, *params)``.
     tableau
         The method's tableau.
     ts, states, stages
@@ -166,7 +166,7 @@ class Steps:
         return cls(slope, tableau, ts, states, stages, segments, values, checkpoint)
 
     def __call__(self, *operands: Any) -> Any:
-        """The solution, a row for each time: a function of (t0, tf, at, y0, *moving)."""
+        """The solution, a row for each time: a function of (t0, tf, at, y0, *params)."""
         like = self.values.shape, self.values.dtype
         call = SolverCall(
             lambda *xs: (self.retake(*xs),),

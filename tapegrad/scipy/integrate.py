@@ -114,7 +114,7 @@ def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tupl
 
 
 def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> Any:
-    """The integrals of a vector of n numbers, ``fn(x, *moving)``, and the largest error."""
+    """The integrals of a vector of n numbers, ``fn(x, *params)``, and the largest error."""
     is_moving = [type(x) is Tensor for x in (a, b)]
 
     def run(a: Any, b: Any, *params: Any) -> tuple[Any]:

@@ -473,7 +473,7 @@ def _functions_from_tail(
 
 
 def _log_share(part: Any, whole: Any) -> Any:
-    """The logarithm of the ratio of two probabilities, as `truncated` returns them."""
+    """The logarithm of the ratio of two probabilities, as `truncated_normal` returns them."""
     return part[1] - whole[1] - (part[0] - whole[0]) * ((part[0] + whole[0]) / 2)
 
 

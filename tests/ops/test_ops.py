@@ -163,7 +163,7 @@ def test_arguments_are_read_alike_by_position_and_by_name() -> None:
     for name, op in OPS.items():
         signature = op.signature
         for call in sample_calls(name, 4) if op.signature.read is None else ():
-            if op.general and signature.has_unknown(call.args, call.kwargs):
+            if op.general and signature.has_unknown_arguments(call.args, call.kwargs):
                 continue
             arguments = {**signature.defaults, **signature.bind_names(call.args, call.kwargs)}
             operands = tuple([arguments[x] for x in signature.names[: signature.n_operands]])

@@ -19,7 +19,7 @@ from tapegrad.ops.scipy_special import SCIPY_OPS
 def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
     """The operands and options of sample calls; none where a call is composed of other ops."""
     for call in sample_calls(op, n, seed=3, complex=complex):
-        if not (op.general and op.signature.has_unknown(call.args, call.kwargs)):
+        if not (op.general and op.signature.has_unknown_arguments(call.args, call.kwargs)):
             yield op.bind(call.args, call.kwargs)
 
 

@@ -397,7 +397,7 @@ class Case:
         args, kwargs = self.apply(lambda *args, **kwargs: (args, kwargs), *self.operands)
         op = self.op
         by_parts = not isinstance(op, tg.Op) or (
-            op.general and op.signature.has_unknown(args, kwargs)
+            op.general and op.signature.has_unknown_arguments(args, kwargs)
         )
         operands = args if by_parts else op.bind(args, kwargs)[0]
         return tuple(x.dtype.kind in "iub" and any(x is y for y in operands) for x in self.operands)
