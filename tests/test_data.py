@@ -1,13 +1,12 @@
 """Batches: every row once, in an order that the key decides."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import Refusal, check_refusals
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 
 @given(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.integers(0, 99))
@@ -28,7 +27,7 @@ def test_an_epoch_has_every_row_once_beside_its_own(
 
 
 def test_the_key_decides_the_order_and_no_key_keeps_it() -> None:
-    def order(key: Any) -> list[int]:
+    def order(key: Array | float | None) -> list[int]:
         return np.concatenate(list(tg.data.batches(key, np.arange(50), 8))).tolist()
 
     assert order(None) == list(range(50))

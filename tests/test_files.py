@@ -24,18 +24,19 @@ from trees import CHARACTERS, Params
 
 import tapegrad as tg
 from tapegrad.testing import arrays
+from tapegrad.types import Array, PyTree
 
 KINDS = ["npz", "safetensors"]
 
 
 @pytest.fixture(params=KINDS)
-def file(request: Any, tmp_path: Path) -> Path:
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "safetensors":
         pytest.importorskip("safetensors")
     return tmp_path / f"model.{request.param}"
 
 
-def a_tree() -> Any:
+def a_tree() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
         "layers": [Params(rng.standard_normal((3, 4)), np.float32([1, np.nan, -0.0])), None],
@@ -50,13 +51,13 @@ def a_tree() -> Any:
     }
 
 
-def zeros_like(tree: Any) -> Any:
+def zeros_like(tree: dict[str, Any]) -> dict[str, Any]:
     return tg.tree.map(
         lambda x: type(x)(0) if type(x) in (int, float, bool) else np.zeros_like(x), tree
     )
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: PyTree, b: PyTree) -> bool:
     types = [[type(x) for x in tg.tree.leaves(tree)] for tree in (a, b)]
     return same_bits(a, b) and types[0] == types[1]
 
@@ -77,7 +78,9 @@ def test_a_tree_comes_back_as_it_was(file: Path) -> None:
 
 
 @given(st.data())
-def test_any_array_comes_back_bit_for_bit(tmp_path_factory: Any, data: Any) -> None:
+def test_any_array_comes_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.mktemp("any") / "a.npz"
     x = data.draw(arrays())
     for tree in (x, {"": x}, [x, np.asfortranarray(x), x.T, np.asarray(x)[..., None]]):
@@ -129,7 +132,7 @@ UNSAVED: list[tuple[type[Exception], Any, str]] = [
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(
-    file: Path, monkeypatch: Any
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -161,7 +164,9 @@ def test_a_link_stays_a_link_and_the_file_is_as_readable_as_any(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "there.npz").stat().st_mode) == 0o600
 
 
-def test_the_package_that_a_file_needs_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_package_that_a_file_needs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"")
@@ -178,7 +183,7 @@ def test_the_package_that_a_file_needs_is_named(tmp_path: Path, monkeypatch: Any
 LIKE = {"w": np.zeros((4, 4)), "b": np.zeros(4)}
 
 
-def refused(path: Path, like: Any = LIKE) -> str:
+def refused(path: Path, like: dict[str, Array] = LIKE) -> str:
     return message_of(tg.FileError, lambda: tg.load(path, like), str(path))
 
 
@@ -215,7 +220,7 @@ def test_a_file_has_the_name_that_numpy_gives_it(tmp_path: Path, name: str) -> N
 
 @given(st.data())
 def test_a_file_with_a_changed_byte_is_read_right_or_refused(
-    tmp_path_factory: Any, data: Any
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("changed") / "a.npz"
     tree = {"w": np.arange(16.0).reshape(4, 4), "b": np.ones(4)}
@@ -240,7 +245,7 @@ def write_zip(path: Path, *entries: tuple[str, bytes], how: int = zipfile.ZIP_ST
             archive.writestr(name, data)
 
 
-def as_npy(x: Any, **options: Any) -> bytes:
+def as_npy(x: Array, **options: Any) -> bytes:
     file = io.BytesIO()
     np.save(file, x, **options)
     return file.getvalue()
@@ -280,7 +285,7 @@ def test_a_hostile_file_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_pickled_in_a_file_is_never_run(tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self) -> Any:
+        def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "sprung"),)
 
     path = tmp_path / "trap.npz"

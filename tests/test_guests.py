@@ -3,6 +3,7 @@
 Each is the real thing, and skipped where it is not installed (the extra "guests").
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,10 +26,10 @@ def test_xarray_computes_with_tensors_and_keeps_its_names() -> None:
     )
     w = np.array([0.5, -1.0, 2.0])
 
-    def named(w: Any) -> Any:
+    def named(w: Array) -> Any:
         return xr.DataArray(w, dims="place")
 
-    def plain(f: Any) -> Any:
+    def plain(f: Callable[..., Any]) -> Array:
         return tg.grad(lambda w: tg.sum(f(w)))(w)
 
     cases: list[tuple[Any, Any]] = [
@@ -43,7 +45,7 @@ def test_xarray_computes_with_tensors_and_keeps_its_names() -> None:
     for by_name, by_position in cases:
         seen = []
 
-        def data_of(w: Any, f: Any = by_name, seen: Any = seen) -> Any:
+        def data_of(w: Array, f: Callable[..., Any] = by_name, seen: list[Any] = seen) -> Array:
             seen.append(f(w))
             return seen[-1].data
 
@@ -73,7 +75,7 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame({"t": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 0.0, 2.0, 5.0]}).astype(dtype)
 
-    def loss(p: Any, t: Any, y: Any) -> Any:
+    def loss(p: dict[str, Array], t: Array, y: Array) -> Array:
         return np.mean((p["slope"] * t + p["offset"] - y) ** 2)
 
     p = {"slope": np.array(0.5), "offset": np.array(-0.25)}

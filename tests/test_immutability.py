@@ -17,25 +17,26 @@ from tapes import check_tape
 
 import tapegrad as tg
 from tapegrad.tree.ownership import LARGE, owned_copy, readonly_array, readonly_view
+from tapegrad.types import Array, PyTree
 
 # below and above the size from which arrays of the package's own are shared
 SIZES = (6, LARGE // 8 + 2)
 
 
-def content(tree: Any) -> list[bytes]:
+def content(tree: PyTree) -> list[bytes]:
     return [np.asarray(x).tobytes() for x in tg.tree.leaves(tree)]
 
 
 # --- what comes in --------------------------------------------------------------------------
 
 
-def _read_only_view(a: Any) -> Any:
+def _read_only_view(a: Array) -> Array:
     view = a[:]
     view.setflags(write=False)
     return view
 
 
-def _read_only_owner(a: Any) -> Any:
+def _read_only_owner(a: Array) -> tuple[Array, Array]:
     view = a[:]
     a.setflags(write=False)
     return a, view
@@ -378,7 +379,7 @@ def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_c
 # --- what a function is given ----------------------------------------------------------------
 
 
-def _doubled(x: Any) -> Any:
+def _doubled(x: Array) -> Any:
     """An array, changed in place."""
     if isinstance(x, np.ndarray):
         np.multiply(x, 2, out=x)

@@ -24,12 +24,13 @@ from tapegrad import nn
 from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.errors.remedies import TENSOR_ATTRIBUTES
 from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
+from tapegrad.types import Array
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 V = np.array([1.0, 2.0, 3.0])
 
 
-def on(x: Any) -> Callable[[Any], Any]:
+def on(x: Array) -> Callable[[Any], Any]:
     """How functions of tables are run: recorded, of x."""
     return lambda fn: tg.record(fn)(x)
 
@@ -183,23 +184,23 @@ def test_a_call_that_is_a_mistake_says_what_to_write():
 # --- loops and branches -----------------------------------------------------------------
 
 
-def scanned(body: Any) -> Any:
+def scanned(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.scan(body, {"a": v}, np.ones(3))
 
 
-def looped(body: Any) -> Any:
+def looped(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.while_loop(lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": v})
 
 
-def of_numbers(carry: Any, body: Any) -> Any:
+def of_numbers(carry: Any, body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.scan(body, carry, np.stack([v.astype(np.float32)] * 3))
 
 
-def counted(start: Any, stop: Any) -> Any:
+def counted(start: Any, stop: Any) -> Callable[..., Any]:
     return lambda v: tg.fori_loop(start, stop, lambda i, c: c + i, 0)
 
 
-def repeated(body: Any) -> Any:
+def repeated(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.fori_loop(0, 3, lambda i, c: body(c, 1.0)[0], {"a": v})
 
 
@@ -283,7 +284,7 @@ LOOPS: list[Refusal] = [
 ]
 
 
-def branched(on_true: Any, on_false: Any) -> Any:
+def branched(on_true: Callable[..., Any], on_false: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.cond(v[0] > 0, on_true, on_false, v)
 
 
@@ -346,7 +347,7 @@ def square() -> tuple[tg.Tape, tg.Tensor, tg.Tensor]:
     return tape, x, y
 
 
-def pulled(cotangent: Any) -> Any:
+def pulled(cotangent: dict[str, Any]) -> Any:
     return tg.vjp(lambda x: {"a": x, "b": (x, x)}, 1.0)[1](cotangent)
 
 
@@ -427,7 +428,7 @@ def test_shapes_that_do_not_fit_name_the_op_the_shapes_and_the_line():
     check_refusals(SHAPES, second, "line 2|model")
 
 
-def turned(x: Any, dtype: Any) -> Any:
+def turned(x: Array, dtype: type[Any] | str) -> Any:
     return tg.custom_op(vjps=(None,), name="astype")(lambda x: x.astype(dtype))(x)
 
 
@@ -575,14 +576,14 @@ def test_two_functions_of_one_name_are_told_apart_by_their_lines():
 SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, *, k: x * k)
 
 
-def fails(x: Any) -> Any:
+def fails(x: Array) -> Any:
     raise ValueError("no good")
 
 
 def backward(*result: Any) -> Any:
     """The gradient by a custom VJP whose rule returns this."""
 
-    def scaled(p: Any, x: Any) -> Any:
+    def scaled(p: dict[str, Array], x: Array) -> Array:
         return p["w"] * x
 
     returned = result[0] if len(result) == 1 else result
@@ -590,7 +591,7 @@ def backward(*result: Any) -> Any:
     return tg.grad(lambda p: tg.sum(fn(p, V)))({"w": V})
 
 
-def pushed(jvp: Any) -> Any:
+def pushed(jvp: Callable[..., Any]) -> Any:
     op = tg.custom_op(vjps=(lambda g, y, x: g,), name="bad", jvp=jvp)(lambda x: x * 1)
     return tg.jvp(op, (V,), (V,))
 
@@ -933,7 +934,12 @@ PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
 WHOLE, SGD = {"w": np.arange(3)}, tg.optim.SGD(0.1, 0.5)
 
 
-def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -> Any:
+def updated(
+    optimizer: Any,
+    grads: dict[str, Any] | None,
+    state: tuple[Any, ...] | tg.optim.SGDState = (),
+    params: dict[str, Any] = PARAMS,
+) -> Any:
     return optimizer.update(params, grads, optimizer.init(params) if state == () else state)
 
 
@@ -1001,7 +1007,9 @@ def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> No
 @pytest.mark.parametrize(
     "kind", [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad]
 )
-def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(kind: Any) -> None:
+def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(
+    kind: type[Any],
+) -> None:
     optimizer, ones = kind(0.1), np.ones(2)
     for bad in (np.ma.array(ones, mask=[True, False]), ones.astype(object)):
         message_of(TypeError, lambda x=bad: optimizer.init({"w": x}), "init: params.w")

@@ -4,6 +4,7 @@ import itertools
 import operator
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from user_files import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
+from tapegrad.types import Array, PyTree
 
 X = np.array([[3.0, 1.0], [2.0, 5.0]])
 
@@ -40,31 +42,31 @@ INTEGER = {
 OPERATORS = FLOATING | {"@=": (operator.imatmul, operator.matmul)} | INTEGER
 
 
-def run_recorded(fn: Any, *args: Any) -> Any:
+def run_recorded(fn: Callable[..., Any], *args: Any) -> PyTree:
     return tg.record(fn)(*args)[0]
 
 
-def run_compiled(fn: Any, *args: Any) -> Any:
+def run_compiled(fn: Callable[..., Any], *args: Any) -> PyTree:
     return tg.compile(fn)(*args)
 
 
-def run_compiled_gradient(fn: Any, *args: Any) -> Any:
+def run_compiled_gradient(fn: Callable[..., Any], *args: Any) -> Any:
     return tg.compile(tg.grad(lambda *xs: tg.sum(fn(*xs))))(*args)
 
 
 each_way = pytest.mark.parametrize("run", [run_recorded, run_compiled, run_compiled_gradient])
 
 
-def of_integers(t: Any) -> Any:
+def of_integers(t: Array) -> Array:
     return np.argsort(t, axis=-1)
 
 
 @each_way
 @pytest.mark.parametrize("symbol", OPERATORS)
-def test_with_axes_each_operator_raises(symbol: str, run: Any) -> None:
+def test_with_axes_each_operator_raises(symbol: str, run: Callable[..., Any]) -> None:
     in_place, _ = OPERATORS[symbol]
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Any:
         t = of_integers(x) if symbol in INTEGER else x * 1.0
         return in_place(t, 1 if symbol in INTEGER else X)
 
@@ -112,7 +114,7 @@ SEEN_ELSEWHERE = [
 
 @each_way
 def test_what_another_could_see_raises_and_names_the_line_to_write(
-    run: Any, tmp_path: Path
+    run: Callable[..., Any], tmp_path: Path
 ) -> None:
     table = [
         (TypeError, in_a_file(tmp_path, body), f"write: {line}") for body, line in SEEN_ELSEWHERE
@@ -128,11 +130,11 @@ def test_what_another_could_see_raises_and_names_the_line_to_write(
 @depth("pairs of small numbers")
 @given(first=st.integers(1, 6), second=st.integers(1, 6))
 def test_without_axes_each_operator_gives_what_numpy_gives(
-    symbol: str, run: Any, first: int, second: int
+    symbol: str, run: Callable[..., Any], first: int, second: int
 ) -> None:
     in_place, plain = OPERATORS[symbol]
 
-    def fn(x: Any, apply: Any) -> tuple[Any, Any]:
+    def fn(x: Array, apply: Callable[..., Any]) -> tuple[Any, Any]:
         before = np.argmax(x) if symbol in INTEGER else np.sum(x)
         after = apply(before, second)
         return before, after
@@ -157,14 +159,14 @@ OF_TRUTHS = [
 
 
 @pytest.mark.parametrize("run", [run_recorded, run_compiled])
-def test_of_truth_values_each_has_numpys_dtype(run: Any) -> None:
+def test_of_truth_values_each_has_numpys_dtype(run: Callable[..., Any]) -> None:
     for fn, x in itertools.product(OF_TRUTHS, (np.array([1.0, -1.0]), np.array(1.0))):
         got, want = run(lambda x, fn=fn: fn(x > 0), x), fn(x > 0)
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
 
 
 def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
-    def square(s: Any) -> Any:
+    def square(s: Array | float) -> Array:
         s *= s
         return s
 
@@ -172,7 +174,7 @@ def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
     assert tg.grad(square)(3.0) == 6
 
 
-def changed(result: Any) -> tuple[Any, Any]:
+def changed(result: Array) -> tuple[Any, Any]:
     other = result
     other += 1
     return result, other
@@ -191,7 +193,9 @@ def changed(result: Any) -> tuple[Any, Any]:
         lambda x: np.sum(x).astype(np.float32).reshape(()),
     ],
 )
-def test_what_is_a_number_is_one_in_place(number: Any, run: Any) -> None:
+def test_what_is_a_number_is_one_in_place(
+    number: Callable[..., Any], run: Callable[..., Any]
+) -> None:
     want = changed(number(X))
     for got, expected in zip(run(lambda x: changed(number(x)), X), want, strict=True):
         np.testing.assert_allclose(got.value if isinstance(got, tg.Tensor) else got, expected)
@@ -211,7 +215,7 @@ def calls() -> list[tuple[Any, ...]]:
 def test_in_place_goes_by_whether_numpy_gives_a_number_or_an_array(as_numbers: bool) -> None:
     """For each function of NumPy's that answers, on arrays and on numbers without axes."""
 
-    def convert(x: Any, of: Any) -> Any:
+    def convert(x: Any, of: Callable[..., Any]) -> Any:
         if type(x) in (tuple, list):
             return type(x)([convert(part, of) for part in x])
         return of(x) if isinstance(x, np.ndarray) else x
@@ -221,8 +225,8 @@ def test_in_place_goes_by_whether_numpy_gives_a_number_or_an_array(as_numbers: b
     # of the default run, calls apart from each other
     for fn, args in itertools.islice(called_with, as_numbers, None, 1 if THOROUGH else 4):
 
-        def called(x: Any, fn: Any = fn, args: Any = args) -> Any:
-            def of(a: Any) -> Any:
+        def called(x: Array, fn: Callable[..., Any] = fn, args: tuple[Any, ...] = args) -> Any:
+            def of(a: Array) -> Array:
                 made = x * 0 + a if a.dtype.kind == "f" else x * 0 < a
                 return np.sum(made) if as_numbers and not a.shape else made[...]
 

@@ -2,7 +2,6 @@
 
 import pickle
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +9,12 @@ from pickled import X, mixture
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.types import PyTree
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 
 
-def through(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
+def through(thing: PyTree, protocol: int = pickle.HIGHEST_PROTOCOL) -> PyTree:
     return pickle.loads(pickle.dumps(thing, protocol))
 
 

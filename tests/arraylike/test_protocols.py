@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
@@ -111,7 +112,7 @@ def test_what_a_ufuncs_method_is_refused_for_computes_the_same(name: str, method
     ufunc, array, index = getattr(np, name), np.array([2.0, 0.5, 3.0]), [2, 0]
     t = X[:, :2].T[0] if method == "at" else X
 
-    def call(t: Any) -> Any:
+    def call(t: Array) -> Array:
         if method != "at":
             return getattr(ufunc, method)(t)
         changed = array.copy()
@@ -136,7 +137,7 @@ def test_where_with_a_condition_alone_gives_the_places() -> None:
 
 
 def test_what_is_known_of_a_tensor_needs_no_record() -> None:
-    def known(x: Any) -> Any:
+    def known(x: Array) -> tuple[Any, ...]:
         sizes = np.shape(x), np.ndim(x), np.size(x), x.size, len(x)
         return sizes, np.result_type(x, np.float32, 1.0), np.iscomplexobj(x), np.isrealobj(x)
 

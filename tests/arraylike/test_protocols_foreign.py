@@ -1,6 +1,7 @@
 """Other libraries' arrays beside a Tensor: NumPy's rules say who computes."""
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Acting:
         raise AttributeError(name)
 
 
-def answering(name: str) -> Any:
+def answering(name: str) -> Callable[..., Any]:
     return lambda self, other: (name, type(other).__name__)
 
 
@@ -36,10 +37,18 @@ class TakesNone(Acting):
 
 
 class Answers(Acting):
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> tuple[Any, ...]:
         return ufunc.__name__, [type(x).__name__ for x in inputs]
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: tuple[type[Any], ...],
+        args: tuple[Any, ...],
+        kwargs: dict[Any, Any],
+    ) -> str:
         return function.__name__
 
 
@@ -54,7 +63,9 @@ class Inferior(Acting):
 class Units(np.ndarray[Any, Any]):
     """An array with more than its numbers."""
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> tuple[Any, ...]:
         return ufunc.__name__, [type(x).__name__ for x in inputs]
 
 
@@ -62,14 +73,14 @@ class Plain(np.ndarray[Any, Any]):
     pass
 
 
-def recorded(f: Any) -> Any:
+def recorded(f: Callable[..., Any]) -> Any:
     """The result of a function of a Tensor."""
     return tg.record(f)(X)[0]
 
 
 @pytest.mark.parametrize("kind", [TakesNone, Answers, Prior])
 @pytest.mark.parametrize("name", BINARY)
-def test_a_class_that_acts_by_numpys_rule_acts(kind: Any, name: str) -> None:
+def test_a_class_that_acts_by_numpys_rule_acts(kind: type[Any], name: str) -> None:
     other, function = kind(), getattr(operator, name)
     assert recorded(lambda x: function(x, other)) == (f"r{name}", "Tensor")
     assert recorded(lambda x: function(other, x)) == (name, "Tensor")
@@ -79,14 +90,14 @@ def test_a_class_that_acts_by_numpys_rule_acts(kind: Any, name: str) -> None:
 
 @pytest.mark.parametrize("kind", [TakesNone, Answers, Prior])
 @pytest.mark.parametrize("name", sorted(COMPARED))
-def test_it_compares_as_well(kind: Any, name: str) -> None:
+def test_it_compares_as_well(kind: type[Any], name: str) -> None:
     function = getattr(operator, name)
     assert recorded(lambda x: function(x, kind())) == (COMPARED[name], "Tensor")
 
 
 @pytest.mark.parametrize("kind", [Acting, Inferior, object])
 @pytest.mark.parametrize("name", BINARY)
-def test_a_class_that_does_not_is_no_operand(kind: Any, name: str) -> None:
+def test_a_class_that_does_not_is_no_operand(kind: type[Any], name: str) -> None:
     with pytest.raises(TypeError, match=f"an operand is an? {kind.__name__}"):
         recorded(lambda x: getattr(operator, name)(x, kind()))
 

@@ -16,6 +16,7 @@ from user_files import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.table import full_table
+from tapegrad.types import Array
 
 X = np.array([0.3, 0.7, 0.2])
 
@@ -26,7 +27,7 @@ def written(tmp_path: Path) -> Callable[[str], Any]:
     return lambda body: in_a_file(tmp_path, body)
 
 
-def refusal(fn: Any, transform: Any = tg.grad, x: Any = X) -> str:
+def refusal(fn: Callable[..., Any], transform: Callable[..., Any] = tg.grad, x: Array = X) -> str:
     with pytest.raises((TypeError, tg.TraceError)) as caught:
         transform(fn)(x)
     # what is read last: no other error stands after it
@@ -65,7 +66,7 @@ READ = [
 
 @pytest.mark.parametrize(("code", "name", "instead"), READ)
 def test_the_call_is_named_and_the_code_to_write_works(
-    code: str, name: str, instead: str, written: Any
+    code: str, name: str, instead: str, written: Callable[..., Any]
 ) -> None:
     fn = written(f"return np.sum(\n  {code}\n)")
     message = refusal(fn)
@@ -86,7 +87,7 @@ def test_the_call_is_named_and_the_code_to_write_works(
 
 @pytest.mark.parametrize("module", ["np.polynomial.polynomial", "np.ma"])
 def test_functions_of_other_modules_are_told_what_computes_the_same(
-    module: str, written: Any
+    module: str, written: Callable[..., Any]
 ) -> None:
     theirs = attrgetter(module.removeprefix("np."))(np)
     shared = [x for x in dir(theirs) if hasattr(tg, x) and callable(getattr(theirs, x))]
@@ -125,7 +126,7 @@ SET = [
 @pytest.mark.parametrize(("code", "name", "instead"), SET)
 @pytest.mark.parametrize("transform", [tg.grad, tg.compile])
 def test_what_is_read_last_of_an_assignment_is_the_line_to_write(
-    code: str, name: str, instead: str, transform: Any, written: Any
+    code: str, name: str, instead: str, transform: Callable[..., Any], written: Callable[..., Any]
 ) -> None:
     before = "out, table = np.ones(3), np.ones((2, 3))\n"
     after = "\nreturn np.sum(out * [1, 2, 3]) + np.sum(table * [[1], [2]])"
@@ -165,7 +166,9 @@ def test_code_is_found_wherever_it_stands_without_parsing_the_file(
         assert layout == LAYOUTS[-1] or all(len(x.split()) < 30 for x in parsed), layout
 
 
-def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(written: Any) -> None:
+def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(
+    written: Callable[..., Any],
+) -> None:
     fn = written("out = np.zeros(2)\nout[0] = x[0]\nreturn np.sum(out)")
     with pytest.raises(TypeError) as caught:
         tg.grad(fn)(X)
@@ -174,7 +177,7 @@ def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(writte
 
 
 def test_other_errors_of_arrays_stay_as_they_are() -> None:
-    def ragged(x: Any) -> Any:
+    def ragged(x: Array) -> Any:
         out = np.zeros(2)
         out[0] = [1.0, 2.0]
         return np.sum(x * out)
@@ -183,7 +186,7 @@ def test_other_errors_of_arrays_stay_as_they_are() -> None:
         def __float__(self) -> float:
             raise TypeError("gone")
 
-    def unreadable(x: Any) -> Any:
+    def unreadable(x: Array) -> Any:
         out = np.zeros(2)
         out[0] = Unreadable()
         return np.sum(x * out)
@@ -230,7 +233,7 @@ def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(writ
     assert tried > 60
 
 
-def test_scipys_functions_are_named(written: Any) -> None:
+def test_scipys_functions_are_named(written: Callable[..., Any]) -> None:
     pytest.importorskip("scipy")
     for imported, code, name in (
         ("from scipy.stats import moyal", "moyal.logpdf(x)", "moyal.logpdf"),
@@ -283,7 +286,7 @@ def test_scipys_functions_are_named(written: Any) -> None:
 
 @pytest.mark.parametrize("distribution", ["norm", "laplace", "t", "poisson"])
 def test_a_call_of_scipys_distribution_is_answered_with_ours(
-    distribution: str, written: Any
+    distribution: str, written: Callable[..., Any]
 ) -> None:
     stats = pytest.importorskip("scipy.stats")
     tg_stats = pytest.importorskip("tapegrad.scipy.stats")
@@ -346,7 +349,7 @@ def test_a_call_of_scipys_distribution_is_answered_with_ours(
     ],
 )
 def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
-    body: str, advice: str, written: Any
+    body: str, advice: str, written: Callable[..., Any]
 ) -> None:
     fn = written(body)
     message = refusal(fn, tg.compile)
@@ -374,7 +377,7 @@ def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
     ],
 )
 def test_while_compiling_the_code_that_needs_no_value_works(
-    code: str, instead: str, written: Any
+    code: str, instead: str, written: Callable[..., Any]
 ) -> None:
     fn, better = (written(f"X = np.ones(3)\nreturn {x}") for x in (code, instead))
     message = refusal(fn, tg.compile)
@@ -405,7 +408,9 @@ def test_a_number_may_be_static() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:you are shuffling")
-def test_a_draw_is_told_the_draw_with_a_key(code: str, instead: str, written: Any) -> None:
+def test_a_draw_is_told_the_draw_with_a_key(
+    code: str, instead: str, written: Callable[..., Any]
+) -> None:
     fn = written(f"rng = np.random.default_rng(0)\nreturn np.sum({code})")
     names: dict[str, Any] = {"key": 0, "shape": (3,), "replace": True, "p": None, "t": np.ones(3)}
     names |= {"loc": 0, "scale": 1, "mean": 0, "sigma": 1, "low": 0, "high": 9, "np": np, "tg": tg}

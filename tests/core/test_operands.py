@@ -1,5 +1,6 @@
 """Lists of Tensors are arrays where an array is needed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from tapegrad.testing import check_grads
         lambda a, b: tg.interp(a, [0.0, 9.0], [a, b]),
     ],
 )
-def test_a_list_is_the_array_of_it(fn: Any) -> None:
+def test_a_list_is_the_array_of_it(fn: Callable[..., Any]) -> None:
     a, b = np.array(1.5), np.array(-0.5)
     check_grads(fn, (a, b), order=1)
     output = fn(a, b)

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from trees import Params
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
 from tapegrad.errors import TapeError
+from tapegrad.types import Array
 
 # --- what becomes a parameter ---------------------------------------------------------
 
@@ -153,7 +155,7 @@ INTERRUPTED_FILES = ("tape.py", "recording.py", "writing.py", "checkpoint.py", "
 INTERRUPTED_FILES += ("gradients.py", "products.py", __file__)
 
 
-def interrupted(call: Any, at: int) -> bool:
+def interrupted(call: Callable[..., Any], at: int) -> bool:
     """Call with an interrupt before the at-th instruction that records; whether it came.
 
     One that comes while Python closes a generator is written to standard error, and lost.
@@ -254,7 +256,7 @@ def test_a_thread_cannot_use_the_tensor_of_another():
     assert tg.grad(fn)(2.0) == 4.0
 
 
-def in_child_tasks(fn: Any, *args: Any) -> list[Any]:
+def in_child_tasks(fn: Callable[..., Any], *args: Any) -> list[Any]:
     """The results of a function of each argument, in tasks that start tasks of their own."""
 
     async def child(x: Any) -> Any:
@@ -267,7 +269,7 @@ def in_child_tasks(fn: Any, *args: Any) -> list[Any]:
     return asyncio.run(parent())
 
 
-def later(x: Any) -> Any:
+def later(x: Array) -> Array:
     """A record that takes the line which another claims."""
     for _ in range(5):
         x = x * 1.0

@@ -14,9 +14,10 @@ from tapes import nothing_is_being_recorded
 
 import tapegrad as tg
 from tapegrad.errors import TapeError
+from tapegrad.types import Array
 
 
-def leaked() -> Any:
+def leaked() -> Array:
     kept = []
     tg.grad(lambda x: (kept.append(x), x * x)[1])(3.0)
     return kept[0]
@@ -87,14 +88,14 @@ Leak = Callable[[Any, list[Any]], Any]
 def leaky(kept: list[Any], fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function that also puts what it returns into a list."""
 
-    def leaking(*args: Any) -> Any:
+    def leaking(*args: Any) -> Array:
         kept.append(fn(*args))
         return kept[-1]
 
     return leaking
 
 
-def square(kept: list[Any], x: Any) -> Callable[[Any], Any]:
+def square(kept: list[Any], x: Array) -> Callable[[Any], Any]:
     return leaky(kept, lambda y: y * x)
 
 
@@ -177,7 +178,9 @@ def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(aro
     for inner, leak in (ASIDE | WITHIN).items():
         for use, which in itertools.product(uses, (0, -1) if THOROUGH else (0,)):
 
-            def fn(x: Any, leak: Leak = leak, use: Any = use, which: int = which) -> Any:
+            def fn(
+                x: Array, leak: Leak = leak, use: Callable[..., Any] = use, which: int = which
+            ) -> Array:
                 kept: list[Any] = []
                 leak(x, kept)
                 return use(x, kept[which])
@@ -200,11 +203,11 @@ def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(aro
 def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
     kept: list[Any] = []
 
-    def step(c: Any, _: Any) -> Any:
+    def step(c: Array, _: Any) -> tuple[Any, ...]:
         kept.append(c * 2.0)
         return c, None
 
-    def around(x: Any) -> Any:
+    def around(x: Array) -> dict[str, Array]:
         tg.scan(step, x, length=3)
         return {"last": kept[-1]}
 
@@ -216,7 +219,7 @@ def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
 def test_what_another_context_wrote_is_refused_by_all(around: str) -> None:
-    def fn(x: Any, use: Any) -> Any:
+    def fn(x: Array, use: Callable[..., Any]) -> Array:
         return use(x, copy_context().run(lambda: x * x))
 
     for use in USES.values():

@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import tapegrad as tg
 from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.errors import TapeError
 from tapegrad.ops.casting import stopped
+from tapegrad.types import Array
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 
@@ -203,7 +205,7 @@ class Branch(NamedTuple):
 class TwoEngines(RuleBasedStateMachine):
     """Tapes that branch at random, each record beside a complex number: nothing there is swept."""
 
-    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Any) -> None:
+    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Array) -> None:
         if np.max(np.abs([np.real(number), np.imag(number) / STEP])) > 1e4:
             return  # what cancels later would leave no digits, and what overflows none at all
         # complex numbers are rounded elsewhere
@@ -217,19 +219,21 @@ class TwoEngines(RuleBasedStateMachine):
         return self.branches[-1 - min(at % 7, len(self.branches) - 2)]
 
     @initialize(value=VALUES)
-    def begin(self, value: Any) -> None:
+    def begin(self, value: Array | float) -> None:
         tape = tg.Tape()
         self.branches = [Branch(tape, (), (), (), str(tape), b"")]
         self.parameter(0, value)
 
     @rule(at=CHOICE, value=VALUES)
-    def parameter(self, at: int, value: Any) -> None:
+    def parameter(self, at: int, value: Array | float) -> None:
         branch = self.branches[0] if at % 9 == 0 else self.pick(at)
         tape, x = branch.tape.parameter(value)
         tangent = np.random.default_rng(len(self.branches)).normal(size=x.shape)
         self.keep(branch, tape, x, value + 1j * STEP * tangent)
 
-    def write(self, at: int, op: Any, rule: Any, *places: Any, **options: Any) -> None:
+    def write(
+        self, at: int, op: tg.Op, rule: Callable[..., Any], *places: Any, **options: Any
+    ) -> None:
         """Write an op of records, which numbers stand for, and of constants."""
         branch = self.pick(at)
         places = [i % len(branch.records) if type(i) is int else i for i in places]
@@ -241,13 +245,13 @@ class TwoEngines(RuleBasedStateMachine):
         self.keep(branch, tape, record, rule(*numbers, **options))
 
     @rule(at=CHOICE, i=CHOICE, op=st.sampled_from(list(UNARY)))
-    def unary(self, at: int, i: int, op: Any) -> None:
+    def unary(self, at: int, i: int, op: tg.Op) -> None:
         self.write(at, op, UNARY[op], i)
 
     @rule(
         at=CHOICE, i=CHOICE, j=CHOICE | VALUES, turned=st.booleans(), op=st.sampled_from([*BINARY])
     )
-    def binary(self, at: int, i: int, j: Any, turned: bool, op: Any) -> None:
+    def binary(self, at: int, i: int, j: Array | float, turned: bool, op: tg.Op) -> None:
         self.write(at, op, BINARY[op], *((j, i) if turned else (i, j)))
 
     @rule(at=CHOICE, i=CHOICE, axis=st.sampled_from([None, -1]))

@@ -9,6 +9,7 @@ from programs import assert_runs
 
 import tapegrad as tg
 from tapegrad.declare import OPS
+from tapegrad.types import Array
 
 X = np.linspace(-1.0, 1.0, 4)
 
@@ -114,7 +115,7 @@ class Counted:
         self.results: list[Any] = []
 
         @tg.custom_op(vjps=(lambda g, y, x, by: g * by * x,))
-        def half_square(x: Any, by: float = 1.0) -> Any:
+        def half_square(x: Array, by: float = 1.0) -> Array:
             y = np.asarray(x * x * (by / 2) + step * len(self.results))
             self.results.append(y)
             return y

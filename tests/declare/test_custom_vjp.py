@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,33 +13,40 @@ from hypothesis.extra import numpy as hnp
 from mappings import VECTORS, close
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 
 @tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
-def log1pexp(x: Any) -> Any:
+def log1pexp(x: Array | float) -> Array:
     """log(1 + exp(x)), without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
 
 
-def solve_backward(g: Any, y: Any, p: Any, b: Any, name: Any = None) -> Any:
+def solve_backward(
+    g: dict[str, Array],
+    y: dict[str, Array],
+    p: dict[str, Array],
+    b: Array,
+    name: str | None = None,
+) -> tuple[dict[str, Array], Array]:
     """The rule of x = b / w - m, for trees."""
     db = g["x"] / p["w"] + g["twice"] * 2 / p["w"]
     return {"w": -db * (y["x"] + p["m"]), "m": -g["x"] - 2 * g["twice"]}, db
 
 
 @tg.custom_vjp(solve_backward)
-def solve(p: Any, b: Any, name: Any = None) -> Any:
+def solve(p: dict[str, Array], b: Array, name: str | None = None) -> dict[str, Any]:
     x = np.array(b) / p["w"] - p["m"]
     return {"x": x, "twice": 2 * x, "signs": x > 0, "name": name}
 
 
-def solve_plain(p: Any, b: Any, name: Any = None) -> Any:
+def solve_plain(p: dict[str, Array], b: Array, name: str | None = None) -> dict[str, Any]:
     x = b / p["w"] - p["m"]
     return {"x": x, "twice": 2 * x, "name": name}
 
 
-def of_solve(fn: Any) -> Any:
-    def loss(w: Any, m: Any, b: Any) -> Any:
+def of_solve(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def loss(w: Array, m: Array, b: Array) -> Array:
         output = fn({"w": w, "m": m}, b, name="text")
         assert output["name"] == "text"
         return tg.sum(tg.sin(output["x"]) * output["twice"] * b)
@@ -66,13 +74,13 @@ def test_a_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
     close(tg.hessian(tg.checkpoint(ours))(*args), tg.hessian(plain)(*args))
 
 
-def fixed_point_backward(g: Any, x: Any, a: Any) -> Any:
+def fixed_point_backward(g: Array, x: Array | float, a: Array | float) -> tuple[Array]:
     slope = tg.sin(a * x)
     return (-g * slope * x / (1 + a * slope),)
 
 
 @tg.custom_vjp(fixed_point_backward)
-def fixed_point(a: Any) -> Any:
+def fixed_point(a: float) -> float:
     """x == cos(a * x), by iteration that reads its values."""
     x = 0.5
     while abs(x - np.cos(a * x)) > 1e-15:
@@ -138,15 +146,15 @@ def test_custom_vjp_pickles():
 
 
 @tg.custom_vjp(lambda g, y, a, b: (g["sine"] * np.cos(a) + g["product"] * b, g["product"] * a))
-def sine_and_product(a: Any, b: Any) -> Any:
+def sine_and_product(a: Array, b: Array) -> dict[str, Array]:
     return {"sine": np.sin(a), "product": a * b, "unused": np.float32(2.0) * a[:1]}
 
 
-def composed(a: Any, b: Any) -> Any:
+def composed(a: Array, b: Array) -> dict[str, Array]:
     return {"sine": np.sin(a), "product": a * b}
 
 
-def over(several: Any) -> Any:
+def over(several: Callable[..., Any]) -> Callable[..., Any]:
     return lambda a, b: np.sum(several(a, b)["sine"] ** 2 * several(a, b)["product"])
 
 
@@ -182,7 +190,7 @@ def test_a_program_takes_each_of_several_results_by_its_index() -> None:
 
 
 def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
-    def fn(a: Any) -> Any:
+    def fn(a: Array) -> Array:
         return np.sum(sine_and_product(a, a)["product"])
 
     output, tape = tg.record(fn)(np.array([2.0, 3.0]))

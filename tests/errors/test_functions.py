@@ -1,6 +1,7 @@
 """Wrapped functions keep the names of their arguments, and bind to instances as functions do."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -10,9 +11,10 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.errors.functions import argument_names
+from tapegrad.types import Array
 
 
-def loss(self: Any, x: Any) -> Any:
+def loss(self: Any, x: Array) -> Array:
     """The loss of a model at x."""
     return np.sum((self.w * x) ** 2)
 
@@ -41,20 +43,20 @@ class Model:
     slope = tg.grad(loss)
 
     @tg.compile
-    def step(self, x: Any) -> Any:
+    def step(self, x: Array) -> "Model":
         return attrs.evolve(self, w=self.w - 0.1 * self.slope(x).w)
 
     @functools.partial(tg.compile, static_argnums=2)
-    def scaled(self, x: Any, times: int = 2) -> Any:
+    def scaled(self, x: Array, times: int = 2) -> Array:
         return self.w * x * times
 
     @tg.compile
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         return self.w * x
 
     @staticmethod
     @tg.compile
-    def double(x: Any) -> Any:
+    def double(x: Array) -> Array:
         return 2 * x
 
 
@@ -120,8 +122,8 @@ def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("run", [tg.record, tg.grad, tg.compile, lambda f: tg.grad(tg.grad(f))])
-def test_an_error_notes_once_which_argument_is_a_list_of_numbers(run: Any) -> None:
-    def notes(fn: Any, *args: Any) -> Any:
+def test_an_error_notes_once_which_argument_is_a_list_of_numbers(run: Callable[..., Any]) -> None:
+    def notes(fn: Callable[..., Any], *args: Any) -> list[str]:
         with pytest.raises((TypeError, AttributeError)) as caught:
             run(fn)(*args)
         return getattr(caught.value, "__notes__", [])

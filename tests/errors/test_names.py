@@ -13,6 +13,7 @@ import pytest
 import tapegrad as tg
 from tapegrad.errors.names import _MODULES as MODULES
 from tapegrad.errors.remedies import ATTRIBUTES, NAMES, PARAMETERS, TREE_FUNCTIONS
+from tapegrad.types import Array
 
 
 def refused(module: str, name: str) -> str:
@@ -118,7 +119,7 @@ def test_a_name_in_another_case_or_one_letter_off_leads_to_ours(module: str) -> 
     assert refused(module, name[:3] + name[4:]) == f"; did you mean {ours}?"
 
 
-def loss(params: Any) -> Any:
+def loss(params: Any) -> Array:
     return np.sum(params.weight) + np.sum(params.bias**2)
 
 

@@ -3,16 +3,16 @@
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
 import deblur
 import numpy as np
 import phase
+import pytest
 
 import tapegrad as tg
 
 
-def test_a_blurred_picture_is_recovered(capsys: Any, tmp_path: Path) -> None:
+def test_a_blurred_picture_is_recovered(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     assert deblur.main(["--steps", "60", "--plot", str(path)]) == 0
     image, recovered = map(float, re.findall(r"0\.\d+", capsys.readouterr().out)[-2:])
@@ -33,7 +33,9 @@ def test_the_blur_is_the_convolution() -> None:
     tg.testing.check_grads(lambda x: deblur.loss(x, spectrum, picture), (picture + 0.1,), order=1)
 
 
-def test_a_wave_is_recovered_up_to_one_phase(capsys: Any, tmp_path: Path) -> None:
+def test_a_wave_is_recovered_up_to_one_phase(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert phase.main(["--steps", "200"]) == 0
     assert float(capsys.readouterr().out.rsplit(" ", 1)[1]) < 1e-3
     assert phase.main(["--plot", str(tmp_path)]) == 2

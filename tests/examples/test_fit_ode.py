@@ -11,7 +11,9 @@ pytest.importorskip("scipy")
 fit_ode: Any = pytest.importorskip("fit_ode")
 
 
-def test_the_rates_are_found_within_their_errors(capsys: Any, tmp_path: Path) -> None:
+def test_the_rates_are_found_within_their_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "fit.png"
     assert fit_ode.main(["--points", "12", "--plot", str(path)]) == 0
     assert path.exists() == bool(importlib.util.find_spec("matplotlib"))
@@ -21,7 +23,9 @@ def test_the_rates_are_found_within_their_errors(capsys: Any, tmp_path: Path) ->
         assert abs(float(value) - float(true)) < 4 * float(error) < float(true)
 
 
-def test_a_bad_option_and_a_bad_path_are_said(capsys: Any, tmp_path: Path) -> None:
+def test_a_bad_option_and_a_bad_path_are_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert fit_ode.main(["--plot", str(tmp_path)]) == 2
     assert "Is a directory" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -13,6 +13,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.nn.layers import EmbeddingParams, LinearParams
+from tapegrad.types import Array
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([[0.0], [1.0], [0.0], [1.0]])
@@ -30,10 +31,10 @@ class Draws:
         for _ in range(n):
             self.stream.randint(0, 100_000)
 
-    def uniform(self, *shape: int) -> Any:
+    def uniform(self, *shape: int) -> Array:
         return self.stream.rand(*shape)
 
-    def normal(self, n_inputs: int, n_outputs: int) -> Any:
+    def normal(self, n_inputs: int, n_outputs: int) -> Array:
         return self.stream.randn(n_inputs, n_outputs) * np.sqrt(2.0 / n_inputs)
 
     def linear(self, n_inputs: int, n_outputs: int) -> LinearParams:
@@ -67,7 +68,7 @@ def two_matrices(draws: Draws) -> tuple[Any, Any, float]:
     return lambda ws: tg.sum((X @ ws[0] @ ws[1] - Y) ** 2), params, 0.1
 
 
-def squares(model: Any, x: Any) -> Any:
+def squares(model: tg.nn.Sequential, x: Array) -> Callable[..., Any]:
     return lambda params: tg.nn.mse_loss(model(params, x), Y, reduction="sum")
 
 
@@ -100,7 +101,7 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("part", PRINTED, ids=lambda part: part.__name__)
-def test_ten_steps_have_the_losses_that_the_notebook_prints(part: Any) -> None:
+def test_ten_steps_have_the_losses_that_the_notebook_prints(part: Callable[..., Any]) -> None:
     draws = Draws()
     draws.ids(2)
     losses = train(*part(draws))

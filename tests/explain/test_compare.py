@@ -1,6 +1,7 @@
 """Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
 
 import pickle
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,16 +16,17 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
 from tapegrad.program import PASSES
 from tapegrad.program.program import Improvement, rule
+from tapegrad.types import Array, Scalar
 
 X = np.linspace(-1.0, 2.0, 6)
 
 
 @tg.checkpoint
-def bell(h: Any) -> Any:
+def bell(h: Array) -> Array:
     return np.exp(-h * h)
 
 
-def network(w: Any, x: Any) -> Any:
+def network(w: dict[str, Array], x: Array) -> Array:
     h = np.tanh(x * w["a"] + 0.5)
     h = np.where(h > 0, h, 0.1 * h)
     rows, sums = tg.scan(lambda c, r: (np.sin(c) * r, np.sum(c)), h, np.linspace(0.1, 1.0, 4))
@@ -36,11 +38,11 @@ def network(w: Any, x: Any) -> Any:
 W = {"a": 0.7, "b": np.array([1.0, -2.0])}
 
 
-def recorded(fn: Any, *args: Any) -> Tape:
+def recorded(fn: Callable[..., Any], *args: Any) -> Tape:
     return tg.record(fn, lines=True)(*args)[1]
 
 
-def altered(tape: Tape, line: int, change: Any) -> Tape:
+def altered(tape: Tape, line: int, change: Callable[..., Any]) -> Tape:
     """A tape with another value on one line, and what follows computed anew from it."""
     copies: dict[Any, Any] = {}
     last: Any = tape.start
@@ -95,10 +97,10 @@ def test_a_difference_that_is_planted_at_a_line_is_the_first():
     assert not missed
 
 
-def chain(names: list[str], x: Any) -> Tape:
+def chain(names: list[str], x: Array | float) -> Tape:
     """The tape of functions of NumPy, one after another."""
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         for name in names:
             x = getattr(np, name)(x)
         return x
@@ -189,7 +191,7 @@ def test_what_a_run_is_given_is_told_from_what_has_added_up():
     def scanned(xs, x):
         return tg.scan(lambda c, r: (np.sin(c) * r, None), x, np.array(xs))[0]
 
-    def inside(fn: Any, *firsts: Any) -> tuple[int | None, str]:
+    def inside(fn: Callable[..., Any], *firsts: Any) -> tuple[int | None, str]:
         tapes = [recorded(partial(fn, first), X) for first in firsts]
         first = tg.compare_tapes(*tapes).first
         return first.step, first.inside.why
@@ -216,7 +218,7 @@ def why(*tapes: Tape, **terms: Any) -> tuple[str, str]:
 
 
 @np.errstate(all="ignore")
-def widened(fn: Any, x: Any) -> list[Tape]:
+def widened(fn: Callable[..., Any], x: list[Scalar]) -> list[Tape]:
     """Recordings in float32 and in float64."""
     return [recorded(fn, np.asarray(x, dtype)) for dtype in ("f", "d")]
 
@@ -238,11 +240,11 @@ ROUNDED = [
 ]
 
 
-def summed(x: Any, axis: int) -> Any:
+def summed(x: Array, axis: int) -> Array:
     return np.sum(x.reshape(2, 3), axis)
 
 
-def running(x: Any, axis: int) -> Any:
+def running(x: Array, axis: int) -> Array:
     return np.cumsum(x.reshape(2, 3), axis)
 
 

@@ -1,5 +1,6 @@
 """Where a number went wrong: check_finite names the record, what it was made of, and why."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from messages import message_of
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 X = np.array([0.0, 1.0, 4.0])
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -19,20 +21,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 error = partial(message_of, tg.errors.NonFiniteError)
 
 
-def swept(fn: Any, *args: Any) -> str:
-    """The error of a function's checked sweep."""
+def sweep_error(fn: Callable[..., Any], *args: Any) -> str:
+    """Return the error message of a function's checked sweep."""
     return error(lambda: tg.value_and_grad(fn, check_finite=True)(*args))
 
 
-def guarded_outside(x: Any) -> Any:
+def guarded_outside(x: Array) -> Array:
     return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))
 
 
 def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
-    assert swept(guarded_outside, X).splitlines() == [
+    assert sweep_error(guarded_outside, X).splitlines() == [
         "the value of line 2 of the tape of guarded_outside, log, is not finite: "
         "[ -inf 0. 1.3863], with -inf at [0]",
-        f"  at {__file__}:28: return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))",
+        f"  at {__file__}:{guarded_outside.__code__.co_firstlineno + 1}: return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))",
         "  operand 0: %0 x, [0. 1. 4.]",
         "  hint: the argument of a log is not positive; the where on line 4 selects among values "
         "that are all computed, and so are their slopes: guard the argument too, "
@@ -44,7 +46,7 @@ def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_
     def loss(x):
         return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
 
-    text = swept(loss, X / 2)
+    text = sweep_error(loss, X / 2)
     first, place, *rest = text.splitlines()
     assert first == (
         "the cotangent that line 3 of the tape of loss, sqrt, passes to operand 0 is not finite: "
@@ -57,9 +59,9 @@ def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_
         "  incoming cotangent: [0. 1. 1.]",
     ]
     assert text.endswith("np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)")
-    text = swept(guarded_outside, np.array([1.0, np.inf]))
+    text = sweep_error(guarded_outside, np.array([1.0, np.inf]))
     assert text.startswith("the value of line 0 of the tape of guarded_outside, parameter 'x', is")
-    assert "\n  operand 0: 1\n  operand 1: %0 x, [" in swept(lambda x: tg.sum(1 / x), X)
+    assert "\n  operand 0: 1\n  operand 1: %0 x, [" in sweep_error(lambda x: tg.sum(1 / x), X)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_
     ],
 )
 def test_a_hint_says_the_cause(fn, cause):
-    text = swept(fn, X)
+    text = sweep_error(fn, X)
     assert cause in text.splitlines()[-1]
     assert "where" not in text.splitlines()[-1]
 
@@ -107,7 +109,7 @@ def test_it_raises_if_and_only_if_something_is_not_finite(x):
         np.testing.assert_array_equal(checked[0], value)
         np.testing.assert_array_equal(checked[1], g)
     else:
-        swept(loss, x)
+        sweep_error(loss, x)
 
 
 # --- tangents, Jacobians and compiled functions ---------------------------------------------
@@ -181,4 +183,6 @@ def test_of_an_operand_that_stands_twice_the_position_is_told(slopes):
     rules = (lambda g, y, a, b: g * first, lambda g, y, a, b: g * second)
     twice = tg.custom_op(vjps=rules)(lambda a, b: a + b)
     at = 0 if np.isnan(first) else 1
-    assert f"to operand {at} is not finite" in swept(lambda x: np.sum(twice(x, x)), np.ones(2))
+    assert f"to operand {at} is not finite" in sweep_error(
+        lambda x: np.sum(twice(x, x)), np.ones(2)
+    )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from tapes import cotangents
 import tapegrad as tg
 from tapegrad.core.tensor import primals
 from tapegrad.explain.inside import displayed_value, runs
+from tapegrad.types import Array
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-def refused(fn: Any, *args: Any) -> str:
+def refused(fn: Callable[..., Any], *args: Any) -> str:
     """The error of a function's checked sweep."""
     return message_of(tg.errors.NonFiniteError, lambda: tg.grad(fn, check_finite=True)(*args))
 
@@ -57,7 +59,7 @@ def test_what_runs_inside_is_what_the_record_holds(terms, n, reverse, remember):
         same(np.asarray(c.summed), total[c.position])
 
 
-def branched(x: Any) -> Any:
+def branched(x: Array) -> Array:
     return tg.cond(tg.sum(x) > 1, lambda x: tg.sum(x * x), lambda x: tg.sum(x), x)
 
 

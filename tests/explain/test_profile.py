@@ -5,6 +5,7 @@ import pickle
 import sys
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,20 @@ from tapegrad.explain import profile as measure
 from tapegrad.explain.text import MAX_ROWS
 from tapegrad.program.ir import Ref
 from tapegrad.transforms.reverse import initial_cotangents
+from tapegrad.types import Array
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
 CAPTURED = np.linspace(1.0, 2.0, N)
 
 
-def block(h: Any) -> Any:
+def block(h: Array) -> Array:
     a = np.sin(h)
     b = np.exp(a * h)
     return np.tanh(b - a)
 
 
-def chain(x: Any) -> Any:
+def chain(x: Array) -> Array:
     for _ in range(4):
         x = block(x)
     return np.sum(x * x)
@@ -56,8 +58,8 @@ STEPS = {
 programs = st.lists(st.sampled_from(sorted(STEPS)), max_size=6)
 
 
-def program_of(names: list[str]) -> Any:
-    def fn(x: Any) -> Any:
+def program_of(names: list[str]) -> Callable[..., Any]:
+    def fn(x: Array) -> Array:
         for name in names:
             x = STEPS[name](x)
         return np.sum(np.abs(x))

@@ -12,13 +12,14 @@ from alike import same, same_bits
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array, ArrayLike
 
 X = np.array([[3.0, 1.0, 2.0], [0.5, 4.0, -2.5]])
 V = np.array([7.0, 8.0])
 Rows = list[Callable[[Any], Any]]
 
 
-def failing(rows: Any, check: Callable[[Any], None]) -> list[str]:
+def failing(rows: list[Callable[..., Any]], check: Callable[[Any], None]) -> list[str]:
     """The rows of a table that a check fails for, and how."""
     wrong = []
     for i, row in enumerate(rows):
@@ -94,7 +95,7 @@ SHAPED_BY_VALUES: Rows = [
 
 @pytest.mark.parametrize("rows", [FUNCTIONS, JOINS], ids=["functions", "joins"])
 def test_a_call_has_numpys_value_and_right_derivatives(rows: Rows) -> None:
-    def check(f: Any) -> None:
+    def check(f: Callable[..., Any]) -> None:
         y, _ = tg.record(f)(X)
         assert all(isinstance(leaf, tg.Tensor) for leaf in tg.tree.leaves(y))
         same(y, f(X))
@@ -104,7 +105,7 @@ def test_a_call_has_numpys_value_and_right_derivatives(rows: Rows) -> None:
 
 
 def test_a_shape_by_values_is_recorded_and_not_compiled() -> None:
-    def check(f: Any) -> None:
+    def check(f: Callable[..., Any]) -> None:
         same(tg.record(f)(X)[0], f(X))
         with pytest.raises(tg.TraceError):
             tg.compile(f)(X)
@@ -113,7 +114,7 @@ def test_a_shape_by_values_is_recorded_and_not_compiled() -> None:
 
 
 def test_plain_arrays_like_a_tensor_take_numpys_arguments() -> None:
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> tuple[Array | float, ...]:
         return (
             np.array([x[0, 0]], np.float32, like=x),
             np.asarray([1, 2], dtype=float, like=x),
@@ -147,10 +148,10 @@ EXACT: Rows = [
 @pytest.mark.parametrize(
     "values", [[2**62 + 1, 3, 2**62 + 7, 2**62], np.uint8([250, 3, 90]), [True, False, False]]
 )
-def test_integers_are_exact(values: Any) -> None:
+def test_integers_are_exact(values: ArrayLike) -> None:
     values = np.array(values)
 
-    def check(f: Any) -> None:
+    def check(f: Callable[..., Any]) -> None:
         y, _ = tg.record(lambda x: f(np.where(x > 0, values, values[::-1])))(1.0)
         assert same_bits(y.value, f(values))
 
@@ -191,7 +192,7 @@ KEYS: list[Callable[[Any, Any], Any]] = [
 
 @pytest.mark.parametrize(("ours", "numpys"), [(tg.r_, np.r_), (tg.c_, np.c_)], ids=["r_", "c_"])
 def test_parts_are_joined_as_numpy_joins_them(ours: Any, numpys: Any) -> None:
-    def check(key: Any) -> None:
+    def check(key: Callable[..., Any]) -> None:
         fn = lambda x, v: ours[key(x, v)]  # noqa: E731
         try:
             want = numpys[key(X, V)]

@@ -1,12 +1,14 @@
 """Fourier transforms: one record along several axes, in buffers when compiled; no bins are zeros."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 
 @pytest.mark.parametrize("name", ["fft2", "ifft2", "rfft2", "irfft2", "fftn", "irfftn"])
@@ -14,7 +16,7 @@ def test_a_transform_along_several_axes_is_one_record_and_so_is_its_rule(name: s
     transform = getattr(np.fft, name)
     x = np.linspace(-1, 1, 24).reshape(2, 3, 4)
 
-    def transforms(fn: Any) -> int:
+    def transforms(fn: Callable[..., Any]) -> int:
         return sum("fft" in record.op.name for record in tg.record(fn)(x)[1])
 
     assert transforms(transform) == 1
@@ -46,7 +48,7 @@ def test_no_bins_are_zeros() -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_beside_infinities_a_compiled_rule_gives_what_the_rule_does() -> None:
-    def pulled(g: Any) -> Any:
+    def pulled(g: Array) -> Array:
         return tg.vjp(np.fft.irfft, np.ones(3) + 1j)[1](g)[0]
 
     g = np.array([np.inf, 1.0, 0.0, 2.0])

@@ -1,5 +1,6 @@
 """Norms, solutions and roots at zeros, at ties, of no elements, and by their orders."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.testing import arrays, check_grads
+from tapegrad.types import ArrayLike
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 ORDERS = [None, 1, 2, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
 MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
 
 
-def close(got: Any, want: Any) -> None:
+def close(got: ArrayLike, want: Any) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
@@ -24,7 +26,7 @@ def close(got: Any, want: Any) -> None:
 
 
 @given(data=st.data())
-def test_np_linalgs_diagonal_and_trace_are_over_the_last_two_axes(data: Any) -> None:
+def test_np_linalgs_diagonal_and_trace_are_over_the_last_two_axes(data: st.DataObject) -> None:
     x = data.draw(
         arrays(hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=3), dtypes="d")
     )
@@ -48,7 +50,9 @@ def test_linalg_has_numpys_functions_or_they_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("ord", ORDERS)
 @given(data=st.data())
-def test_the_gradient_of_a_norm_is_zero_at_each_slice_that_is_zero(ord: Any, data: Any) -> None:
+def test_the_gradient_of_a_norm_is_zero_at_each_slice_that_is_zero(
+    ord: float | None, data: st.DataObject
+) -> None:
     x = data.draw(hnp.arrays(float, (3, 2), elements=st.sampled_from([1.0, -2.0, 3.0])))
     x = np.array(x)
     x[1] = 0
@@ -86,7 +90,7 @@ def test_norms_and_their_gradients_at_zeros_and_ties() -> None:
 @pytest.mark.parametrize("ord", ["nuc", 2, -2])
 @pytest.mark.parametrize("scale", [1e-170, 1e170])
 def test_second_derivatives_of_singular_values_do_not_depend_on_units(
-    ord: Any, scale: float
+    ord: int | str, scale: float
 ) -> None:
     slope = tg.grad(lambda x: tg.norm(x, ord))
     for a in (A, A[:, :2], A[:1]):
@@ -98,7 +102,7 @@ def test_second_derivatives_of_singular_values_do_not_depend_on_units(
 
 @pytest.mark.parametrize("ord", [1.0, 2.0, 3.0, 0.5, -1.0, -2.0])
 @pytest.mark.parametrize("norm", [tg.norm, lambda x, p: tg.vector_norm(x, ord=p)])
-def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Any) -> None:
+def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Callable[..., Any]) -> None:
     x = np.array([1.0, -2.0, 3.0])
     check_grads(norm, (x, ord))
     s = np.abs(x)

@@ -12,6 +12,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.ops.scan import linear_recurrence
+from tapegrad.types import Array
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
@@ -111,7 +112,7 @@ LINEAR: Rows = [
     [(X, ORDER), (X, SHAPE), (X, FUNCTIONS), (A, LINEAR)],
     ids=["order", "shape", "functions", "linear algebra"],
 )
-def test_a_call_that_is_not_supported_is_refused_in_words(x: Any, rows: Rows) -> None:
+def test_a_call_that_is_not_supported_is_refused_in_words(x: Array, rows: Rows) -> None:
     wrong = []
     for i, (kind, call, words) in enumerate(rows):
         try:

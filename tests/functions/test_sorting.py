@@ -15,7 +15,7 @@ ASKED = ("return_index", "return_inverse", "return_counts")
 
 
 @given(data=st.data())
-def test_the_different_elements_are_numpys(data: Any) -> None:
+def test_the_different_elements_are_numpys(data: st.DataObject) -> None:
     x = data.draw(arrays((3, 4), TYING, dtypes="df"))
     given_ = {name: data.draw(st.booleans()) for name in ASKED}
     given_["axis"] = data.draw(st.sampled_from([None, 0, -1]))
@@ -29,7 +29,7 @@ def test_the_different_elements_are_numpys(data: Any) -> None:
 
 
 @given(data=st.data())
-def test_the_first_of_equal_elements_has_the_gradient(data: Any) -> None:
+def test_the_first_of_equal_elements_has_the_gradient(data: st.DataObject) -> None:
     x = data.draw(arrays((6,), TYING, dtypes="d"))
     gradient = tg.grad(lambda x: tg.sum(tg.unique(x) * 3.0))(x)
     want = np.zeros(6)

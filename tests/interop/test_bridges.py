@@ -1,5 +1,7 @@
 """Bridged functions have our gradients inside PyTorch and JAX, with their shapes and dtypes."""
 
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,10 @@ from alike import same
 from trees import Params
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 
-def halved(x: Any, scale: Any) -> Any:
+def halved(x: Array, scale: Array | float) -> dict[str, Array]:
     """Control flow by value, which no program can have."""
     y = np.sinc(x) * scale
     while np.sum(y * y) > 1:
@@ -18,7 +21,7 @@ def halved(x: Any, scale: Any) -> Any:
     return {"y": y, "steps": np.arange(2)}
 
 
-def affine(params: Params, x: Any, *, power: int) -> Any:
+def affine(params: Params, x: Array, *, power: int) -> tuple[Array, Any]:
     return (np.tanh(x @ params.weight + params.bias) ** power, np.argmax(params.bias))
 
 
@@ -77,7 +80,7 @@ def test_a_function_of_numpy_does_not_write_to_the_tensors_of_pytorch() -> None:
         assert x.tolist() == [1.0] * 3
 
 
-def signal(z: Any, x: Any) -> Any:
+def signal(z: Array, x: Array) -> tuple[Array, Array]:
     return np.exp(z * x) * np.conj(z), np.abs(z) + x
 
 
@@ -112,7 +115,7 @@ def test_what_pytorch_may_not_do_is_an_error() -> None:
 
 
 @pytest.fixture
-def jax() -> Any:
+def jax() -> Iterator[ModuleType]:
     found = pytest.importorskip("jax")
     before = found.config.jax_enable_x64
     found.config.update("jax_enable_x64", True)
@@ -120,11 +123,11 @@ def jax() -> Any:
     found.config.update("jax_enable_x64", before)
 
 
-def test_values_and_gradients_in_jax_are_ours(jax: Any) -> None:
+def test_values_and_gradients_in_jax_are_ours(jax: ModuleType) -> None:
     like = {"y": jax.ShapeDtypeStruct((2,), np.float64), "steps": np.arange(2)}
     x, scale = np.array([0.3, 1.2]), np.float64(3.0)
 
-    def loss(f: Any) -> Any:
+    def loss(f: Callable[..., Any]) -> Callable[..., Any]:
         return lambda x, scale: (f(x, scale)["y"] * np.array([1.0, 2.0])).sum()
 
     for given in (None, like, lambda x, scale: like):
@@ -139,14 +142,14 @@ def test_values_and_gradients_in_jax_are_ours(jax: Any) -> None:
     np.testing.assert_allclose(rows, np.stack([wanted[0], -wanted[0]]), 1e-12)
 
 
-def test_trees_shapes_and_dtypes_are_kept_in_jax(jax: Any) -> None:
+def test_trees_shapes_and_dtypes_are_kept_in_jax(jax: ModuleType) -> None:
     f = tg.bridges.jax(affine)
     params = Params(np.ones((3, 2), np.float32), np.arange(2, dtype=np.float32))
     x = np.full((4, 3), 0.1, np.float32)
     y, place = f(params, x, power=2)
     assert (y.dtype, y.shape, place.dtype) == (np.float32, (4, 2), np.int64)
 
-    def loss(params: Any) -> Any:
+    def loss(params: Params) -> Any:
         return f(params, x, power=2)[0].sum()
 
     got = jax.grad(loss)(params)
@@ -156,7 +159,7 @@ def test_trees_shapes_and_dtypes_are_kept_in_jax(jax: Any) -> None:
     assert f.__name__ == "jax_affine"
 
 
-def test_what_jax_would_narrow_or_reshape_is_an_error(jax: Any) -> None:
+def test_what_jax_would_narrow_or_reshape_is_an_error(jax: ModuleType) -> None:
     f = tg.bridges.jax(lambda x: np.asarray(x, float) * 2)
     with jax.enable_x64(False), pytest.raises(TypeError, match="returns float64"):
         f(np.float32([1, 2]))
@@ -165,10 +168,10 @@ def test_what_jax_would_narrow_or_reshape_is_an_error(jax: Any) -> None:
         longer(np.ones(2)).block_until_ready()
 
 
-def test_complex_gradients_are_those_of_jax(jax: Any) -> None:
+def test_complex_gradients_are_those_of_jax(jax: ModuleType) -> None:
     jnp = jax.numpy
 
-    def loss(f: Any, np: Any = np) -> Any:
+    def loss(f: Any, np: ModuleType = np) -> Callable[..., Any]:
         return lambda z, x: np.sum(np.abs(f(z, x)[0]) ** 2) + np.sum(f(z, x)[1] * 2)
 
     own = jax.grad(loss(lambda z, x: (jnp.exp(z * x) * jnp.conj(z), jnp.abs(z) + x), jnp), (0, 1))(

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.declare import OPS
+from tapegrad.types import Array
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -65,10 +67,10 @@ def test_every_op_has_a_form_in_jax() -> None:
     assert missing == WITHOUT, "give it a form in tapegrad/interop/jax/table.py, or list it above"
 
 
-def weighed(case: Any) -> Any:
+def weighed(case: Any) -> Callable[..., Any]:
     """A loss of a call's operands: a weighed sum of its floating results."""
 
-    def loss(*args: Any) -> Any:
+    def loss(*args: Any) -> Array:
         results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
         if case.name in ANY_ORDER:
             return sum((tg.sum(np.cos(y)) for y in results), np.zeros(()))
@@ -77,7 +79,9 @@ def weighed(case: Any) -> Any:
     return loss
 
 
-def with_slopes(case: Any, transform: Any, differentiated: Any) -> Any:
+def with_slopes(
+    case: Any, transform: Callable[..., Any], differentiated: Callable[..., Any]
+) -> Callable[..., Any]:
     """A function of a call's operands: its values, and the slopes of a sum of them."""
     loss = weighed(case)
     floating = tuple(i for i, x in enumerate(case.operands) if x.dtype.kind == "f")
@@ -180,7 +184,7 @@ def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int)
             raise
 
 
-def weights(y: Any) -> Any:
+def weights(y: Array) -> Array:
     return np.cos(np.arange(1.0, np.size(y) + 1)).reshape(np.shape(y)).astype(y.dtype)
 
 
@@ -194,7 +198,7 @@ def test_programs_with_their_gradients_are_ours(written: Any) -> None:
 
 
 def test_slopes_at_kinks_are_ours_to_the_second_order_and_in_both_modes() -> None:
-    def f(x: Any) -> Any:
+    def f(x: Array) -> Array:
         return tg.sum(tg.abs(x) * tg.maximum(x, 0.0)) + tg.max(x) * tg.prod(x)
 
     x = np.array([0.0, -1.0, 2.0, 2.0])
@@ -211,8 +215,8 @@ def test_slopes_at_kinks_are_ours_to_the_second_order_and_in_both_modes() -> Non
 
 @pytest.mark.parametrize("checkpoint", [None, 2, "binomial"])
 def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
-    def loss(w: Any, xs: Any) -> Any:
-        def step(carry: Any, x: Any) -> Any:
+    def loss(w: Array, xs: Array) -> Array:
+        def step(carry: Array, x: Array) -> tuple[Array, Array]:
             carry = np.tanh(w @ carry + x)
             return carry, tg.cond(np.sum(carry) > 0, np.sin, lambda y: y * np.arange(2.0), carry)
 
@@ -220,7 +224,7 @@ def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
         repeated = tg.fori_loop(0, 5, lambda i, s: s * w[0] + i, xs[0], checkpoint)
         return np.sum(last) + np.sum(rows * repeated)
 
-    def grown(w: Any) -> Any:
+    def grown(w: Array) -> Array:
         start = w * w
         return tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, start, checkpoint)
 
@@ -239,7 +243,7 @@ def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
 
 
 def test_a_loop_gives_jax_what_is_read_alone() -> None:
-    def loss(w: Any) -> Any:
+    def loss(w: Array) -> Array:
         return np.sum(tg.scan(lambda c, x: (np.tanh(c * w) + x * x, c), w, np.arange(4.0))[1])
 
     steps = jax.make_jaxpr(tg.to_jax(tg.grad(loss)))(np.array(1.0)).eqns
@@ -264,7 +268,7 @@ def test_jax_repeats_the_steps_of_a_segment_too() -> None:
 @depth("program on JAX")
 @given(st.integers(0, 2**64), st.integers(0, 70), st.integers(0, 2**63 - 1))
 def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
-    def draws(key: Any, data: Any) -> Any:
+    def draws(key: Array, data: Array | int) -> dict[str, Array]:
         return {
             "split": tg.random.split(key, n),
             "folded": tg.random.fold_in(key, data),
@@ -280,7 +284,7 @@ def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
 
 
 def test_numpy_draws_what_jax_cannot_also_under_jit_and_vmap() -> None:
-    def draws(key: Any) -> Any:
+    def draws(key: Array) -> tuple[Array, ...]:
         return (
             tg.random.normal(key, (3,)),
             tg.random.truncated_normal(key, (2,)),
@@ -308,7 +312,7 @@ class Pair:
 
 
 def test_trees_go_in_and_out_as_pytrees() -> None:
-    def fn(pair: Any, scale: float, layer: Any = None) -> Any:
+    def fn(pair: Pair, scale: float, layer: Any = None) -> dict[str, int | Pair]:
         return {"pair": Pair(pair.right * scale, [pair.left["a"], None]), "n": 3}
 
     on_jax = tg.to_jax(fn, records=[Pair])
@@ -328,7 +332,7 @@ def test_trees_go_in_and_out_as_pytrees() -> None:
 
 
 def test_static_arguments_and_python_numbers() -> None:
-    def fn(x: Any, mode: str, by: float, n: int) -> Any:
+    def fn(x: Array, mode: str, by: float, n: int) -> Array:
         return tg.sum(x * by) + n if mode == "sum" else tg.max(x)
 
     on_jax = tg.to_jax(fn, static_argnums=1)
@@ -344,12 +348,12 @@ def test_static_arguments_and_python_numbers() -> None:
 
 
 @tg.custom_op(vjps=(lambda g, y, x, by: g * by,))
-def scaled(x: Any, by: float = 1.0) -> Any:
+def scaled(x: Array, by: float = 1.0) -> Array:
     return x * by
 
 
 def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         return scaled(x, by=3.0) + 1
 
     with pytest.raises(TypeError, match=r"fn has the op scaled, .* ops=\{op: function\}"):
@@ -360,7 +364,7 @@ def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
         tg.to_jax(fn, ops={"scaled": np.sin})
 
     @tg.custom_vjp(lambda g, y, x: (g,))
-    def f(x: Any) -> Any:
+    def f(x: Array) -> Array:
         return x
 
     with pytest.raises(TypeError, match=r"has the op custom_vjp, .* tg\.bridges\.jax"):
@@ -368,7 +372,7 @@ def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
 
 
 def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() -> None:
-    def fn(key: Any, a: Any, p: Any) -> Any:
+    def fn(key: Array, a: Array, p: Array) -> tuple[Array, Array]:
         return np.linalg.inv(a @ a.T), tg.random.choice(key, 3, p=p)
 
     on_jax = tg.to_jax(fn)
@@ -383,7 +387,7 @@ def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() ->
 
 
 @pytest.mark.parametrize("solver", [tg.linalg.eigvals, tg.linalg.eig])
-def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Any) -> None:
+def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Callable[..., Any]) -> None:
     """Their real parts alone would be wrong; NumPy's program raises, which JAX cannot."""
     both = np.array([[[2.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [-1.0, 0.0]]])
     real, other = zip(*tg.tree.leaves(tg.to_jax(solver)(both)), strict=True)
@@ -393,13 +397,13 @@ def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Any) -> None:
 
 
 @pytest.mark.parametrize("fn", [tg.softmax, tg.log_softmax, tg.logsumexp])
-def test_the_last_axis_of_an_array_without_axes_is_none(fn: Any) -> None:
+def test_the_last_axis_of_an_array_without_axes_is_none(fn: tg.Op) -> None:
     x = np.array(2.0)
     close(tg.to_jax(lambda x: fn(x, axis=-1))(x), fn(x, axis=-1))
 
 
 def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> tuple[Array, Array]:
         return x * 2, tg.argmax(x)
 
     with jax.enable_x64(False):

@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.testing import parameter_trees
+from tapegrad.types import Array
 
 # --- threads for ranks --------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ def rank_of(tree: Any, rank: int) -> Any:
         return tg.tree.map(lambda x: (np.asarray(x) * (1 + rank / 3) + rank).astype(x.dtype), tree)
 
 
-def parts_of(x: Any) -> list[Any]:
+def parts_of(x: Array) -> list[Any]:
     return [x.real, x.imag] if x.dtype.kind == "c" else [x]
 
 
@@ -213,7 +214,9 @@ def test_the_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_col
 
 
 @given(trees_of_numbers, sizes, st.data())
-def test_a_leaf_that_differs_is_named_with_its_ranks(tree: Any, size: int, data: Any) -> None:
+def test_a_leaf_that_differs_is_named_with_its_ranks(
+    tree: Any, size: int, data: st.DataObject
+) -> None:
     paths = tg.tree.paths(tree)
     leaves, structure = tg.tree.flatten(tree)
     filled = [i for i, x in enumerate(leaves) if x.size]

@@ -1,7 +1,6 @@
 """Attention looks where its mask allows, broadcasts leading axes, and names what does not fit."""
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +33,9 @@ def test_attention_causal_ignores_what_is_later() -> None:
 @given(
     st.sampled_from([(), (1,), (2,), (3, 1)]), st.sampled_from([(), (2,), (3, 2)]), st.booleans()
 )
-def test_attention_broadcasts_leading_axes(mine: Any, others: Any, masked: bool) -> None:
+def test_attention_broadcasts_leading_axes(
+    mine: tuple[int, ...], others: tuple[int, ...], masked: bool
+) -> None:
     layer = nn.MultiHeadAttention(4, 2)
     params, rng = layer.init(0), np.random.default_rng(0)
     x, memory = rng.normal(size=(*mine, 3, 4)), rng.normal(size=(*others, 5, 4))
@@ -63,7 +64,9 @@ def test_attention_broadcasts_leading_axes(mine: Any, others: Any, masked: bool)
         ((3, 4), None, (2, 3, 3)),
     ],
 )
-def test_attention_names_shapes_that_do_not_fit(x: Any, memory: Any, mask: Any) -> None:
+def test_attention_names_shapes_that_do_not_fit(
+    x: tuple[int, ...], memory: tuple[int, ...] | None, mask: tuple[int, ...] | None
+) -> None:
     layer = nn.MultiHeadAttention(4, 2)
     given_memory = None if memory is None else np.ones(memory)
     given_mask = None if mask is None else np.ones(mask, bool)

@@ -1,7 +1,5 @@
 """Convolutions and pools are the sums and extremes of patches, in any layout."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +20,13 @@ nn = tg.nn
     batch=st.integers(0, 2),
 )
 def test_convolution_is_its_sum(
-    side: Any, size: Any, stride: Any, padding: Any, groups: int, inner: int, batch: int
+    side: tuple[int, ...],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    groups: int,
+    inner: int,
+    batch: int,
 ) -> None:
     counts = [
         (n + 2 * p - k) // s + 1 for n, k, s, p in zip(side, size, stride, padding, strict=True)

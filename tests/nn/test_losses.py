@@ -1,5 +1,6 @@
 """Losses and metrics are their formulas, with gradients that are stable far out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import DTypeLike
 
 nn = tg.nn
 
@@ -74,7 +76,9 @@ def test_losses_have_the_properties_of_any_function(name: str) -> None:
 
 @pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
-def test_losses_of_whole_numbers_are_those_of_floats(loss: Any, dtype: Any) -> None:
+def test_losses_of_whole_numbers_are_those_of_floats(
+    loss: Callable[..., Any], dtype: DTypeLike
+) -> None:
     args = [np.array(x).astype(dtype) for x in ([0, 1, 100], [1, 0, -100])]
     assert loss(*args) == loss(*[x.astype(float) for x in args]) == tg.compile(loss)(*args)
 
@@ -90,7 +94,7 @@ def test_binary_cross_entropy_is_stable(size: float) -> None:
 
 
 @given(st.integers(0, 100), st.sampled_from([(), (5,), (2, 3)]))
-def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
+def test_accuracy_counts_what_is_right(seed: int, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(size=(*shape, 3)), rng.integers(0, 3, shape)
     want = np.mean(np.argmax(logits, axis=-1) == labels)

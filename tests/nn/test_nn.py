@@ -4,6 +4,7 @@ Parameters depend on the key alone, and are drawn as the layer's docstring says.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from trees import bytes_of
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array, PyTree
 
 
 def test_layers_of_one_model_are_drawn_apart():
@@ -72,7 +74,7 @@ nn = tg.nn
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
-def attended(heads: int, params: Any, x: Any, memory: Any, mask: Any) -> Any:
+def attended(heads: int, params: Any, x: Array, memory: Array, mask: Array | float) -> Array:
     """Attention as it is published: of each head over its part of the last axis."""
     query, key, value = (
         np.split(z @ p.weight + p.bias, heads, axis=-1)
@@ -85,37 +87,41 @@ def attended(heads: int, params: Any, x: Any, memory: Any, mask: Any) -> Any:
     return np.concatenate(parts, axis=-1) @ params.output.weight + params.output.bias
 
 
-def pooled(of: Any, size: tuple[int, int], stride: tuple[int, int], x: Any) -> Any:
+def pooled(
+    of: Callable[..., Any], size: tuple[int, int], stride: tuple[int, int], x: Array
+) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(2, 3))
     return of(windows[:, :, :: stride[0], :: stride[1]], axis=(-1, -2))
 
 
-def erf(x: Any) -> Any:
+def erf(x: Array) -> Array:
     return np.vectorize(math.erf)(x)
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def normalized(p: Any, x: Any, mean: Any, variance: Any, epsilon: float = 1e-5) -> Any:
+def normalized(
+    p: Any, x: Array, mean: Array | float, variance: Array, epsilon: float = 1e-5
+) -> Array:
     return (x - mean) / np.sqrt(variance + epsilon) * p.weight + getattr(p, "bias", 0.0)
 
 
-def standardized(p: Any, x: Any, axis: int) -> Any:
+def standardized(p: Any, x: Array, axis: int) -> Array:
     return normalized(p, x, x.mean(axis, keepdims=True), x.var(axis, keepdims=True))
 
 
-def affine(p: Any, x: Any) -> Any:
+def affine(p: Any, x: Array) -> Array:
     return x @ p.weight + p.bias
 
 
-def recurrent(function: Any, p: Any, x: Any, hidden: Any) -> Any:
+def recurrent(function: Callable[..., Any], p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
     after = function(affine(p.w_ih, x) + affine(p.w_hh, hidden))
     return affine(p.w_ho, after), after
 
 
-def gru(p: Any, x: Any, hidden: Any) -> Any:
+def gru(p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
     """A step as it is published."""
     (a, c, e), (b, d, f) = (np.split(affine(*of), 3, -1) for of in ((p.w_ih, x), (p.w_hh, hidden)))
     reset, update = sigmoid(a + b), sigmoid(c + d)
@@ -123,7 +129,7 @@ def gru(p: Any, x: Any, hidden: Any) -> Any:
     return after, after
 
 
-def lstm(p: Any, x: Any, hidden: Any, kept: Any) -> Any:
+def lstm(p: Any, x: Array, hidden: Array, kept: Array) -> tuple[PyTree, PyTree]:
     """A step as it is published."""
     into, forget, new, out = np.split(affine(p.w_ih, x) + affine(p.w_hh, hidden), 4, -1)
     kept = sigmoid(forget) * kept + sigmoid(into) * np.tanh(new)

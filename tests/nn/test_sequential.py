@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.types import Array, DTypeLike
 
 nn = tg.nn
 
@@ -18,7 +19,7 @@ def test_batch_norm_statistics_have_no_gradient() -> None:
     layer = nn.BatchNorm(2)
     params, x = layer.init(0, np.float32), np.arange(6, dtype=np.float32).reshape(3, 2)
 
-    def drift(x: Any) -> Any:
+    def drift(x: Array) -> Array:
         state = layer(params, x, layer.initial_state(), training=True)[1]
         return tg.sum(state.mean) + tg.sum(state.variance)
 
@@ -99,10 +100,12 @@ def test_sequential_with_state_takes_it_and_returns_it() -> None:
 
 def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
     class Noise:
-        def init(self, key: Any, dtype: Any = float) -> None:
+        def init(self, key: Array, dtype: DTypeLike = float) -> None:
             return None
 
-        def __call__(self, params: None, x: Any, *, key: Any = None, training: bool = False) -> Any:
+        def __call__(
+            self, params: None, x: Array, *, key: Array | None = None, training: bool = False
+        ) -> Array:
             return x + tg.random.normal(key, x.shape) if training and key is not None else x
 
     model = nn.Sequential(Noise(), np.tanh)
@@ -114,7 +117,7 @@ def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
 
     class Decorated(Noise):
         @functools.wraps(Noise.__call__)
-        def __call__(self, *args: Any, **options: Any) -> Any:
+        def __call__(self, *args: Any, **options: Any) -> Array:
             return Noise.__call__(self, *args, **options)
 
     model = nn.Sequential(Decorated(), np.tanh)

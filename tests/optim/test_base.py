@@ -7,6 +7,7 @@ import copy
 import itertools
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from trees import bytes_of, random_tree
 
 import tapegrad as tg
 from tapegrad.optim.base import compute_into
+from tapegrad.types import Array, DTypeLike
 
 
 def only_weights(path: str, leaf: Any) -> bool:
@@ -42,7 +44,9 @@ OPTIMIZERS: dict[str, Any] = {
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
-def run(optimizer: Any, n: int, dtype: Any = float, update: Any = None) -> Any:
+def run(
+    optimizer: Any, n: int, dtype: DTypeLike = float, update: Callable[..., Any] | None = None
+) -> tuple[Any, ...]:
     """Parameters and state after n steps along random gradients."""
     params = random_tree(0, dtype)
     state = optimizer.init(params)
@@ -88,7 +92,7 @@ def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
     )
 
 
-def by_definition(o: Any, p: Any, grads: list[Any]) -> Any:
+def by_definition(o: Any, p: Array, grads: list[Any]) -> Array:
     """The formulas as they are published, on one array."""
     v = m = s = np.zeros(p.shape)
     total = np.full(p.shape, getattr(o, "initial", 0.0))
@@ -138,7 +142,7 @@ def test_optimizer_step_compiles_once(optimizer: Any) -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_optimizer_keeps_dtypes(optimizer: Any, dtype: Any) -> None:
+def test_optimizer_keeps_dtypes(optimizer: Any, dtype: DTypeLike) -> None:
     for rate in (0.01, tg.optim.piecewise([0.1, 0.01], [1]), lambda step: np.float64(0.01)):
         scheduled = attrs.evolve(optimizer, learning_rate=rate)
         updates = [scheduled.update]
@@ -154,7 +158,7 @@ def test_optimizer_keeps_dtypes(optimizer: Any, dtype: Any) -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_small_gradients_make_finite_steps(optimizer: Any, dtype: Any) -> None:
+def test_small_gradients_make_finite_steps(optimizer: Any, dtype: DTypeLike) -> None:
     g = np.array([0.0, 1e-4, -1e-7, 1.0], dtype)
     for update in (optimizer.update, tg.compile(optimizer.update)):
         p, state = np.ones(4, dtype), optimizer.init(np.ones(4, dtype))
@@ -177,17 +181,17 @@ def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> 
 
 @every_optimizer
 @pytest.mark.parametrize("turn", [1.0, pytest.param(1 + 0.5j, marks=pytest.mark.thorough)])
-def test_optimizer_step_is_differentiable_in_all(optimizer: Any, turn: Any) -> None:
+def test_optimizer_step_is_differentiable_in_all(optimizer: Any, turn: float) -> None:
     params, grads = {"w": turn * np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
     _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
     assert state.step == 1
 
-    def after(params: Any, grads: Any, state: Any) -> Any:
+    def after(params: dict[str, Array], grads: dict[str, Array], state: Any) -> Array:
         params, new = optimizer.update(params, grads, state)
         return tg.tree.ravel((params, attrs.evolve(new, step=None)))[0]
 
     # the number of steps has no gradient; velocities and means have one
-    def step(params: Any, grads: Any, moments: Any) -> Any:
+    def step(params: dict[str, Array], grads: dict[str, Array], moments: Any) -> Array:
         return after(params, grads, attrs.evolve(moments, step=state.step))
 
     args = (params, grads, attrs.evolve(state, step=None))
@@ -213,7 +217,7 @@ def test_a_path_is_differentiated_by_the_optimizers_own_numbers(optimizer: Any) 
     }
     assert {"learning_rate", "weight_decay"} < numbers.keys()
 
-    def path(numbers: Any) -> Any:
+    def path(numbers: dict[str, Array | float]) -> Array:
         moved = attrs.evolve(optimizer, **numbers)
         params = np.array([1.0, -2.0])
         state = moved.init(params)
@@ -231,7 +235,7 @@ def test_weight_decay_chooses_by_path_and_by_leaf() -> None:
     still = tg.tree.map(np.zeros_like, params)
     seen = []
 
-    def decay(path: str, leaf: Any) -> bool:
+    def decay(path: str, leaf: Array) -> bool:
         seen.append((path, leaf.shape))
         return path.startswith("0") and leaf.ndim == 2
 
@@ -322,7 +326,9 @@ def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str) -> No
 
 @pytest.mark.parametrize("dtype", "efdg")
 @pytest.mark.parametrize("number", [float, np.float64, np.float32, np.array])
-def test_sgd_plain_step_is_its_formula_and_keeps_the_dtype(dtype: Any, number: Any) -> None:
+def test_sgd_plain_step_is_its_formula_and_keeps_the_dtype(
+    dtype: str, number: Callable[..., Any]
+) -> None:
     optimizer = tg.optim.SGD(number(0.375))
     for shape in ((), (0,), (2, 3)):
         p, g = np.full(shape, 1.3, dtype), np.full(shape, 0.7, dtype)

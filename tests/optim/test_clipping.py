@@ -1,7 +1,6 @@
 """The norm of a tree, and clipping by it."""
 
 import math
-from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -9,10 +8,11 @@ from hypothesis import strategies as st
 from trees import bytes_of, random_tree
 
 import tapegrad as tg
+from tapegrad.types import DTypeLike
 
 
 @given(st.floats(0.01, 100), st.sampled_from([np.float32, np.float64]))
-def test_clipping_bounds_the_norm_of_a_tree(most: float, dtype: Any) -> None:
+def test_clipping_bounds_the_norm_of_a_tree(most: float, dtype: DTypeLike) -> None:
     grads = random_tree(3, dtype)
     want = math.sqrt(sum(float(np.sum(np.square(x, dtype=float))) for x in tg.tree.leaves(grads)))
     clipped, norm = tg.optim.clip_by_global_norm(grads, most)

@@ -2,12 +2,12 @@
 
 import math
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 SCHEDULES = {
     "constant": tg.optim.constant(0.25),
@@ -57,7 +57,7 @@ def test_schedule_is_its_definition(name: str) -> None:
 
 
 def test_schedule_has_gradients_to_its_numbers() -> None:
-    def rate(peak: Any, end: Any) -> Any:
+    def rate(peak: Array | float, end: Array | float) -> Array | float:
         return tg.optim.warmup_cosine(peak, 2, 6, end)(3) + tg.optim.linear(peak, end, 4)(1)
 
     tg.testing.check_grads(rate, (0.5, 0.25))

@@ -6,6 +6,7 @@ They have the shape and the dtype that are asked for, gradients by their scale, 
 import copy
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 SEEDS = st.integers(0, 2**70)
 
@@ -55,7 +57,7 @@ every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 @every_draw
 @given(seed=SEEDS)
-def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
+def test_draws_of_the_same_key_are_the_same(draw: Callable[..., Any], seed: int) -> None:
     key = tg.random.key(seed)
     before, state = key.tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
     want = draw(key)
@@ -69,7 +71,7 @@ def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
 
 
 @every_draw
-def test_draws_of_another_key_are_others(draw: Any) -> None:
+def test_draws_of_another_key_are_others(draw: Callable[..., Any]) -> None:
     drawn = [np.asarray(draw(seed)).tobytes() for seed in range(4)]
     assert len(set(drawn)) == 4
 
@@ -91,7 +93,7 @@ def test_draws_are_those_that_they_were() -> None:
 
 
 @every_draw
-def test_draws_compiled_are_drawn_as_the_program_runs(draw: Any) -> None:
+def test_draws_compiled_are_drawn_as_the_program_runs(draw: Callable[..., Any]) -> None:
     compiled, of_seed = tg.compile(draw), tg.compile(draw)
     for seed in (0, 1, 2**40):
         key = tg.random.key(seed)
@@ -103,7 +105,7 @@ def test_draws_compiled_are_drawn_as_the_program_runs(draw: Any) -> None:
 
 
 def test_draws_with_bounds_that_vary() -> None:
-    def fn(k: Any, low: Any, high: Any, p: Any) -> Any:
+    def fn(k: Array | int, low: Array | int, high: Array | int, p: Array) -> tuple[Array, ...]:
         return (
             tg.random.integers(k, low, high, 4),
             tg.random.uniform(k, 4, low, high),
@@ -119,7 +121,7 @@ def test_draws_with_bounds_that_vary() -> None:
 
 
 def test_draws_have_gradients_to_their_scale() -> None:
-    def loss(mean: Any, scale: Any, low: Any, rows: Any) -> Any:
+    def loss(mean: Array | float, scale: Array | float, low: Array | float, rows: Array) -> Array:
         key = tg.random.key(1)
         shuffled = tg.random.permutation(key, rows) * np.arange(4.0)
         return (
@@ -139,7 +141,7 @@ def test_draws_have_gradients_to_their_scale() -> None:
 
 @given(SEEDS, SHAPES, st.sampled_from(["e", "f", "d", "g"]))
 def test_draws_have_the_shape_and_the_dtype_that_are_asked_for(
-    seed: int, shape: Any, dtype: str
+    seed: int, shape: tuple[int, ...], dtype: str
 ) -> None:
     u = tg.random.uniform(seed, shape, dtype=dtype)
     between = tg.random.uniform(seed, shape, np.float64(-2), np.float64(3), dtype)
@@ -172,7 +174,7 @@ def test_permutation_has_each_number_once(seed: int, n: int) -> None:
 N = 40_000
 
 
-def near(got: Any, want: float, deviation: float) -> None:
+def near(got: Array, want: float, deviation: float) -> None:
     """Within five standard deviations of the mean of N."""
     assert abs(float(np.mean(got)) - want) < 5 * deviation / math.sqrt(N)
 
@@ -240,13 +242,13 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("call", "error", "said"), REFUSED.values(), ids=REFUSED)
-def test_draws_refuse_by_name(call: Any, error: type[Exception], said: str) -> None:
+def test_draws_refuse_by_name(call: Callable[..., Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         call()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, bool])
-def test_integers_of_small_dtypes_reach_their_ends(dtype: Any) -> None:
+def test_integers_of_small_dtypes_reach_their_ends(dtype: type[Any]) -> None:
     low, high = (0, 1) if dtype is bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     want = tg.random.uniform(0, 9, float(low), float(high))
     for ends in ((dtype(low), dtype(high)), (np.array(low, dtype), np.array(high, dtype))):

@@ -1,7 +1,6 @@
 """Keys never repeat: made of seeds, split, and combined with integers, also while compiled."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 SEEDS = st.integers(0, 2**70)
 
@@ -24,7 +24,7 @@ def test_fold_in_of_a_step_that_varies() -> None:
         assert same_bits(compiled(key, np.array(i)), want)
 
 
-def bits(key: Any, n: int = 64) -> set[int]:
+def bits(key: Array, n: int = 64) -> set[int]:
     """The words that draws with a key are made of."""
     return set(np.random.Philox(key=key).random_raw(n).tolist())
 

@@ -12,9 +12,10 @@ from trees import HOLDERS, Holder, objects
 
 import tapegrad as tg
 from tapegrad.tree.opaque import tensor_inside
+from tapegrad.types import Array
 
 
-def square(p: Any) -> Any:
+def square(p: Array) -> Array:
     return p * p
 
 

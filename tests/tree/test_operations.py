@@ -2,7 +2,6 @@
 
 import pickle
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.testing import arrays
+from tapegrad.types import Array
 
 
 @given(st.lists(arrays(), max_size=4))
-def test_ravel_comes_back(parts: Any) -> None:
+def test_ravel_comes_back(parts: list[Array]) -> None:
     params = {"a": parts[:1], "b": (None, tuple(parts[1:]))}
     vector, unravel = tg.tree.ravel(params)
     assert vector.shape == (tg.tree.size(params),)
@@ -31,10 +31,10 @@ def test_ravel_is_recorded_compiled_and_differentiated() -> None:
     params = {"w": np.arange(4.0).reshape(2, 2), "b": np.float32([1, 2])}
     vector, unravel = tg.tree.ravel(params)
 
-    def loss(params: Any) -> Any:
+    def loss(params: dict[str, Array]) -> Array:
         return tg.sum(tg.sin(params["w"]) @ params["b"])
 
-    def of_vector(vector: Any) -> Any:
+    def of_vector(vector: Array) -> Array:
         return loss(unravel(vector))
 
     want, _ = tg.tree.ravel(tg.grad(loss)(params))
