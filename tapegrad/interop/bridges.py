@@ -1,15 +1,16 @@
-"""Bridges: a NumPy function that tapegrad differentiates, inside another library's training.
+"""Bridges: call a NumPy function, differentiated by tapegrad, within another library.
 
-The function is called as it is, on NumPy arrays, so it may branch on values, call `custom_op`
-and `custom_vjp` functions and loop until something converges. A function that tapegrad can
-record whole is better converted to JAX with `tapegrad.to_jax`.
+The function runs on NumPy arrays, so it may branch on values, call `custom_op` and `custom_vjp`
+functions and loop until something converges. If tapegrad can record the whole function, convert it
+to JAX with `tapegrad.to_jax` instead.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -23,25 +24,33 @@ from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, ArrayLike, Cotangent, PyTree
+
+if TYPE_CHECKING:
+    from jax import Array as JaxArray
+    from jax import ShapeDtypeStruct
+    from torch import Tensor as TorchTensor
 
 __all__ = ["jax", "torch"]
 __dir__ = __all__.copy
 
-Fn = Callable[..., Any]
+Fn: TypeAlias = Callable[..., Any]
+Pullback: TypeAlias = Callable[[Sequence[Cotangent | None]], Sequence[Cotangent]]
+"""A function from the cotangents of a call's results to the cotangents of some arrays."""
 
 
 @attrs.frozen(eq=False)
 class _Call:
-    """A call of a function that varies in the leaves that are arrays of the other library.
+    """A call of a function, whose variables are the leaves that are arrays of the other library.
 
     Attributes
     ----------
     fn
         The function.
     structure, leaves
-        Its arguments: ``(args, kwargs)``.
+        The function's arguments, ``(args, kwargs)``.
     places
-        Which leaves vary.
+        The positions of the variables among the leaves.
     """
 
     fn: Fn
@@ -50,44 +59,54 @@ class _Call:
     places: tuple[int, ...]
 
     @classmethod
-    def of(cls, fn: Fn, args: Any, kwargs: Any, kinds: Any) -> _Call:
-        """A call that varies in the leaves of some classes."""
+    def from_arguments(
+        cls,
+        fn: Fn,
+        args: Sequence[PyTree],
+        kwargs: Mapping[str, PyTree],
+        kinds: type | tuple[type, ...],
+    ) -> _Call:
+        """Make a call whose variables are the leaves of some classes."""
         leaves, structure = tree.flatten((args, kwargs))
         places = tuple([i for i, x in enumerate(leaves) if isinstance(x, kinds)])
         return cls(fn, structure, tuple(leaves), places)
 
     @property
-    def varying(self) -> list[Any]:
-        """The leaves that vary."""
+    def variables(self) -> list[Any]:
+        """The leaves that are arrays of the other library."""
         return [self.leaves[i] for i in self.places]
 
-    def on(self, arrays: Any) -> Any:
-        """The function's result for these values of the leaves that vary."""
+    def evaluate(self, arrays: Iterable[Array]) -> Any:
+        """Return the function's result for some values of the variables."""
         leaves = replace_leaves(self.leaves, self.places, arrays)
         args, kwargs = tree.unflatten(self.structure, leaves)
         return self.fn(*args, **kwargs)
 
-    def slopes(self, arrays: Any, moving: Any, cotangents: Any) -> Any:
-        """The cotangents of some of the arrays, as a function that can be differentiated."""
-        return self.pulled(arrays, moving)[2](cotangents)
+    def compute_cotangents(
+        self, arrays: Sequence[Array], active: Sequence[int], cotangents: Sequence[Cotangent]
+    ) -> Sequence[Cotangent]:
+        """Return the cotangents of the active arrays; this can itself be differentiated."""
+        return self.evaluate_with_pullback(arrays, active)[2](cotangents)
 
-    def pulled(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
-        """Its results, and a function from their cotangents to the cotangents of some arrays."""
+    def evaluate_with_pullback(
+        self, arrays: Sequence[Array], active: Sequence[int]
+    ) -> tuple[list[Any], tree.Structure, Pullback]:
+        """Return the results, and the pullback to the arrays at the active positions."""
 
-        def of_moving(*xs: Any) -> Any:
-            return self.on(replace_leaves(arrays, moving, xs))
+        def evaluate_active(*xs: Array) -> Any:
+            return self.evaluate(replace_leaves(arrays, active, xs))
 
-        output, pullback = vjp(of_moving, *[arrays[i] for i in moving])
+        output, pullback = vjp(evaluate_active, *[arrays[i] for i in active])
         leaves, structure = tree.flatten(output)
 
-        def pull(cotangents: Any) -> Any:
+        def pull_back(cotangents: Sequence[Cotangent | None]) -> Sequence[Cotangent]:
             used = [c if is_floating(x) else None for x, c in zip(leaves, cotangents, strict=True)]
             return pullback(tree.unflatten(structure, used))
 
-        return leaves, structure, pull
+        return leaves, structure, pull_back
 
-    def arrays(self, leaves: list[Any]) -> list[Any]:
-        """Its results as arrays."""
+    def as_arrays(self, leaves: list[Any]) -> list[Array]:
+        """Convert the function's results to arrays."""
         for x in leaves:
             if not isinstance(x, np.ndarray | np.generic | float | int | complex):
                 raise TypeError(
@@ -98,7 +117,7 @@ class _Call:
 
 
 def torch(fn: Fn) -> Fn:
-    """A NumPy function as one of PyTorch tensors, with tapegrad's gradient.
+    """Convert a NumPy function to a function of PyTorch tensors, with tapegrad's gradient.
 
     Parameters
     ----------
@@ -108,18 +127,18 @@ def torch(fn: Fn) -> Fn:
 
     Returns
     -------
-    A function of the same arguments. Tensors among the leaves reach `fn` as arrays of their
-    shape and dtype; everything else reaches it as it is. Results are tensors, on the device
-    of the first tensor. ``backward`` passes through it to every floating tensor that requires
-    a gradient, and with ``create_graph=True`` so do derivatives of any order.
+    A function of the same arguments. `fn` receives tensors as arrays of their shape and dtype, and
+    other leaves unchanged. Results are tensors, on the device of the first tensor. ``backward``
+    passes through the function to every floating tensor that requires a gradient, and with
+    ``create_graph=True`` so do derivatives of any order.
 
     Raises
     ------
     ImportError
         If PyTorch is not installed.
     TypeError
-        When called: for a tensor of a dtype that NumPy lacks, such as bfloat16, and for
-        what `vjp` refuses.
+        When called: for a tensor of a dtype that NumPy lacks, such as bfloat16, and where `vjp`
+        raises.
 
     Examples
     --------
@@ -132,72 +151,78 @@ def torch(fn: Fn) -> Fn:
     tensor([ 0.0000, -1.6211])
     """
     check_callable(fn)
-    library = _imported("torch")
+    library = _import_library("torch")
     function = _torch_function(library)
 
-    def bridged(*args: Any, **kwargs: Any) -> Any:
-        call = _Call.of(fn, args, kwargs, library.Tensor)
-        # the tree of the results is known when they are
-        trees: list[tree.Structure] = []
-        results = function.apply(call, trees, *call.varying)
-        return tree.unflatten(trees[0], results)
+    def call_bridge(*args: PyTree, **kwargs: PyTree) -> Any:
+        call = _Call.from_arguments(fn, args, kwargs, library.Tensor)
+        # an output parameter, since `apply` returns tensors alone
+        structures: list[tree.Structure] = []
+        results = function.apply(call, structures, *call.variables)
+        return tree.unflatten(structures[0], results)
 
-    bridged.__name__ = f"torch_{label(fn)}"
-    return bridged
+    call_bridge.__name__ = f"torch_{label(fn)}"
+    return call_bridge
 
 
-def _torch_function(library: Any) -> Any:
-    """The ``autograd.Function`` of calls."""
+def _torch_function(library: ModuleType) -> Any:
+    """Make the ``autograd.Function`` of calls."""
 
-    def tensor(x: Any, device: Any) -> Any:
-        # a copy, because a tensor can be written to
+    def to_tensor(x: Array, device: object) -> TorchTensor:
+        # a copy, because a tensor is writable
         return library.from_numpy(np.array(x)).to(device)
 
-    class Bridge(library.autograd.Function):  # type: ignore[misc]
+    function: Any = library.autograd.Function
+
+    class Bridge(function):  # type: ignore[misc]
         @staticmethod
-        def forward(ctx: Any, call: _Call, trees: list[Any], *tensors: Any) -> Any:
-            arrays = [_array(x) for x in tensors]
-            wanted = ctx.needs_input_grad[2:]
-            moving = [i for i, x in enumerate(arrays) if wanted[i] and is_floating(x)]
-            if moving:
-                leaves, structure, ctx.pull = call.pulled(arrays, moving)
+        def forward(
+            ctx: Any, call: _Call, structures: list[tree.Structure], *tensors: TorchTensor
+        ) -> tuple[TorchTensor, ...]:
+            arrays = [_to_numpy(x) for x in tensors]
+            needs_grad = ctx.needs_input_grad[2:]
+            active = [i for i, x in enumerate(arrays) if needs_grad[i] and is_floating(x)]
+            if active:
+                leaves, structure, ctx.pull_back = call.evaluate_with_pullback(arrays, active)
             else:
-                leaves, structure = tree.flatten(call.on(arrays))
-            trees.append(structure)
-            ctx.call, ctx.moving = call, moving
+                leaves, structure = tree.flatten(call.evaluate(arrays))
+            structures.append(structure)
+            ctx.call, ctx.active = call, active
             ctx.save_for_backward(*tensors)
             device = tensors[0].device if tensors else None
-            results = tuple([tensor(x, device) for x in call.arrays(leaves)])
-            fixed = [x for x in results if not (x.is_floating_point() or x.is_complex())]
-            ctx.mark_non_differentiable(*fixed)
+            results = tuple([to_tensor(x, device) for x in call.as_arrays(leaves)])
+            constants = [x for x in results if not (x.is_floating_point() or x.is_complex())]
+            ctx.mark_non_differentiable(*constants)
             return results
 
         @staticmethod
-        def backward(ctx: Any, *cotangents: Any) -> Any:
+        def backward(ctx: Any, *cotangents: TorchTensor) -> tuple[TorchTensor | None, ...]:
             tensors = ctx.saved_tensors
-            gradients: list[Any] = [None] * len(tensors)
+            grads: list[TorchTensor | None] = [None] * len(tensors)
             if library.is_grad_enabled():
                 # the backward pass is itself a call of a function that tapegrad differentiates
-                args = (list(tensors), ctx.moving, list(cotangents))
-                back = _Call.of(ctx.call.slopes, args, {}, library.Tensor)
-                gradients_of = Bridge.apply(back, [], *back.varying)
+                args = (list(tensors), ctx.active, list(cotangents))
+                call = _Call.from_arguments(ctx.call.compute_cotangents, args, {}, library.Tensor)
+                active_grads = Bridge.apply(call, [], *call.variables)
             else:
-                slopes = ctx.pull([_array(c) for c in cotangents])
-                gradients_of = [tensor(g, tensors[0].device) for g in slopes]
-            for i, g in zip(ctx.moving, gradients_of, strict=True):
-                gradients[i] = g.to(tensors[i].device)
-            return None, None, *gradients
+                arrays = ctx.pull_back([_to_numpy(c) for c in cotangents])
+                active_grads = [to_tensor(g, tensors[0].device) for g in arrays]
+            for i, g in zip(ctx.active, active_grads, strict=True):
+                grads[i] = g.to(tensors[i].device)
+            return None, None, *grads
 
     return Bridge
 
 
-def _array(x: Any) -> Any:
-    """A tensor as an array of NumPy, which may share its memory but not write to it."""
+def _to_numpy(x: TorchTensor) -> Array:
+    """Convert a tensor to a read-only NumPy array, which may share its memory."""
     return readonly_view(x.detach().cpu().resolve_conj().resolve_neg().numpy())
 
 
-def jax(fn: Fn, like: Any = None) -> Fn:
-    """A NumPy function as one of JAX arrays, called back on the host, with tapegrad's gradient.
+def jax(fn: Fn, like: PyTree = None) -> Fn:
+    """Convert a NumPy function to a function of JAX arrays, with tapegrad's gradient.
+
+    JAX calls the function back on the host.
 
     Parameters
     ----------
@@ -205,23 +230,23 @@ def jax(fn: Fn, like: Any = None) -> Fn:
         A function of trees of arrays and numbers that returns a tree of them, written in
         NumPy or with tapegrad, as `grad` takes it. Pure: JAX may call it any number of times.
     like
-        An example of its result, a tree of arrays or of ``jax.ShapeDtypeStruct``: only its
-        shapes and dtypes matter. Or a function of the arguments that returns one. By
-        default `fn` is called once for each trace, inside ``jax.jit`` on placeholder numbers.
+        An example of the result, a tree of arrays or of ``jax.ShapeDtypeStruct`` (only
+        shapes and dtypes matter), or a function of the arguments that returns an example. By default
+        each trace calls `fn` once, inside ``jax.jit`` on placeholder numbers.
 
     Returns
     -------
     A function of the same arguments, for ``jax.jit``, ``jax.grad``, ``jax.vjp`` and
     ``jax.vmap`` (which calls `fn` row by row). It has first derivatives in reverse mode. The
-    backward pass calls `fn` again, to record it. Gradients by complex numbers are JAX's, the
-    conjugates of tapegrad's.
+    backward pass calls `fn` again, to record it. Gradients with respect to complex numbers follow
+    JAX: they are the conjugates of tapegrad's gradients.
 
     Raises
     ------
     ImportError
         If JAX is not installed.
     TypeError
-        When called: for results of 64 bits where JAX would hold them in 32, unless
+        When called: for results of 64 bits that JAX would hold in 32 bits, unless
         ``jax.config.update("jax_enable_x64", True)``.
 
     Examples
@@ -238,34 +263,35 @@ def jax(fn: Fn, like: Any = None) -> Fn:
            [0.  , 0.25]], dtype=float32)
     """
     check_callable(fn)
-    library = _imported("jax")
-    from tapegrad.interop.jax.run import register, stand_in
+    library = _import_library("jax")
+    from tapegrad.interop.jax.run import make_placeholder, register_nodes
 
-    def known(x: Any) -> Any:
+    def to_example(x: JaxArray | Array) -> Array:
         if isinstance(x, library.core.Tracer):
-            return stand_in(x.shape, np.dtype(x.dtype))
+            return make_placeholder(x.shape, np.dtype(x.dtype))
         return np.asarray(x)
 
-    def bridged(*args: Any, **kwargs: Any) -> Any:
-        call = _Call.of(fn, args, kwargs, (library.Array, np.ndarray, np.generic))
-        register(library, call.structure)
+    def call_bridge(*args: PyTree, **kwargs: PyTree) -> Any:
+        call = _Call.from_arguments(fn, args, kwargs, (library.Array, np.ndarray, np.generic))
+        register_nodes(library, call.structure)
         if like is None:
-            wanted = call_silently(call.on, [known(x) for x in call.varying])
+            example = call_silently(call.evaluate, [to_example(x) for x in call.variables])
         else:
-            wanted = like(*args, **kwargs) if callable(like) else like
-        leaves, structure = tree.flatten(wanted)
-        register(library, structure)
-        results = [_result(library, fn, x) for x in leaves]
-        values = _called_back(library, call, results)(*map(library.numpy.asarray, call.varying))
+            example = like(*args, **kwargs) if callable(like) else like
+        leaves, structure = tree.flatten(example)
+        register_nodes(library, structure)
+        specs = [_result_spec(library, fn, x) for x in leaves]
+        on_host = _make_host_function(library, call, specs)
+        values = on_host(*map(library.numpy.asarray, call.variables))
         return tree.unflatten(structure, values)
 
-    bridged.__name__ = f"jax_{label(fn)}"
-    return bridged
+    call_bridge.__name__ = f"jax_{label(fn)}"
+    return call_bridge
 
 
-def _result(library: Any, fn: Fn, x: Any) -> Any:
-    """The shape and dtype of a result."""
-    array = x if hasattr(x, "dtype") else np.asarray(x)
+def _result_spec(library: ModuleType, fn: Fn, x: ArrayLike | ShapeDtypeStruct) -> ShapeDtypeStruct:
+    """Return the shape and dtype of a result."""
+    array: Any = x if hasattr(x, "dtype") else np.asarray(x)
     dtype = np.dtype(array.dtype)
     held = np.dtype(library.dtypes.canonicalize_dtype(dtype))
     if dtype.kind != "i" and held != dtype:
@@ -276,56 +302,63 @@ def _result(library: Any, fn: Fn, x: Any) -> Any:
     return library.ShapeDtypeStruct(array.shape, held)
 
 
-def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
-    """The function of the varying leaves, with its VJP; both are done on the host."""
+def _make_host_function(
+    library: ModuleType, call: _Call, results: Sequence[ShapeDtypeStruct]
+) -> Callable[..., tuple[JaxArray, ...]]:
+    """Make the function of a call's variables, with its VJP; both run on the host."""
 
-    def back(host: Any, shapes: Any, *xs: Any) -> Any:
-        return library.pure_callback(host, shapes, *xs, vmap_method="sequential")
+    def call_host(host: Fn, specs: Sequence[ShapeDtypeStruct], *xs: PyTree) -> Any:
+        return library.pure_callback(host, tuple(specs), *xs, vmap_method="sequential")
 
-    def cast(values: Any, shapes: Any) -> Any:
-        pairs = list(zip(values, shapes, strict=True))
-        for x, wanted in pairs:
-            if x.shape != wanted.shape:
+    def cast(values: Iterable[Array], specs: Sequence[ShapeDtypeStruct]) -> tuple[Array, ...]:
+        pairs = list(zip(values, specs, strict=True))
+        for x, spec in pairs:
+            if x.shape != spec.shape:
                 raise ValueError(
-                    f"{label(call.fn)} returned the shape {x.shape}, not {wanted.shape} as for "
+                    f"{label(call.fn)} returned the shape {x.shape}, not {spec.shape} as for "
                     "other values; a function for JAX returns one shape"
                 )
-        return tuple([np.asarray(x, wanted.dtype) for x, wanted in pairs])
+        return tuple([np.asarray(x, spec.dtype) for x, spec in pairs])
 
-    def forward(*xs: Any) -> Any:
-        return cast(call.arrays(tree.leaves(call.on([np.asarray(x) for x in xs]))), results)
+    def forward(*xs: Array) -> tuple[Array, ...]:
+        output = call.evaluate([np.asarray(x) for x in xs])
+        return cast(call.as_arrays(tree.leaves(output)), results)
 
     @library.custom_vjp  # type: ignore[untyped-decorator]
-    def f(*xs: Any) -> Any:
-        return back(forward, tuple(results), *xs)
+    def f(*xs: JaxArray) -> tuple[JaxArray, ...]:
+        return call_host(forward, results, *xs)
 
-    def f_forward(*xs: Any) -> Any:
+    def f_fwd(*xs: JaxArray) -> tuple[tuple[JaxArray, ...], tuple[JaxArray, ...]]:
         return f(*xs), xs
 
-    def f_back(xs: Any, cotangents: Any) -> Any:
-        moving = [i for i, x in enumerate(xs) if x.dtype.kind in "fc"]
-        shapes = [library.ShapeDtypeStruct(xs[i].shape, xs[i].dtype) for i in moving]
+    def f_bwd(
+        xs: tuple[JaxArray, ...], cotangents: tuple[JaxArray, ...]
+    ) -> tuple[JaxArray | Array, ...]:
+        active = [i for i, x in enumerate(xs) if x.dtype.kind in "fc"]
+        specs = [library.ShapeDtypeStruct(xs[i].shape, xs[i].dtype) for i in active]
         floating = [i for i, x in enumerate(results) if x.dtype.kind in "fc"]
 
-        def pull(xs: Any, floating_cotangents: Any) -> Any:
-            *_, pull = call.pulled([np.asarray(x) for x in xs], moving)
-            weights: list[Any] = [None] * len(results)
+        def pull_back(
+            xs: Sequence[Array], floating_cotangents: Sequence[Array]
+        ) -> tuple[Array, ...]:
+            *_, pullback = call.evaluate_with_pullback([np.asarray(x) for x in xs], active)
+            weights: list[Cotangent | None] = [None] * len(results)
             for i, c in zip(floating, floating_cotangents, strict=True):
-                # JAX's cotangents are the conjugates of ours
+                # JAX's cotangents are the conjugates of tapegrad's
                 weights[i] = conjugate_cotangent(np.asarray(c))
-            return cast([conjugate_cotangent(np.asarray(c)) for c in pull(weights)], shapes)
+            return cast([conjugate_cotangent(np.asarray(c)) for c in pullback(weights)], specs)
 
-        slopes = iter(back(pull, tuple(shapes), xs, [cotangents[i] for i in floating]))
-        none = library.dtypes.float0
+        grads = iter(call_host(pull_back, specs, xs, [cotangents[i] for i in floating]))
+        float0 = library.dtypes.float0
         return tuple(
-            [next(slopes) if i in moving else np.zeros(x.shape, none) for i, x in enumerate(xs)]
+            [next(grads) if i in active else np.zeros(x.shape, float0) for i, x in enumerate(xs)]
         )
 
-    f.defvjp(f_forward, f_back)
+    f.defvjp(f_fwd, f_bwd)
     return f
 
 
-def _imported(name: str) -> Any:
+def _import_library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -74,13 +74,13 @@ def mean(tree: Tree, comm: Any) -> Tree:
         value, grads = step(params, tg.parallel.shard(batch, comm))
         value, grads = tg.parallel.mean((value, grads), comm)
     """
-    n_ranks = _size(comm)
+    n_ranks = _count_ranks(comm)
     leaves, structure = trees.flatten(tree)
     paths = trees.structure_paths(structure)
-    arrays = [_floating(x, path) for x, path in zip(leaves, paths, strict=True)]
+    arrays = [_as_floating_array(x, path) for x, path in zip(leaves, paths, strict=True)]
     if n_ranks == 1:
         return tree
-    _refuse_other_layouts(structure, paths, arrays, comm)
+    _check_same_layout(structure, paths, arrays, comm)
     # a complex number is two real ones
     vectors = [np.ascontiguousarray(x).reshape(-1).view(x.real.dtype) for x in arrays]
     means = list(arrays)
@@ -93,7 +93,7 @@ def mean(tree: Tree, comm: Any) -> Tree:
     return trees.unflatten(structure, means)
 
 
-def _floating(x: Any, path: str) -> Array:
+def _as_floating_array(x: Any, path: str) -> Array:
     """A leaf as an array of a dtype that the machine has."""
     where = path or "the leaf"
     if type(x) is Tensor:
@@ -135,7 +135,7 @@ def _as_integers(x: Array) -> Array:
     return x.view(f"u{min(x.itemsize, 8)}")
 
 
-def _refuse_other_layouts(
+def _check_same_layout(
     structure: trees.Structure, paths: Sequence[str], arrays: Sequence[Array], comm: Any
 ) -> None:
     """Raise if another rank's tree is not like this one: MPI would mix up the numbers."""
@@ -186,7 +186,7 @@ def shard(arrays: Tree, comm: Any) -> Tree:
         for rows in tg.data.batches(key, np.arange(len(x)), 256, drop_last=True):
             batch = x[tg.parallel.shard(rows, comm)]
     """
-    n_ranks = _size(comm)
+    n_ranks = _count_ranks(comm)
     n = count_rows(arrays)
     if n % n_ranks:
         raise ValueError(
@@ -232,14 +232,14 @@ def same_everywhere(tree: Any, comm: Any) -> None:
 
         tg.parallel.same_everywhere((params, state), comm)
     """
-    n_ranks = _size(comm)
+    n_ranks = _count_ranks(comm)
     leaves, structure = trees.flatten(tree)
     paths = trees.structure_paths(structure)
-    prints = [_print(x, path) for x, path in zip(leaves, paths, strict=True)]
+    prints = [_fingerprint(x, path) for x, path in zip(leaves, paths, strict=True)]
     if n_ranks == 1:
         return
     everyones = comm.allgather((repr(structure), paths, prints))
-    differences = list(_differences(everyones))
+    differences = list(_find_differences(everyones))
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         more = len(differences) - 10
@@ -247,7 +247,7 @@ def same_everywhere(tree: Any, comm: Any) -> None:
         raise ValueError(f"the trees of the ranks differ:\n{listed}")
 
 
-def _print(x: Any, path: str) -> tuple[str, bytes]:
+def _fingerprint(x: Any, path: str) -> tuple[str, bytes]:
     """The identity of a leaf in comparisons: its kind in words and a digest of its content."""
     array = np.asarray(x) if type(x) is not Tensor else None
     if array is None or array.dtype.kind not in "biufcSU":
@@ -258,7 +258,7 @@ def _print(x: Any, path: str) -> tuple[str, bytes]:
     return f"{array.dtype} {array.shape}", _digest(array.tobytes())
 
 
-def _differences(
+def _find_differences(
     everyones: Sequence[tuple[str, list[str], list[tuple[str, bytes]]]],
 ) -> Iterator[str]:
     """A line for each leaf that differs between ranks."""
@@ -268,31 +268,31 @@ def _differences(
         has = {x: ["there" if x in y else "missing" for y in everyones_paths] for x in paths}
         differ = [(path or "a lone leaf", x) for path, x in has.items() if len(set(x)) > 1]
         for where, texts in differ or [("the containers", list(structures))]:
-            yield f"{where}: {_on_ranks(texts)}"
+            yield f"{where}: {_describe_ranks(texts)}"
         return
     for path, *prints in zip(everyones_paths[0], *everyones_prints, strict=True):
         kinds, contents = zip(*prints, strict=True)
         if len(set(kinds)) > 1:
-            yield f"{path or 'the leaf'}: {_on_ranks(kinds)}"
+            yield f"{path or 'the leaf'}: {_describe_ranks(kinds)}"
         elif len(set(contents)) > 1:
-            ranks = [ranks for _, ranks in _grouped(contents)]
+            ranks = [ranks for _, ranks in _group_ranks(contents)]
             yield f"{path or 'the leaf'}: other values on {' than on '.join(reversed(ranks))}"
 
 
-def _on_ranks(texts: Sequence[str]) -> str:
-    return "; ".join(f"{text} on {ranks}" for text, ranks in _grouped(texts))
+def _describe_ranks(texts: Sequence[str]) -> str:
+    return "; ".join(f"{text} on {ranks}" for text, ranks in _group_ranks(texts))
 
 
-def _grouped(values: Sequence[Any]) -> list[tuple[Any, str]]:
+def _group_ranks(values: Sequence[Any]) -> list[tuple[Any, str]]:
     """Each value with the ranks that have it in words, the most frequent first."""
     ranks: dict[Any, list[int]] = {}
     for i, x in enumerate(values):
         ranks.setdefault(x, []).append(i)
     by_size = sorted(ranks.items(), key=lambda item: -len(item[1]))
-    return [(x, _named(numbers)) for x, numbers in by_size]
+    return [(x, _name_ranks(numbers)) for x, numbers in by_size]
 
 
-def _named(ranks: list[int]) -> str:
+def _name_ranks(ranks: list[int]) -> str:
     if len(ranks) == 1:
         return f"rank {ranks[0]}"
     return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]}"
@@ -307,7 +307,7 @@ def _digest(content: bytes) -> bytes:
 
 # Seconds between a rank's message and its abort: mpiexec drops what it has not yet read from
 # the ranks when one of them aborts.
-_PRINTING = 0.5
+_PRINT_SECONDS = 0.5
 
 
 @contextlib.contextmanager
@@ -330,33 +330,33 @@ def together(comm: Any) -> Iterator[None]:
         with tg.parallel.together(MPI.COMM_WORLD):
             train()
     """
-    n_ranks = _size(comm)
+    n_ranks = _count_ranks(comm)
     try:
         yield
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) else 1
         if n_ranks == 1 or not code:
             raise
-        reason = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
+        reason = _format_traceback(error) if not isinstance(error, SystemExit) else f"{code}"
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stdout.flush()
             # in one piece, so that the lines of several ranks do not mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{reason.rstrip()}\n")
             sys.stderr.flush()
-        time.sleep(_PRINTING)
+        time.sleep(_PRINT_SECONDS)
         status = code if isinstance(code, int) else 1
         comm.Abort(status)
         # in case it returns before this rank has ended
         raise SystemExit(status) from None
 
 
-def _traceback(error: BaseException) -> str:
+def _format_traceback(error: BaseException) -> str:
     """The traceback without the frame of this module."""
     frames = error.__traceback__
     return "".join(traceback.format_exception(error.with_traceback(frames and frames.tb_next)))
 
 
-def _size(comm: Any) -> int:
+def _count_ranks(comm: Any) -> int:
     """The number of ranks."""
     if not callable(getattr(comm, "Get_size", None)):
         raise TypeError(

@@ -26,7 +26,7 @@ jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
 from tapegrad.core.writing import ASARRAY  # noqa: E402
-from tapegrad.interop.jax.run import has_form  # noqa: E402
+from tapegrad.interop.jax.run import has_lowering  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402
 from tapegrad.program.saved_names import DRAWS  # noqa: E402
 from tapegrad.transforms.reverse import SEED  # noqa: E402
@@ -63,7 +63,7 @@ ANY_ORDER = {"argpartition", "partition", "eig", "eigvals"}
 
 def test_every_op_has_a_form_in_jax() -> None:
     ops = [*OPS.values(), SEED, ASARRAY, *DRAWS]
-    missing = {op.name for op in ops if not has_form(op)}
+    missing = {op.name for op in ops if not has_lowering(op)}
     assert missing == WITHOUT, "give it a form in tapegrad/interop/jax/table.py, or list it above"
 
 
@@ -117,7 +117,7 @@ def check_on_jax(cases: list[Any]) -> None:
 
 @depth("op on JAX")
 @given(
-    st.sampled_from(sorted(x for x in set(CASES) & set(OPS) if has_form(OPS[x]))).flatmap(
+    st.sampled_from(sorted(x for x in set(CASES) & set(OPS) if has_lowering(OPS[x]))).flatmap(
         CASES.__getitem__
     )
 )
