@@ -231,8 +231,8 @@ def jax(fn: Fn, like: PyTree = None) -> Fn:
         NumPy or with tapegrad, as `grad` takes it. Pure: JAX may call it any number of times.
     like
         An example of the result, a tree of arrays or of ``jax.ShapeDtypeStruct`` (only
-        shapes and dtypes matter), or a function of the arguments that returns an example. By default
-        each trace calls `fn` once, inside ``jax.jit`` on placeholder numbers.
+        shapes and dtypes matter), or a function of the arguments that returns an example. By
+        default each trace calls `fn` once, inside ``jax.jit`` on placeholder numbers.
 
     Returns
     -------

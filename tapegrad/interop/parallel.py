@@ -1,8 +1,8 @@
 """Data-parallel training: the same program on each rank of an MPI communicator.
 
-Every rank holds the same parameters and takes its own part of each batch; `mean` brings the
-gradients together, so that every rank makes the same update and parameters never travel.
-The communicator is one of mpi4py, which this module does not import.
+Every rank holds the same parameters and takes its own part of each batch; `mean` averages the
+gradients over the ranks, so that every rank makes the same update and no rank sends parameters. The
+communicator belongs to mpi4py, which this module does not import.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,12 @@ from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.tree import Tree
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import readonly_array
-from tapegrad.types import Array
+from tapegrad.types import Array, DType, PyTree
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Comm
+
+T = TypeVar("T")
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
 __dir__ = __all__.copy
@@ -34,7 +39,7 @@ __dir__ = __all__.copy
 
 
 @warns_at_users_line
-def mean(tree: Tree, comm: Any) -> Tree:
+def mean(tree: Tree, comm: Comm) -> Tree:
     """The mean of a tree over the ranks, the same to the last bit on each rank and in each run.
 
     All ranks must call it, with trees of the same structure, shapes and dtypes. If the parts
@@ -50,22 +55,23 @@ def mean(tree: Tree, comm: Any) -> Tree:
 
     Returns
     -------
-    A tree like it of read-only arrays of the same dtypes; with one rank, the tree itself.
+    A tree of the same structure, with read-only arrays of the same dtypes; with one rank, the
+    tree itself.
 
     Raises
     ------
     TypeError
-        If a leaf is not floating, with its path, or is a Tensor: inside a recording there
-        is nothing to send yet.
+        If a leaf is not floating, or is a Tensor, which has no value to send yet; the message has
+        the leaf's path.
     ValueError
         On every rank, if the trees differ in structure, shapes or dtypes.
 
     Notes
     -----
-    All leaves of one precision travel in one message. ``MPI_Allreduce`` may add in any order,
-    so the numbers are added here, in the order of the ranks: each rank receives one part of
-    every other rank's numbers, adds it up, and sends its mean to all. Each number is computed
-    once, and no more is sent than in the best Allreduce. float16 is added up in float32.
+    One message holds all leaves of one precision. ``MPI_Allreduce`` may add in any order, so the
+    ranks add the numbers in the order of the ranks: each rank receives one part of every other
+    rank's numbers, adds these, and sends the mean to all ranks. Each mean is computed once, and the
+    ranks send no more than in the best Allreduce. float16 is added in float32.
 
     Examples
     --------
@@ -85,16 +91,16 @@ def mean(tree: Tree, comm: Any) -> Tree:
     vectors = [np.ascontiguousarray(x).reshape(-1).view(x.real.dtype) for x in arrays]
     means = list(arrays)
     for dtype in dict.fromkeys(x.dtype for x in vectors):
-        numbers = [i for i, x in enumerate(vectors) if x.dtype == dtype]
-        flat = _mean_of_vectors([vectors[i] for i in numbers], dtype, comm, n_ranks)
-        ends = np.cumsum([vectors[i].size for i in numbers])
-        for i, part in zip(numbers, np.split(flat, ends[:-1]), strict=True):
+        indices = [i for i, x in enumerate(vectors) if x.dtype == dtype]
+        flat = _mean_of_vectors([vectors[i] for i in indices], dtype, comm, n_ranks)
+        ends = np.cumsum([vectors[i].size for i in indices])
+        for i, part in zip(indices, np.split(flat, ends[:-1]), strict=True):
             means[i] = part.view(arrays[i].dtype).reshape(arrays[i].shape)
     return trees.unflatten(structure, means)
 
 
-def _as_floating_array(x: Any, path: str) -> Array:
-    """A leaf as an array of a dtype that the machine has."""
+def _as_floating_array(x: object, path: str) -> Array:
+    """Convert a leaf to a floating array in the machine's byte order."""
     where = path or "the leaf"
     if type(x) is Tensor:
         raise TypeError(
@@ -111,11 +117,11 @@ def _as_floating_array(x: Any, path: str) -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _mean_of_vectors(parts: list[Array], dtype: Any, comm: Any, n_ranks: int) -> Array:
-    """The mean over the ranks of vectors, joined to one, read-only."""
+def _mean_of_vectors(parts: list[Array], dtype: DType, comm: Comm, n_ranks: int) -> Array:
+    """Join vectors, and return the mean over the ranks, read-only."""
     n = sum(x.size for x in parts)
     share = -(-n // n_ranks)
-    # a part of the vector for each rank; the last may end in zeros that are not used
+    # a part of the vector for each rank; the last part may end in padding
     packed = np.zeros(share * n_ranks, dtype)
     np.concatenate(parts, out=packed[:n])
     if share:
@@ -131,20 +137,20 @@ def _mean_of_vectors(parts: list[Array], dtype: Any, comm: Any, n_ranks: int) ->
 
 
 def _as_integers(x: Array) -> Array:
-    """The same memory as numbers that MPI knows: it has no float16."""
+    """View an array as integers, since MPI has no float16."""
     return x.view(f"u{min(x.itemsize, 8)}")
 
 
 def _check_same_layout(
-    structure: trees.Structure, paths: Sequence[str], arrays: Sequence[Array], comm: Any
+    structure: trees.Structure, paths: Sequence[str], arrays: Sequence[Array], comm: Comm
 ) -> None:
-    """Raise if another rank's tree is not like this one: MPI would mix up the numbers."""
-    known = [(path, x.shape, x.dtype.str) for path, x in zip(paths, arrays, strict=True)]
-    mine = np.frombuffer(_digest(repr((structure, known)).encode()), np.uint8)
-    everyones = np.empty((comm.Get_size(), mine.size), np.uint8)
-    comm.Allgather(mine, everyones)
-    if (everyones != everyones[0]).any():
-        layouts = comm.allgather([f"{path or 'the leaf'}: {d} {s}" for path, s, d in known])
+    """Raise unless the trees of all ranks have one layout: MPI would mix up the numbers."""
+    layout = [(path, x.shape, x.dtype.str) for path, x in zip(paths, arrays, strict=True)]
+    digest = np.frombuffer(_digest(repr((structure, layout)).encode()), np.uint8)
+    digests = np.empty((comm.Get_size(), digest.size), np.uint8)
+    comm.Allgather(digest, digests)
+    if (digests != digests[0]).any():
+        layouts = comm.allgather([f"{path or 'the leaf'}: {d} {s}" for path, s, d in layout])
         raise ValueError(
             "a mean is taken of trees that are alike, and those of the ranks are not: "
             + "; ".join(f"rank {i} has {', '.join(x)}" for i, x in enumerate(layouts))
@@ -154,11 +160,11 @@ def _check_same_layout(
 # --- parts of the data --------------------------------------------------------------------
 
 
-def shard(arrays: Tree, comm: Any) -> Tree:
-    """Take a rank's part of the rows: the first part is rank 0's, the second rank 1's.
+def shard(arrays: Tree, comm: Comm) -> Tree:
+    """Take a rank's part of the rows: rank 0 gets the first part, rank 1 the second.
 
     The parts are equal, so that the mean of the ranks' means is the mean of all rows. To avoid
-    moving data, shard the indices of the rows of a batch.
+    moving data, shard the row indices of a batch.
 
     Parameters
     ----------
@@ -170,14 +176,14 @@ def shard(arrays: Tree, comm: Any) -> Tree:
 
     Returns
     -------
-    A tree like it of new, read-only arrays; with one rank, the tree itself.
+    A tree of the same structure, with new read-only arrays; with one rank, the tree itself.
 
     Raises
     ------
     TypeError
         If a leaf is not an array with rows.
     ValueError
-        If the numbers of rows differ, or cannot be divided by the number of ranks.
+        If the numbers of rows differ, or are no multiples of the number of ranks.
 
     Examples
     --------
@@ -204,7 +210,7 @@ def shard(arrays: Tree, comm: Any) -> Tree:
 # --- the same everywhere ------------------------------------------------------------------
 
 
-def same_everywhere(tree: Any, comm: Any) -> None:
+def same_everywhere(tree: PyTree, comm: Comm) -> None:
     """Check that a tree is the same on each rank, to the last bit; all ranks must call it.
 
     Parameters
@@ -217,14 +223,14 @@ def same_everywhere(tree: Any, comm: Any) -> None:
     Raises
     ------
     ValueError
-        On every rank, if there is a difference: with the path of each leaf that differs and
-        the ranks that hold the same.
+        On every rank, if leaves differ; the message has the path of each such leaf, and groups the
+        ranks with equal values.
     TypeError
         If a leaf is not an array, number or string; the message has its path.
 
     Notes
     -----
-    Only sixteen bytes for each leaf are sent.
+    Each rank sends only sixteen bytes for each leaf.
 
     Examples
     --------
@@ -235,11 +241,11 @@ def same_everywhere(tree: Any, comm: Any) -> None:
     n_ranks = _count_ranks(comm)
     leaves, structure = trees.flatten(tree)
     paths = trees.structure_paths(structure)
-    prints = [_fingerprint(x, path) for x, path in zip(leaves, paths, strict=True)]
+    fingerprints = [_fingerprint(x, path) for x, path in zip(leaves, paths, strict=True)]
     if n_ranks == 1:
         return
-    everyones = comm.allgather((repr(structure), paths, prints))
-    differences = list(_find_differences(everyones))
+    by_rank = comm.allgather((repr(structure), paths, fingerprints))
+    differences = list(_find_differences(by_rank))
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         more = len(differences) - 10
@@ -247,8 +253,8 @@ def same_everywhere(tree: Any, comm: Any) -> None:
         raise ValueError(f"the trees of the ranks differ:\n{listed}")
 
 
-def _fingerprint(x: Any, path: str) -> tuple[str, bytes]:
-    """The identity of a leaf in comparisons: its kind in words and a digest of its content."""
+def _fingerprint(x: object, path: str) -> tuple[str, bytes]:
+    """Return a leaf's dtype and shape in words, and a digest of its content."""
     array = np.asarray(x) if type(x) is not Tensor else None
     if array is None or array.dtype.kind not in "biufcSU":
         raise TypeError(
@@ -259,19 +265,19 @@ def _fingerprint(x: Any, path: str) -> tuple[str, bytes]:
 
 
 def _find_differences(
-    everyones: Sequence[tuple[str, list[str], list[tuple[str, bytes]]]],
+    by_rank: Sequence[tuple[str, list[str], list[tuple[str, bytes]]]],
 ) -> Iterator[str]:
-    """A line for each leaf that differs between ranks."""
-    structures, everyones_paths, everyones_prints = zip(*everyones, strict=True)
+    """Yield a line for each leaf that differs between ranks."""
+    structures, rank_paths, rank_fingerprints = zip(*by_rank, strict=True)
     if len(set(structures)) > 1:
-        paths = dict.fromkeys(path for paths in everyones_paths for path in paths)
-        has = {x: ["there" if x in y else "missing" for y in everyones_paths] for x in paths}
+        all_paths = dict.fromkeys(path for paths in rank_paths for path in paths)
+        has = {x: ["there" if x in y else "missing" for y in rank_paths] for x in all_paths}
         differ = [(path or "a lone leaf", x) for path, x in has.items() if len(set(x)) > 1]
         for where, texts in differ or [("the containers", list(structures))]:
             yield f"{where}: {_describe_ranks(texts)}"
         return
-    for path, *prints in zip(everyones_paths[0], *everyones_prints, strict=True):
-        kinds, contents = zip(*prints, strict=True)
+    for path, *fingerprints in zip(rank_paths[0], *rank_fingerprints, strict=True):
+        kinds, contents = zip(*fingerprints, strict=True)
         if len(set(kinds)) > 1:
             yield f"{path or 'the leaf'}: {_describe_ranks(kinds)}"
         elif len(set(contents)) > 1:
@@ -283,13 +289,13 @@ def _describe_ranks(texts: Sequence[str]) -> str:
     return "; ".join(f"{text} on {ranks}" for text, ranks in _group_ranks(texts))
 
 
-def _group_ranks(values: Sequence[Any]) -> list[tuple[Any, str]]:
-    """Each value with the ranks that have it in words, the most frequent first."""
-    ranks: dict[Any, list[int]] = {}
+def _group_ranks(values: Sequence[T]) -> list[tuple[T, str]]:
+    """Return each value with the names of its ranks, the most frequent value first."""
+    ranks: dict[T, list[int]] = {}
     for i, x in enumerate(values):
         ranks.setdefault(x, []).append(i)
-    by_size = sorted(ranks.items(), key=lambda item: -len(item[1]))
-    return [(x, _name_ranks(numbers)) for x, numbers in by_size]
+    by_count = sorted(ranks.items(), key=lambda item: -len(item[1]))
+    return [(x, _name_ranks(numbers)) for x, numbers in by_count]
 
 
 def _name_ranks(ranks: list[int]) -> str:
@@ -305,18 +311,16 @@ def _digest(content: bytes) -> bytes:
 # --- errors -------------------------------------------------------------------------------
 
 
-# Seconds between a rank's message and its abort: mpiexec drops what it has not yet read from
-# the ranks when one of them aborts.
+# when a rank aborts, mpiexec drops output that it has not read yet
 _PRINT_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def together(comm: Any) -> Iterator[None]:
-    """A block that ends all ranks when it fails on one, instead of leaving the others waiting.
+def together(comm: Comm) -> Iterator[None]:
+    """Guard a block: when it fails on one rank, end all ranks, which would otherwise wait forever.
 
-    An exception that leaves the block is printed with its traceback and the rank's number,
-    and then all ranks are ended, by ``comm.Abort``. With one rank, the exception is raised as
-    usual.
+    An exception that leaves the block is printed with its traceback and the rank's number, and then
+    ``comm.Abort`` ends all ranks. With one rank, the exception is raised as usual.
 
     Parameters
     ----------
@@ -340,28 +344,27 @@ def together(comm: Any) -> Iterator[None]:
         reason = _format_traceback(error) if not isinstance(error, SystemExit) else f"{code}"
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stdout.flush()
-            # in one piece, so that the lines of several ranks do not mix
+            # one write, so that the lines of several ranks do not mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{reason.rstrip()}\n")
             sys.stderr.flush()
         time.sleep(_PRINT_SECONDS)
         status = code if isinstance(code, int) else 1
         comm.Abort(status)
-        # in case it returns before this rank has ended
+        # in case `Abort` returns before this rank has ended
         raise SystemExit(status) from None
 
 
 def _format_traceback(error: BaseException) -> str:
-    """The traceback without the frame of this module."""
+    """Format a traceback without the frame of this module."""
     frames = error.__traceback__
     return "".join(traceback.format_exception(error.with_traceback(frames and frames.tb_next)))
 
 
-def _count_ranks(comm: Any) -> int:
+def _count_ranks(comm: Comm) -> int:
     """The number of ranks."""
     if not callable(getattr(comm, "Get_size", None)):
         raise TypeError(
             f"comm is a communicator of mpi4py, such as MPI.COMM_WORLD; {comm!r} is a "
             f"{type(comm).__name__}"
         )
-    size: int = comm.Get_size()
-    return size
+    return comm.Get_size()
