@@ -14,7 +14,7 @@ from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import broadcast_to, transpose
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
@@ -61,8 +61,8 @@ def lay_out(builder: Builder) -> None:
     builder.rewrite(_lay_out_operands, set(filter(is_elementwise, builder.by_op)))
 
 
-# ops whose result may have another order than C
-_VIEWS = frozenset({transpose, getitem})
+# ops whose result may be a view in another order than C
+_VIEWS = frozenset({transpose, getitem, reshape})
 _MASK = np.dtype(bool)
 
 
@@ -94,7 +94,7 @@ def _lay_out_operand(builder: Builder, x: Operand, shape: tuple[int, ...], dtype
         x = builder.emit(astype, x, like=(own, dtype), dtype=dtype)
     if own == shape:
         known = own, builder.definition(x).dtype
-        return x if _is_in_c_order(builder, x) else builder.emit(copy, x, like=known)
+        return x if is_in_c_order(builder, x) else builder.emit(copy, x, like=known)
     if math.prod(own) == math.prod(shape):
         return builder.reshape(x, shape)
     if x.kind == "constant":
@@ -102,20 +102,30 @@ def _lay_out_operand(builder: Builder, x: Operand, shape: tuple[int, ...], dtype
     return builder.emit(broadcast_to, x, like=(shape, builder.definition(x).dtype), shape=shape)
 
 
-def _is_in_c_order(builder: Builder, x: Any) -> bool:
-    """Whether NumPy iterates over a value without an inner loop for each row."""
+def is_in_c_order(builder: Builder, x: Operand, guess: bool = True) -> bool:
+    """Whether a value has C order, where a caller's array has it by this guess.
+
+    NumPy then iterates over the value without an inner loop for each row, and copies nothing for
+    a reshape.
+    """
     source = builder.producer(x)
-    if source is None or source.op not in _VIEWS or len(source.operands) > 1:
+    if source is None:
+        return guess or type(x) is not Ref or x.kind == "constant"
+    if source.op not in _VIEWS or len(source.operands) > 1:
         return True
-    if len(without_ones(source.shape)) < 2:
+    if len(kept := without_ones(source.shape)) < 2:
         return True
+    if source.op is reshape:
+        # a reshape of other lengths copies what is in another order
+        (base,) = source.operands
+        return kept != without_ones(builder.shape(base)) or is_in_c_order(builder, base, guess)
     if source.op is transpose:
         # NumPy allocates results in the order of their operands
         ref = builder.refs[builder.number]
         return any(type(y) is Ref and y == ref for y in builder.outputs)
     like = np.empty(builder.shape(source.operands[0]), bool)
     is_whole = like[source.options["index"]].flags.c_contiguous
-    return is_whole and _is_in_c_order(builder, source.operands[0])
+    return is_whole and is_in_c_order(builder, source.operands[0], guess)
 
 
 def _convert_numbers(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:

@@ -16,7 +16,8 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.algebra import split_operands
-from tapegrad.program.passes.sums import is_contiguous, is_floating
+from tapegrad.program.passes.operands import is_in_c_order
+from tapegrad.program.passes.sums import is_floating
 from tapegrad.program.program import rule
 
 
@@ -64,8 +65,10 @@ def find_largest(builder: Builder, instruction: Instruction) -> Any:
     if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or (n := shape[-1]) == 1:
         return None
     is_last = instruction.options.get("axis") == len(shape) - 1
+    if not is_last or not is_floating(builder, instruction, a):
+        return None
     # an array in another order would be copied first
-    if not is_last or not is_floating(builder, instruction, a) or not is_contiguous(builder, a):
+    if not is_in_c_order(builder, a, guess=False):
         return None
     rows = builder.reshape(a, (math.prod(shape) // n, n))
     at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)

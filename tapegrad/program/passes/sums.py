@@ -17,6 +17,7 @@ from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.layout import transpose_axes
 from tapegrad.program.passes.algebra import split_operands
 from tapegrad.program.passes.fold import without_ones
+from tapegrad.program.passes.operands import is_in_c_order
 from tapegrad.program.program import rule
 
 
@@ -35,7 +36,7 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
     if not is_first and axes != [*range(n - len(axes), n)]:
         return None
     height = math.prod([shape[k] for k in axes])
-    if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
+    if height > cost.PRODUCT_TERMS or (n > 2 and not is_in_c_order(builder, x, guess=False)):
         return None
     width = math.prod(shape) // height
     ones = builder.filled_constant(1, builder.dtype(x), (height,))
@@ -102,12 +103,6 @@ def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> b
     return instruction.dtype.char in "fd" and all(
         builder.dtype(x) == instruction.dtype for x in operands
     )
-
-
-def is_contiguous(builder: Builder, x: Any) -> bool:
-    """Whether a value is known to be in C order."""
-    source = builder.producer(_before_reshapes(builder, x))
-    return source is not None and not source.is_view
 
 
 def _before_reshapes(builder: Builder, x: Operand) -> Operand:

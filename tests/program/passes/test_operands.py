@@ -1,6 +1,8 @@
 """straighten and lay_out: operands as NumPy takes them quickest."""
 
+import functools
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -10,7 +12,11 @@ from hypothesis.extra.numpy import mutually_broadcastable_shapes
 from programs import ops_after, run, trace
 
 import tapegrad as tg
+from tapegrad.program.builder import Builder
+from tapegrad.program.dataflow import make_interpreter
+from tapegrad.program.ir import content_key
 from tapegrad.program.passes import fold, lay_out, straighten
+from tapegrad.program.passes.operands import is_in_c_order
 
 
 def test_lay_out_leaves_numbers_that_overflow_to_each_run():
@@ -118,3 +124,41 @@ def test_what_is_laid_out_in_a_new_array_is_written_to_that_array():
     # and in a large elementwise program beside a number, which has no shape
     tg.compile(fn).check(np.linspace(0, 1, 64 * 63), np.linspace(0, 1, 64 * 64).reshape(64, 64))
     tg.compile(lambda x, a: np.sum(np.maximum(np.sin(x) * a, 0.5) * a)).check(np.ones(1 << 17), 0.7)
+
+
+@st.composite
+def views(draw, x):
+    """Draw a function that returns a view of a view of an array, up to four views deep."""
+    steps = []
+    for _ in range(draw(st.integers(2, 4))):
+        shape = x.shape
+        kind = draw(st.sampled_from([np.reshape, np.transpose, np.expand_dims, operator.getitem]))
+        if kind is np.reshape:
+            option = shape[::-1]
+        elif kind is np.transpose:
+            option = tuple(draw(st.permutations(range(len(shape)))))
+        elif kind is np.expand_dims:
+            option = draw(st.integers(0, len(shape)))
+        else:
+            option = tuple(slice(draw(st.integers(0, 1)), None) for _ in shape)
+        steps.append((kind, option))
+        x = kind(x, option)
+
+    return lambda x: functools.reduce(lambda y, step: step[0](y, step[1]), steps, x)
+
+
+@given(st.data(), st.lists(st.integers(2, 3), min_size=1, max_size=3))
+def test_a_view_that_is_taken_to_be_in_c_order_is_in_c_order(data, shape):
+    x = np.ones(shape)
+    view = data.draw(views(x))
+    program = trace(lambda x: view(x) * 1.0, (x,), {})
+    builder, arrays = Builder(program), {}
+
+    def apply(instruction, operands):
+        result = instruction.op.forward(*operands, **instruction.options)
+        arrays[builder.by_content[content_key(instruction)]] = result
+        return result
+
+    make_interpreter(program, apply)([x])
+    for i, ref in enumerate(builder.refs[:-1]):
+        assert arrays[i].flags.c_contiguous or not is_in_c_order(builder, ref)
