@@ -1,8 +1,8 @@
-"""How thoroughly the tests search, what becomes of others' deprecations, and of time.
+"""Hypothesis profiles, third-party deprecations and a watch for tests that hang.
 
 HYPOTHESIS_PROFILE=thorough has Hypothesis search for longer, and runs the tests that are marked
-`thorough`, which are slow for what they find. What costs more than a call of an op has a number
-of examples of its own: see support/depth.py.
+`thorough`, which take long and rarely find faults. support/depth.py sets the number of examples of tests
+that cost more than a call of an op.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from hypothesis.strategies import none
 
 # the same examples in each run, so that no run surprises
 settings.register_profile("default", max_examples=8, deadline=None, derandomize=True)
-# as few examples, of every test: what support/plant.py judges the default run against
+# as few examples, of every test: support/plant.py compares the default run with this one
 settings.register_profile("all", max_examples=8, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=150, deadline=None, derandomize=True)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
@@ -33,13 +33,13 @@ WATCH = pytest.StashKey[dict[str, Any]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the terminal, which a test that hangs is told on."""
+    """Keep the terminal, to which the traceback of a test that hangs is written."""
     config.stash[WATCH] = {"terminal": os.dup(2), "since": -60.0}
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what is slow for what it finds to the thorough run, unless it is asked for by name."""
+    """Deselect thorough tests in the default run, unless a test is selected by name."""
     if PROFILE != "default" or any("::" in x for x in config.args):
         return
     left = [x for x in items if x.get_closest_marker("thorough")]
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave the tests themselves out of each search for garbage: they are most of what there is."""
+    """Exclude the tests themselves, which are most objects, from garbage collection."""
     # at its first example Hypothesis asks the collector who holds its generators
     given(none())(lambda nothing: None)()
     gc.collect()
@@ -68,14 +68,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     watch = item.config.stash[WATCH]
     if time.monotonic() > watch["since"] + 60:
         watch["since"] = time.monotonic()
-        # it waits in a thread, which some platforms lack
+        # faulthandler waits in a thread, which some platforms lack
         with contextlib.suppress(AttributeError, RuntimeError):
             faulthandler.dump_traceback_later(360, file=watch["terminal"])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """Call a test skipped that passes but meets a warning that is no error: a deprecation."""
+    """Skip a test that passes but meets a deprecation warning."""
     with warnings.catch_warnings(record=True) as met:
         result = yield
     if met:

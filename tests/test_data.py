@@ -1,4 +1,4 @@
-"""Batches: every row once, in an order that the key decides."""
+"""Batches have every row once, in an order that the key decides."""
 
 import numpy as np
 from hypothesis import given
@@ -10,7 +10,7 @@ from tapegrad.types import Array
 
 
 @given(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.integers(0, 99))
-def test_an_epoch_has_every_row_once_beside_its_own(
+def test_epoch_has_every_row_once_with_arrays_aligned(
     n: int, size: int, drop_last: bool, seed: int
 ) -> None:
     arrays = {"x": np.arange(2.0 * n).reshape(n, 2), "y": (np.arange(n),)}
@@ -26,13 +26,13 @@ def test_an_epoch_has_every_row_once_beside_its_own(
         assert not batch["x"].flags.writeable
 
 
-def test_the_key_decides_the_order_and_no_key_keeps_it() -> None:
-    def order(key: Array | float | None) -> list[int]:
+def test_key_decides_order_and_no_key_keeps_it() -> None:
+    def shuffled_rows(key: Array | int | None) -> list[int]:
         return np.concatenate(list(tg.data.batches(key, np.arange(50), 8))).tolist()
 
-    assert order(None) == list(range(50))
-    assert order(3) == order(tg.random.key(3)) != order(4)
-    assert order(3) == tg.random.permutation(3, 50).tolist()
+    assert shuffled_rows(None) == list(range(50))
+    assert shuffled_rows(3) == shuffled_rows(tg.random.key(3)) != shuffled_rows(4)
+    assert shuffled_rows(3) == tg.random.permutation(3, 50).tolist()
 
 
 REFUSED: list[Refusal] = [
@@ -49,5 +49,5 @@ REFUSED: list[Refusal] = [
 ]
 
 
-def test_what_has_no_batches_is_refused_at_once() -> None:
+def test_invalid_arguments_raise_before_first_batch() -> None:
     check_refusals(REFUSED)

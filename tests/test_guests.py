@@ -1,6 +1,6 @@
 """The package works together with xarray, pandas and Jupyter.
 
-Each is the real thing, and skipped where it is not installed (the extra "guests").
+A test is skipped where its library (of the extra "guests") is not installed.
 """
 
 from collections.abc import Callable
@@ -19,44 +19,54 @@ ROOT = Path(__file__).parents[1]
 # --- xarray -------------------------------------------------------------------------------
 
 
-def test_xarray_computes_with_tensors_and_keeps_its_names() -> None:
+def test_xarray_computes_with_tensors_and_keeps_dimension_names() -> None:
     xr = pytest.importorskip("xarray")
     data = xr.DataArray(
         np.arange(6.0).reshape(2, 3), dims=("time", "place"), coords={"time": [10, 20]}
     )
     w = np.array([0.5, -1.0, 2.0])
 
-    def named(w: Array) -> Any:
+    def data_array(w: Array) -> Any:
         return xr.DataArray(w, dims="place")
 
-    def plain(f: Callable[..., Any]) -> Array:
+    def gradient_of_sum(f: Callable[..., Any]) -> Array:
         return tg.grad(lambda w: tg.sum(f(w)))(w)
 
     cases: list[tuple[Any, Any]] = [
         # a Tensor on either side
         (lambda w: w * data, lambda w: w * data.values),
         (lambda w: np.hypot(w, data), lambda w: np.hypot(w, data.values)),
-        # and inside
-        (lambda w: (named(w) * data).mean("place"), lambda w: np.mean(w * data.values, axis=1)),
-        (lambda w: xr.dot(named(w), data, dim="place"), lambda w: data.values @ w),
-        (lambda w: xr.where(data > 1, named(w), 0.0), lambda w: np.where(data.values > 1, w, 0.0)),
-        (lambda w: named(w).isel(place=[2, 0]), lambda w: w[[2, 0]]),
+        # a Tensor inside a DataArray
+        (
+            lambda w: (data_array(w) * data).mean("place"),
+            lambda w: np.mean(w * data.values, axis=1),
+        ),
+        (lambda w: xr.dot(data_array(w), data, dim="place"), lambda w: data.values @ w),
+        (
+            lambda w: xr.where(data > 1, data_array(w), 0.0),
+            lambda w: np.where(data.values > 1, w, 0.0),
+        ),
+        (lambda w: data_array(w).isel(place=[2, 0]), lambda w: w[[2, 0]]),
     ]
-    for by_name, by_position in cases:
+    for on_data_arrays, on_arrays in cases:
         seen = []
 
-        def data_of(w: Array, f: Callable[..., Any] = by_name, seen: list[Any] = seen) -> Array:
+        def array_of_result(
+            w: Array, f: Callable[..., Any] = on_data_arrays, seen: list[Any] = seen
+        ) -> Array:
             seen.append(f(w))
             return seen[-1].data
 
-        np.testing.assert_allclose(plain(data_of), plain(by_position), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            gradient_of_sum(array_of_result), gradient_of_sum(on_arrays), rtol=1e-12, atol=1e-12
+        )
         assert isinstance(seen[0], xr.DataArray)
         assert isinstance(seen[0].data, tg.Tensor)
-    # out again, with its names
+    # a gradient in a DataArray with the same names
     gradient = data.copy(data=tg.grad(lambda x: tg.sum(x**2))(data.values))
     xr.testing.assert_equal(gradient, 2 * data)
 
-    # nothing is read out in silence
+    # no Tensor is converted to an array in silence
     with pytest.raises(TypeError, match=r"returned a DataArray; return the Tensor in it \(.data\)"):
         tg.grad(lambda w: (w * data).sum())(w)
     with pytest.raises(
@@ -71,7 +81,7 @@ def test_xarray_computes_with_tensors_and_keeps_its_names() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "Float64"])
-def test_columns_of_pandas_are_arrays(dtype: str) -> None:
+def test_pandas_columns_are_arrays(dtype: str) -> None:
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame({"t": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 0.0, 2.0, 5.0]}).astype(dtype)
 
@@ -83,7 +93,7 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
     for step in (tg.grad(loss), tg.compile(tg.grad(loss))):
         got = step(p, table["t"].to_numpy(), table["y"].to_numpy())
         assert tg.tree.all_close(got, want, rtol=1e-6, atol=1e-6)
-    # all of them at once, and back into a table with its index
+    # all columns at once, and back into a table with its index
     values = table.to_numpy()
     slopes = tg.grad(lambda x: np.sum(x**2))(values.astype(float))
     back = pd.DataFrame(slopes, index=table.index, columns=table.columns)
@@ -100,7 +110,7 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_part_of_the_course_runs_as_a_notebook_and_is_converted(
+def test_course_page_runs_as_notebook_and_converts_to_html(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     jupytext = pytest.importorskip("jupytext")
@@ -110,7 +120,7 @@ def test_a_part_of_the_course_runs_as_a_notebook_and_is_converted(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     script = ROOT / "examples" / "parts" / "02_backward.py"
     notebook = jupytext.read(script)
-    # what a script does not show: a tape, a record, a program and a page as a notebook shows them
+    # HTML views that a script does not show: a tape, a record, a program and a page
     further = (
         "tape",
         "x",

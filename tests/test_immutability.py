@@ -1,7 +1,7 @@
-"""Nothing changes: neither what the caller has nor what the package made.
+"""No array changes: neither the caller's nor the package's.
 
-What comes in is copied, unless it is marked as ours; what goes out is a read-only view of read-only
-memory.
+An argument is copied, unless it is marked as the package's; a result is a read-only view of
+read-only memory.
 """
 
 import copy
@@ -19,124 +19,130 @@ import tapegrad as tg
 from tapegrad.tree.ownership import LARGE, owned_copy, readonly_array, readonly_view
 from tapegrad.types import Array, PyTree
 
-# below and above the size from which arrays of the package's own are shared
+# below and above the size from which the package's arrays are shared
 SIZES = (6, LARGE // 8 + 2)
 
 
-def content(tree: PyTree) -> list[bytes]:
+def leaf_bytes(tree: PyTree) -> list[bytes]:
     return [np.asarray(x).tobytes() for x in tg.tree.leaves(tree)]
 
 
-# --- what comes in --------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------
 
 
-def _read_only_view(a: Array) -> Array:
+def read_only_view(a: Array) -> Array:
     view = a[:]
     view.setflags(write=False)
     return view
 
 
-def _read_only_owner(a: Array) -> tuple[Array, Array]:
+def read_only_owner(a: Array) -> tuple[Array, Array]:
     view = a[:]
     a.setflags(write=False)
     return a, view
 
 
-# given an array: one that the caller passes in, and one to change its memory by
+# functions of an array: the array that the caller passes, and an array that writes to its memory
 MEMORY: dict[str, Any] = {
     "plain": lambda a: (a, a),
     "view": lambda a: (a[::-1], a),
-    "read-only view": lambda a: (_read_only_view(a), a),
-    "read-only owner of a writeable view": _read_only_owner,
+    "read-only view": lambda a: (read_only_view(a), a),
+    "read-only owner of a writeable view": read_only_owner,
     "foreign memory": lambda a: (np.asarray(memoryview(a).toreadonly()), a),
     "Fortran's order": lambda a: (np.asfortranarray(a.reshape(2, -1)),) * 2,
 }
 
 
 @tg.custom_op(vjps=(lambda g, y, x, scale: g * scale["by"][0],))
-def scaled(x, *, scale):
+def scale_by_option(x, *, scale):
     return x * scale["by"][0]
 
 
-def pulled(fn, shape):
-    """The gradients of a function, asked for later, and its result."""
+def delayed_pullback(fn, shape):
+    """Return a function that computes a function's result and gradients."""
     output, pullback = tg.vjp(fn, np.ones(shape))
     return lambda: (output, pullback(np.ones(shape)))
 
 
-def now(x):
+def delay(x):
     return lambda: x
 
 
-def operand(a):
+def as_operand(a):
     tape, x = tg.Tape().parameter(np.full(a.shape, 2.0))
     tape, y = tape.write(tg.multiply, x, a)
     return lambda: tg.reverse_sweep(tape, y, cotangent=np.ones(a.shape))[x]
 
 
-def argument(a):
+def as_argument(a):
     _, pullback = tg.vjp(lambda x: tg.sum(x * x), a)
     return lambda: pullback(1.0)[0]
 
 
-def default(a):
+def as_default(a):
     def fn(x, w=a, *, more=([a],)):
         return x * w * more[0][0]
 
     op = tg.custom_op(vjps=(lambda g, y, x, w, more: g * w * more[0][0],))(fn)
-    return pulled(op, a.shape)
+    return delayed_pullback(op, a.shape)
 
 
-def captured(a):
+def as_constant(a):
     step = tg.compile(lambda x: x * a)
     step(np.ones(a.shape))
     return lambda: (step(np.ones(a.shape)), step.program(np.ones(a.shape)).constants[0].value)
 
 
-# given an array, each returns what may be asked for later
-WAYS_IN: dict[str, Any] = {
-    "operand": operand,
-    "argument": argument,
-    "default": default,
-    "captured": captured,
-    "option": lambda a: pulled(lambda x: scaled(x, scale={"by": [a]}), a.shape),
-    "result": lambda a: pulled(tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: a), a.shape),
-    "cotangent": lambda a: now(pulled(tg.custom_op(vjps=(lambda g, y, x: a,))(np.sin), a.shape)()),
-    "vjp result": lambda a: pulled(tg.custom_vjp(lambda g, y, x: (g * y,))(lambda x: a), a.shape),
-    "vjp cotangent": lambda a: now(
-        pulled(tg.custom_vjp(lambda g, y, x: (a,))(lambda x: x * 1), a.shape)()
+# functions of an array that return a function to call after the array has changed
+TRANSFORMS: dict[str, Any] = {
+    "operand": as_operand,
+    "argument": as_argument,
+    "default": as_default,
+    "captured": as_constant,
+    "option": lambda a: delayed_pullback(lambda x: scale_by_option(x, scale={"by": [a]}), a.shape),
+    "result": lambda a: delayed_pullback(
+        tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: a), a.shape
     ),
-    "vjp keyword": lambda a: pulled(
+    "cotangent": lambda a: delay(
+        delayed_pullback(tg.custom_op(vjps=(lambda g, y, x: a,))(np.sin), a.shape)()
+    ),
+    "vjp result": lambda a: delayed_pullback(
+        tg.custom_vjp(lambda g, y, x: (g * y,))(lambda x: a), a.shape
+    ),
+    "vjp cotangent": lambda a: delay(
+        delayed_pullback(tg.custom_vjp(lambda g, y, x: (a,))(lambda x: x * 1), a.shape)()
+    ),
+    "vjp keyword": lambda a: delayed_pullback(
         lambda x: tg.custom_vjp(lambda g, y, x, w: (g * w,))(lambda x, w: x * w)(x, w=a), a.shape
     ),
-    "checkpoint": lambda a: pulled(
+    "checkpoint": lambda a: delayed_pullback(
         lambda x: tg.checkpoint(lambda x, w: tg.sin(x * w["w"]))(x, {"w": a}), a.shape
     ),
-    "compiled": lambda a: now(tg.compile(lambda x: (x, x * 2))(a)),
-    "direction": lambda a: now(tg.hvp(lambda x: tg.sum(tg.sin(x)), (np.ones(a.shape),), (a,))),
-    "seed": lambda a: now(tg.vjp(lambda x: x, np.ones(a.shape))[1](a)),
-    "tangent": lambda a: now(tg.jvp(lambda x: (x, x), (np.ones(a.shape),), (a,))),
+    "compiled": lambda a: delay(tg.compile(lambda x: (x, x * 2))(a)),
+    "direction": lambda a: delay(tg.hvp(lambda x: tg.sum(tg.sin(x)), (np.ones(a.shape),), (a,))),
+    "seed": lambda a: delay(tg.vjp(lambda x: x, np.ones(a.shape))[1](a)),
+    "tangent": lambda a: delay(tg.jvp(lambda x: (x, x), (np.ones(a.shape),), (a,))),
 }
 
 
-@pytest.mark.parametrize("name", WAYS_IN)
-def test_a_call_changes_no_argument_and_sees_nothing_that_is_written_to_it_afterwards(name):
-    way, seen = WAYS_IN[name], []
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_call_leaves_arguments_unchanged_and_ignores_later_writes(name):
+    transform, seen = TRANSFORMS[name], []
     for n in SIZES:
-        for memory_of, kind in MEMORY.items():
-            expected = content(way(kind(np.linspace(0.5, 1, n))[0].copy("K"))())
-            a, changed = kind(np.linspace(0.5, 1, n))
-            before, flags = content(a), (a.flags.writeable, changed.flags.writeable)
-            later = way(a)
-            kept = content(a) == before
+        for memory_name, memory in MEMORY.items():
+            expected = leaf_bytes(transform(memory(np.linspace(0.5, 1, n))[0].copy("K"))())
+            a, changed = memory(np.linspace(0.5, 1, n))
+            before, flags = leaf_bytes(a), (a.flags.writeable, changed.flags.writeable)
+            delayed = transform(a)
+            kept = leaf_bytes(a) == before
             changed[...] = 10.0
             kept = kept and (a.flags.writeable, changed.flags.writeable) == flags
-            if content(later()) != expected or not kept:
-                seen.append((memory_of, n))
+            if leaf_bytes(delayed()) != expected or not kept:
+                seen.append((memory_name, n))
     assert not seen
 
 
-def test_an_index_does_not_follow_the_callers_array():
+def test_index_is_copied_from_callers_array():
     index, mask = np.array([0, 0, 2]), np.array([True, False, True])
     _, pullback = tg.vjp(lambda x: tg.index_select(x[index], index)[mask], np.ones(3))
     want = pullback(np.ones(2))[0].tolist()
@@ -145,17 +151,17 @@ def test_an_index_does_not_follow_the_callers_array():
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_an_unpickled_tape_is_apart_from_the_buffers_that_it_came_in(n):
+def test_unpickled_tape_shares_no_memory_with_its_buffers(n):
     tape, x = tg.Tape().parameter(np.linspace(0.5, 1, n))
     tape, _ = tape.write(tg.multiply, x, np.linspace(1, 2, n))
-    expected = content([r.value for r in tape])
+    expected = leaf_bytes([r.value for r in tape])
     buffers: list[pickle.PickleBuffer] = []
     text = pickle.dumps(tape, protocol=5, buffer_callback=buffers.append)
     memory = [bytearray(b.raw()) for b in buffers]
     again = pickle.loads(text, buffers=memory)
     for b in memory:
         b[:] = bytes(len(b))
-    assert content([r.value for r in again]) == expected
+    assert leaf_bytes([r.value for r in again]) == expected
     check_tape(again)
 
 
@@ -174,7 +180,7 @@ class Hashed(Settings):
         return hash(self.by)
 
 
-def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
+def test_mutable_option_is_copied_or_raises():
     op = tg.custom_op(vjps=(lambda g, y, x, settings: g * settings.by,))(
         lambda x, *, settings: x * settings.by
     )
@@ -191,11 +197,11 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
         tg.grad(lambda x: op(x, settings=iter(i for i in "ab")))(1.0)
 
 
-# --- what goes out --------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------
 
 
-def _outputs(n: int) -> dict[str, Any]:
-    """Results of every kind that the package hands out, by name."""
+def make_outputs(n: int) -> dict[str, Any]:
+    """Return results of every kind that the package returns, by name."""
     x = np.linspace(0.5, 1, n)
     matrix = x.reshape(2, -1)
     record_output, tape = tg.record(lambda x: (x, x.T, tg.sin(x), tg.sum(x)))(matrix)
@@ -228,8 +234,8 @@ def _outputs(n: int) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("n", SIZES)
-def test_what_is_handed_out_is_a_read_only_view_of_read_only_memory_apart_from_others(n):
-    for name, results in _outputs(n).items():
+def test_outputs_are_read_only_views_of_separate_read_only_memory(n):
+    for name, results in make_outputs(n).items():
         leaves = tg.tree.leaves(results) if name != "sweep" else list(results.values())
         for i, x in enumerate(leaves):
             assert is_locked(x), name
@@ -240,8 +246,8 @@ def test_what_is_handed_out_is_a_read_only_view_of_read_only_memory_apart_from_o
             leaves[i] = np.zeros(())
 
 
-def _of_a_tape(a, seen):
-    output, tape = tg.record(lambda x: scaled(x * a, scale={"by": [a]}))(a)
+def read_tape(a, seen):
+    output, tape = tg.record(lambda x: scale_by_option(x * a, scale={"by": [a]}))(a)
     seen += [*tape[1].operands[1:], *tape.last.options["scale"]["by"]]
     for step in tg.sweep_steps(tape, output, a):
         seen += [step.cotangent]
@@ -250,18 +256,18 @@ def _of_a_tape(a, seen):
     return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
 
 
-def _of_parts(a, seen):
-    def squared(x):
+def read_parts(a, seen):
+    def square_twice(x):
         return tg.scan(lambda c, _: (c * c, c), x, length=2)[0]
 
-    output, tape = tg.record(squared)(a)
+    output, tape = tg.record(square_twice)(a)
     for record in tape:
         seen += [record.value] if type(record.primal) is np.ndarray else record.primal.values
     check_tape(tape)
     return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
 
 
-def _of_a_custom_op(a, seen):
+def read_custom_op(a, seen):
     def rule(g, y, x, scale):
         seen.extend([g, y, x, scale["by"][0]])
         return g * scale["by"][0]
@@ -276,7 +282,7 @@ def _of_a_custom_op(a, seen):
     return lambda: (pullback(a.copy()), step(a.copy()))
 
 
-def _of_a_custom_vjp(a, seen):
+def read_custom_vjp(a, seen):
     def backward(g, y, x, w):
         seen.extend([g[0], *y, x, w])
         return g[0] * w, None
@@ -291,7 +297,7 @@ def _of_a_custom_vjp(a, seen):
     return lambda: pullback((np.ones(a.shape), None))
 
 
-def _of_a_checkpoint(a, seen):
+def read_checkpoint(a, seen):
     @tg.checkpoint
     def fn(x, w):
         seen.append(w)
@@ -301,26 +307,26 @@ def _of_a_checkpoint(a, seen):
     return lambda: pullback(np.ones(a.shape))
 
 
-WAYS_TO_READ = (_of_a_tape, _of_parts, _of_a_custom_op, _of_a_custom_vjp, _of_a_checkpoint)
+READERS = (read_tape, read_parts, read_custom_op, read_custom_vjp, read_checkpoint)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("way", WAYS_TO_READ)
-def test_nothing_that_is_done_to_an_array_of_a_record_reaches_it(way, n):
+@pytest.mark.parametrize("read", READERS)
+def test_writing_to_arrays_of_a_record_never_changes_it(read, n):
     seen: list[Any] = []
-    later = way(np.linspace(0.5, 1, n), seen)
-    expected = content(later())
+    delayed = read(np.linspace(0.5, 1, n), seen)
+    expected = leaf_bytes(delayed())
     arrays = [x for x in seen if type(x) is np.ndarray]
     assert arrays
     for x in arrays:
         assert is_locked(x)
         vandalize(x)
-    assert content(later()) == expected
+    assert leaf_bytes(delayed()) == expected
 
 
-# what hands out the result of a function of one number
-HANDED_OUT: dict[str, Any] = {
+# transforms that return the result of a function of one number
+RESULTS: dict[str, Any] = {
     "record": lambda f: tg.record(f)(1.0)[0],
     "record inside another": lambda f: tg.record(lambda x: tg.record(f)(x)[0])(1.0)[0],
     "vjp": lambda f: tg.vjp(f, 1.0)[0],
@@ -335,20 +341,20 @@ HANDED_OUT: dict[str, Any] = {
 }
 
 
-def test_a_plain_array_that_a_function_returns_is_handed_out_apart() -> None:
-    for way, n in product(HANDED_OUT, (0, *SIZES)):
+def test_plain_array_returned_by_a_function_is_copied() -> None:
+    for transform, n in product(RESULTS, (0, *SIZES)):
         kept = np.ones(n or ())
-        (result,) = HANDED_OUT[way](lambda x, kept=kept: [kept])
-        assert kept.flags.writeable, (way, n)
-        assert is_locked(result), (way, n)
+        (result,) = RESULTS[transform](lambda x, kept=kept: [kept])
+        assert kept.flags.writeable, (transform, n)
+        assert is_locked(result), (transform, n)
         kept[...] = 7.0
-        assert (result == 1).all(), (way, n)
+        assert (result == 1).all(), (transform, n)
 
 
-# --- what is shared ---------------------------------------------------------------------------
+# --- shared memory ----------------------------------------------------------------------------
 
 
-def test_large_arrays_of_the_packages_own_are_shared():
+def test_large_read_only_arrays_are_shared():
     x = readonly_array(np.ones((64, LARGE // 64)))
     for view in (x, x.T, x[1:], x.reshape(-1, 32), readonly_view(x)):
         for shared in (owned_copy(view), readonly_array(view[...])):
@@ -363,24 +369,24 @@ def test_large_arrays_of_the_packages_own_are_shared():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("name", WAYS_IN)
-def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_came_in(name, n):
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_writing_to_a_read_only_array_never_changes_a_later_result(name, n):
     a = readonly_array(np.linspace(0.5, 1, n).reshape(2, -1))
-    later = WAYS_IN[name](a)
-    expected = content(later())
+    delayed = TRANSFORMS[name](a)
+    expected = leaf_bytes(delayed())
     vandalize(a)
-    # what is asked for later goes by its shape
+    # a delayed result depends on the shape
     a.shape = (-1,)
     a.dtype = np.float64
     a.shape = (2, n // 2)
-    assert content(later()) == expected
+    assert leaf_bytes(delayed()) == expected
 
 
-# --- what a function is given ----------------------------------------------------------------
+# --- arguments of functions ------------------------------------------------------------------
 
 
-def _doubled(x: Array) -> Any:
-    """An array, changed in place."""
+def double_in_place(x: Array) -> Any:
+    """Double an array in place."""
     if isinstance(x, np.ndarray):
         np.multiply(x, 2, out=x)
     return x
@@ -390,7 +396,7 @@ NOT_DIFFERENTIATED: dict[str, Any] = {
     "grad": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x)[0]))(1.0, (x,)),
     "by keyword": lambda f, x: tg.grad(lambda w, *, x: w * tg.sum(f(x)["x"]))(1.0, x={"x": x}),
     "an array": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x)))(1.0, x),
-    "in a record": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x).x))(1.0, Held(x)),
+    "in a record": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x).x))(1.0, Holder(x)),
     "inside": lambda f, x: tg.grad(lambda v: tg.grad(lambda w, x: w * tg.sum(f(x)))(v, x))(1.0),
     "hessian": lambda f, x: tg.hessian(lambda w, x: w * tg.sum(f(x)))(1.0, x),
     "whole numbers": lambda f, x: tg.record(lambda w, x: w * tg.sum(f(x)))(1.0, x.astype(int)),
@@ -409,21 +415,21 @@ NOT_DIFFERENTIATED: dict[str, Any] = {
 }
 
 
-class Held(NamedTuple):
+class Holder(NamedTuple):
     x: Any
 
 
 @pytest.mark.parametrize("name", NOT_DIFFERENTIATED)
-def test_what_a_function_is_given_it_cannot_write_to(name: str) -> None:
+def test_function_cannot_write_to_its_arguments(name: str) -> None:
     transform, x = NOT_DIFFERENTIATED[name], np.ones(3)
     before = x.copy()
     transform(lambda x: x, x)
 
-    def changing(given: Any) -> Any:
-        return tg.tree.map(_doubled, given)
+    def double_leaves(tree: Any) -> Any:
+        return tg.tree.map(double_in_place, tree)
 
     with pytest.raises(ValueError, match="read-only"):
-        transform(changing, x)
+        transform(double_leaves, x)
     np.testing.assert_array_equal(x, before)
     assert x.flags.writeable
 
@@ -431,7 +437,7 @@ def test_what_a_function_is_given_it_cannot_write_to(name: str) -> None:
 # --- copies and attributes ----------------------------------------------------------------
 
 
-def test_a_copy_of_a_record_is_the_record():
+def test_copy_of_a_record_is_the_record():
     def fn(x):
         y = x * x
         for z in (copy.copy(y), copy.deepcopy(y), copy.deepcopy({"a": [y]})["a"][0]):

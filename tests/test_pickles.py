@@ -1,4 +1,4 @@
-"""Everything that pickles goes to other processes: by pickle, multiprocessing and joblib."""
+"""Picklable objects reach other processes by pickle, multiprocessing and joblib."""
 
 import pickle
 import subprocess
@@ -17,8 +17,8 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
 
-def printed(folder: Path, *command: object) -> str:
-    """The text that a script prints, run in a process of its own, in which a warning is an error."""
+def run_script(folder: Path, *command: object) -> str:
+    """Run a script in a subprocess, where a warning is an error; return its output."""
     env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": ""}
     words = [sys.executable, *map(str, command)]
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
@@ -27,13 +27,13 @@ def printed(folder: Path, *command: object) -> str:
 
 
 @pytest.mark.thorough
-def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
+def test_another_process_unpickles_everything(tmp_path: Path) -> None:
     (tmp_path / "things").write_bytes(pickled.write())
-    text = printed(tmp_path, TESTS / "support" / "pickled.py", "read", "things")
+    text = run_script(tmp_path, TESTS / "support" / "pickled.py", "read", "things")
     assert f" read {len(pickled.things())} things of " in text
 
 
-def test_everything_is_read_again_and_what_was_written_otherwise_is_noticed() -> None:
+def test_check_of_pickles_finds_a_changed_object() -> None:
     things = pickle.loads(pickled.write())
     assert pickled.read(pickle.dumps(things)) == len(things)
     things["key"] = tg.random.key(8)
@@ -46,14 +46,14 @@ NAMED += [tg.add, tg.sum, tg.matmul, tg.getitem, tg.softmax]
 
 
 @pytest.mark.parametrize("thing", NAMED)
-def test_an_op_and_what_a_decorator_put_in_a_functions_place_pickle_by_name(thing: Any) -> None:
+def test_op_and_decorated_function_pickle_by_name(thing: Any) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         text = pickle.dumps(thing, protocol)
         assert pickle.loads(text) is thing
         assert len(text) < 100
 
 
-def test_what_is_not_found_by_its_name_goes_in_parts() -> None:
+def test_function_not_found_by_name_pickles_its_parts() -> None:
     other = tg.compile(pickled.loss)
     assert pickle.loads(pickle.dumps(other)).fn is pickled.loss
     local = tg.compile(lambda x: x)
@@ -104,12 +104,12 @@ if __name__ == "__main__":
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("how", ["spawn", "joblib"])
-def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) -> None:
+def test_workers_receive_functions_compiled_in_a_script(how: str, tmp_path: Path) -> None:
     if how == "joblib":
         pytest.importorskip("joblib")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    assert printed(tmp_path, script, how) == "the same\n"
+    assert run_script(tmp_path, script, how) == "the same\n"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) ->
         ),
     ],
 )
-def test_older_pickles_find_their_names(
+def test_names_in_older_pickles_are_found(
     module: str, name: str, fields: tuple[str, ...] | None
 ) -> None:
     thing = getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""The README and the guides keep their word: their code runs, their tables are true."""
+"""The code of the README and the guides runs, and their tables are true."""
 
 import contextlib
 import importlib.util
@@ -20,45 +20,45 @@ ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "examples").glob("*.md"))
 
 
-def read(name: str) -> str:
+def read_page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-TEXT = read("README.md")
+TEXT = read_page("README.md")
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-def rows(name: str) -> list[list[str]]:
-    """The cells of a guide's table, without its head."""
-    lines = [line for line in read(name).splitlines() if line.startswith("|")]
+def table_rows(name: str) -> list[list[str]]:
+    """Return the cells of a guide's table, without its head."""
+    lines = [line for line in read_page(name).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 # --- code -----------------------------------------------------------------------------------
 
 
-# a python block, and the text block that follows it at once, if any
+# a Python block, and the text block that immediately follows, if any
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.M | re.S)
 OPTIONAL = re.compile(r"^(?:from|import) (?:tapegrad\.)?(scipy|ray|autograd|jax|torch)\b", re.M)
-WITH_CODE = [ROOT / "README.md", *(g for g in GUIDES if "```python" in read(g))]
+WITH_CODE = [ROOT / "README.md", *(g for g in GUIDES if "```python" in read_page(g))]
 
 
 @pytest.fixture
-def jax_as_it_was():
+def restored_jax_settings():
     """Restore the settings of JAX that a page changes."""
     yield
     if jax := sys.modules.get("jax"):
         jax.config.update("jax_enable_x64", False)
 
 
-@pytest.mark.usefixtures("jax_as_it_was")
+@pytest.mark.usefixtures("restored_jax_settings")
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
-def test_the_code_runs_in_order_and_prints_what_the_page_says(path, tmp_path, monkeypatch):
+def test_code_of_page_runs_in_order_and_prints_its_output(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = read(path)
+    text = read_page(path)
     examples = [(m[1], m[2] or "", text.count("\n", 0, m.start())) for m in EXAMPLE.finditer(text)]
     assert len(examples) == len(blocks(text, "python")) > 0
     assert any(output for _, output, _ in examples)
@@ -70,7 +70,7 @@ def test_the_code_runs_in_order_and_prints_what_the_page_says(path, tmp_path, mo
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            # as many empty lines before it, so that a traceback names the page's line
+            # pad with empty lines, so that a traceback names the page's line
             exec(compile("\n" * (line + 1) + code, str(path), "exec"), namespace)
         assert printed.getvalue().rstrip() == output.rstrip(), f"{path.name}, line {line + 1}"
 
@@ -79,7 +79,7 @@ def test_the_readme_is_short():
     assert TEXT.count("\n") <= 250
 
 
-def test_the_setup_commands_name_what_there_is():
+def test_setup_commands_name_existing_extras_and_scripts():
     train, test = blocks(TEXT, "sh")
     assert (ROOT / train.split()[-1]).is_file()
     extra = re.search(r"'\.\[(\w+)\]'", test)
@@ -88,7 +88,7 @@ def test_the_setup_commands_name_what_there_is():
     assert extra[1] in project["optional-dependencies"]
 
 
-def test_the_lowest_versions_are_those_of_the_project():
+def test_lowest_versions_match_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
         name, lowest = requirement.split(">=")
@@ -101,10 +101,10 @@ def test_the_lowest_versions_are_those_of_the_project():
 # --- tables ---------------------------------------------------------------------------------
 
 
-KINKS = rows("examples/kinks.md")
+KINKS = table_rows("examples/kinks.md")
 
 
-def code_of(cell: str) -> str:
+def unquote_code(cell: str) -> str:
     assert cell.startswith("`")
     assert cell.endswith("`")
     return cell.strip("`")
@@ -114,8 +114,8 @@ def code_of(cell: str) -> str:
 def test_the_conventions_at_kinks_are_true(row):
     _, _, expression, result = row
     with np.errstate(all="ignore"):
-        computed = eval(code_of(expression), {"tg": tg, "np": np})
-    expected = eval(code_of(result), {"np": np})
+        computed = eval(unquote_code(expression), {"tg": tg, "np": np})
+    expected = eval(unquote_code(result), {"np": np})
     if isinstance(expected, tuple):
         assert isinstance(computed, tuple)
     else:
@@ -126,10 +126,10 @@ def test_the_conventions_at_kinks_are_true(row):
         np.testing.assert_array_equal(ours, np.asarray(theirs, dtype), strict=True)
 
 
-def test_an_op_that_is_in_the_table_names_its_convention_too():
+def test_docstring_of_op_in_table_names_its_convention():
     named = 0
     for where, *_ in KINKS:
-        if "far out" in where:  # there it has a derivative
+        if "far out" in where:  # it has a derivative there
             continue
         for name in re.findall(r"`(\w+)`", where):
             op = getattr(tg, name, None)
@@ -152,7 +152,7 @@ ANCHORS = {
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_links_lead_to_files_and_to_headings(path):
+def test_links_lead_to_files_and_headings(path):
     prose = re.sub(
         r"^```.*?^```$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M | re.S
     )
@@ -165,13 +165,13 @@ def test_the_links_lead_to_files_and_to_headings(path):
         assert not anchor or anchor in ANCHORS[page], link
 
 
-def test_an_anchor_is_written_as_github_does():
+def test_anchor_is_written_as_github_writes_it():
     text = "# A `b.c`, d!\n\n```python\n# no heading\n```\n\n## Why?\n## Why\n"
     assert list(anchors(text)) == [("A `b.c`, d!", "a-bc-d"), ("Why?", "why"), ("Why", "why-1")]
 
 
 def test_every_guide_and_script_is_in_the_contents():
-    contents = read("examples/README.md")
+    contents = read_page("examples/README.md")
     for path in (ROOT / "examples").glob("*.*"):
         if path.suffix in (".md", ".py") and path.name != "README.md":
             assert path.name in contents, path.name

@@ -1,8 +1,8 @@
-"""The wording of refusals: each says what does not fit, where, and what to write instead.
+"""The wording of errors: each names the mismatch, its place, and the code to write instead.
 
-Every message that users see has its row here, in the table of its subject; below the tables stand
-the tests that try the remedy which a message names. What NumPy refuses is compared with NumPy in
-ops/test_refusals.py, and the code to write in the place of a line in arraylike/test_remedies.py.
+Every message that users see has its row here, in the table of its subject; tests below the tables
+try the remedy which a message names. ops/test_refusals.py compares the errors of calls that NumPy
+rejects too, and arraylike/test_remedies.py tests the code to write in place of a line.
 """
 
 import functools
@@ -30,17 +30,17 @@ X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 V = np.array([1.0, 2.0, 3.0])
 
 
-def on(x: Array) -> Callable[[Any], Any]:
-    """How functions of tables are run: recorded, of x."""
+def record_at(x: Array) -> Callable[[Any], Any]:
+    """Return a function that records the functions of a table at x."""
     return lambda fn: tg.record(fn)(x)
 
 
-def test_the_errors_of_the_tape_are_tapegrad_errors():
+def test_tape_errors_are_tapegrad_errors():
     for kind in (TapeError, TraceError, tg.FileError):
         assert issubclass(kind, TapegradError)
 
 
-# --- what a gradient can be taken of ----------------------------------------------------
+# --- arguments and results of a gradient ------------------------------------------------
 
 
 NOT_FLOATING = [
@@ -67,7 +67,7 @@ TRANSFORMS: list[Any] = [
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_leaf_that_is_not_floating_is_named_by_its_path_and_the_function(transform):
+def test_error_names_path_and_function_of_non_floating_leaf(transform):
     def loss(p):
         raise AssertionError("never called")
 
@@ -76,7 +76,7 @@ def test_a_leaf_that_is_not_floating_is_named_by_its_path_and_the_function(trans
         assert re.search(rf"\b{re.escape(path)}\b", message)
 
 
-def test_the_remedy_for_integers_works():
+def test_remedy_for_integers_works():
     x = np.arange(3)
     message_of(TypeError, lambda: tg.grad(lambda x: tg.sum(x * x))(x), "x.astype(float)")
     np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(x * x))(x.astype(float)), 2.0 * x)
@@ -99,7 +99,7 @@ LOSSES: list[Refusal] = [
 ]
 
 
-def test_a_loss_that_is_no_floating_scalar_is_named_by_its_shape_or_type():
+def test_error_names_shape_or_type_of_non_scalar_loss():
     for transform in (tg.grad, tg.value_and_grad, tg.hessian):
         check_refusals(LOSSES, lambda f, t=transform: t(f)(V), "lambda")
 
@@ -107,8 +107,8 @@ def test_a_loss_that_is_no_floating_scalar_is_named_by_its_shape_or_type():
 KEY = tg.random.key(0)
 
 
-def forgets(*args: Any) -> None:
-    """A function without its return."""
+def return_nothing(*args: Any) -> None:
+    """Return nothing, as a function without its return statement."""
     sum(args)
 
 
@@ -145,10 +145,10 @@ CALLS: list[Refusal] = [
     ],
     (TypeError, lambda: tg.random.normal(KEY.astype(np.uint32)), "jax_enable_x64"),
     (TypeError, lambda: tg.Tensor([1.0]), "tg.grad(fn)(x)|tg.record(fn)(x)|parameter(x)"),
-    (TypeError, lambda: tg.record(forgets, V), "lines must be|tg.record(fn)(x)"),
-    (TypeError, lambda: tg.grad(forgets, V), "argnums must be|tg.grad(fn)(x)"),
+    (TypeError, lambda: tg.record(return_nothing, V), "lines must be|tg.record(fn)(x)"),
+    (TypeError, lambda: tg.grad(return_nothing, V), "argnums must be|tg.grad(fn)(x)"),
     *[
-        (TypeError, lambda call=call: call(forgets), "forgets|is a return missing?")
+        (TypeError, lambda call=call: call(return_nothing), "return_nothing|is a return missing?")
         for call in (
             lambda f: tg.grad(f)(1.0),
             lambda f: tg.vjp(f, 1.0),
@@ -166,41 +166,41 @@ CALLS: list[Refusal] = [
     (TypeError, lambda: nn.Conv2d(1, 2, kernel_size=3), "Conv2d(n_inputs, n_outputs, size, "),
     (
         TypeError,
-        lambda: tg.custom_op(vjps=(None,))(lambda x: forgets(x))(1.0),
+        lambda: tg.custom_op(vjps=(None,))(lambda x: return_nothing(x))(1.0),
         "is a return missing?",
     ),
     (
         TypeError,
-        lambda: tg.grad(tg.custom_vjp(forgets)(np.sum))(V),
+        lambda: tg.grad(tg.custom_vjp(return_nothing)(np.sum))(V),
         "the backward rule of sum|is a return missing?",
     ),
 ]
 
 
-def test_a_call_that_is_a_mistake_says_what_to_write():
+def test_wrong_call_names_the_code_to_write():
     check_refusals(CALLS)
 
 
 # --- loops and branches -----------------------------------------------------------------
 
 
-def scanned(body: Callable[..., Any]) -> Callable[..., Any]:
+def scan_loss(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.scan(body, {"a": v}, np.ones(3))
 
 
-def looped(body: Callable[..., Any]) -> Callable[..., Any]:
+def while_loss(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.while_loop(lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": v})
 
 
-def of_numbers(carry: Any, body: Callable[..., Any]) -> Callable[..., Any]:
+def scan_of_numbers(carry: Any, body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.scan(body, carry, np.stack([v.astype(np.float32)] * 3))
 
 
-def counted(start: Any, stop: Any) -> Callable[..., Any]:
+def count_steps(start: Any, stop: Any) -> Callable[..., Any]:
     return lambda v: tg.fori_loop(start, stop, lambda i, c: c + i, 0)
 
 
-def repeated(body: Callable[..., Any]) -> Callable[..., Any]:
+def fori_loss(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.fori_loop(0, 3, lambda i, c: body(c, 1.0)[0], {"a": v})
 
 
@@ -212,16 +212,20 @@ SEGMENTED: dict[str, Any] = {
 LOOPS: list[Refusal] = [
     *[
         (kind, loop(body), f"{name}: |{words}")
-        for name, loop in (("scan", scanned), ("while_loop", looped), ("fori_loop", repeated))
+        for name, loop in (
+            ("scan", scan_loss),
+            ("while_loop", while_loss),
+            ("fori_loop", fori_loss),
+        )
         for kind, body, words in (
             (ValueError, lambda c, x: ({"a": c["a"][:1]}, x), "carry.a has shape (3,)"),
             (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), "carry.a is float64| bool"),
             (TypeError, lambda c, x: ({"b": c["a"]}, x), "carry.a and after it carry.b"),
         )
     ],
-    (TypeError, scanned(lambda c, x: c), "must return (carry, y)"),
-    (TypeError, scanned(lambda c, x: (c, x, x)), "must return (carry, y)"),
-    # of a function without a name, that of the function in it
+    (TypeError, scan_loss(lambda c, x: c), "must return (carry, y)"),
+    (TypeError, scan_loss(lambda c, x: (c, x, x)), "must return (carry, y)"),
+    # a partial has no name: its function's name instead
     (
         ValueError,
         lambda v: tg.fori_loop(0, 2, functools.partial(lambda k, i, c: c[k:], 1), v),
@@ -232,21 +236,21 @@ LOOPS: list[Refusal] = [
         lambda v: tg.scan(lambda c, x: (c, x), {"a": v, "b": "text"}, np.ones(2)),
         "scan: carry.b: an operand is a str",
     ),
-    (TypeError, of_numbers((1.0, 2.0), lambda c, x: (list(c), None)), "the structures differ"),
+    (TypeError, scan_of_numbers((1.0, 2.0), lambda c, x: (list(c), None)), "the structures differ"),
     (
         TypeError,
-        of_numbers(1.5, lambda c, x: (np.argmax(x), None)),
+        scan_of_numbers(1.5, lambda c, x: (np.argmax(x), None)),
         "carry is float64 before a step and int64",
     ),
-    # the second number takes part in no step as anything but a float64
+    # the second number is a float64 in every step
     (
         TypeError,
-        of_numbers((1.0, 1.0), lambda c, x: ((x[0], c[0]), None)),
+        scan_of_numbers((1.0, 1.0), lambda c, x: ((x[0], c[0]), None)),
         "carry.1 is float64 before a step and float32",
     ),
     (TypeError, lambda v: tg.while_loop(lambda c: c > 0, abs, v), "of shape (3,); one truth value"),
     *[
-        (TypeError, counted(*bounds), f"fori_loop: {at} must be an integer, not")
+        (TypeError, count_steps(*bounds), f"fori_loop: {at} must be an integer, not")
         for bound in (2.5, np.array(2.0), np.ones(2, int), "2")
         for at, bounds in (("start", (bound, 4)), ("stop", (0, bound)))
     ],
@@ -284,14 +288,14 @@ LOOPS: list[Refusal] = [
 ]
 
 
-def branched(on_true: Callable[..., Any], on_false: Callable[..., Any]) -> Callable[..., Any]:
+def cond_of(on_true: Callable[..., Any], on_false: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.cond(v[0] > 0, on_true, on_false, v)
 
 
 # both branches are recorded where the condition is a record
 BRANCHES: list[Refusal] = [
     *[
-        (kind, branched(lambda x: {"a": x}, other), words)
+        (kind, cond_of(lambda x: {"a": x}, other), words)
         for kind, other, words in (
             (
                 ValueError,
@@ -305,7 +309,7 @@ BRANCHES: list[Refusal] = [
             (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
         )
     ],
-    (TypeError, branched(lambda x: (x,), lambda x: [x]), "the structures differ"),
+    (TypeError, cond_of(lambda x: (x,), lambda x: [x]), "the structures differ"),
     (
         ValueError,
         lambda v: tg.switch(v.argmax(), [np.sin, np.cos, lambda x: x[:1]], v),
@@ -328,7 +332,7 @@ BRANCHES: list[Refusal] = [
 ]
 
 
-def test_a_loop_or_a_branch_says_what_does_not_fit():
+def test_loop_or_branch_error_names_the_mismatch():
     ways: list[Any] = [lambda f: f(V), lambda f: tg.record(f)(V), lambda f: tg.compile(f)(V)]
     for way in ways:
         check_refusals(LOOPS, way)
@@ -341,23 +345,23 @@ def test_a_loop_or_a_branch_says_what_does_not_fit():
 # --- sweeps and tapes -------------------------------------------------------------------
 
 
-def square() -> tuple[tg.Tape, tg.Tensor, tg.Tensor]:
+def square_tape() -> tuple[tg.Tape, tg.Tensor, tg.Tensor]:
     tape, x = tg.Tape().parameter(V, name="x")
     tape, y = tape.write(tg.multiply, x, x)
     return tape, x, y
 
 
-def pulled(cotangent: dict[str, Any]) -> Any:
+def pull_tree(cotangent: dict[str, Any]) -> Any:
     return tg.vjp(lambda x: {"a": x, "b": (x, x)}, 1.0)[1](cotangent)
 
 
-def ruled(result: Any) -> Any:
-    """The gradient by an op whose rule for its second operand returns this."""
+def gradient_by_rule(result: Any) -> Any:
+    """Return the gradient of an op whose rule for its second operand returns `result`."""
     op = tg.custom_op(vjps=(None, lambda g, y, a, b: result), name="wrong")(lambda a, b: a + b)
     return tg.grad(lambda x: tg.sum(op(1.0, x)))(V)
 
 
-TAPE, _, Y = square()
+TAPE, _, Y = square_tape()
 SWEEPS: list[Refusal] = [
     (TypeError, lambda: tg.reverse_sweep(TAPE, Y), "(3,)|cotangent"),
     (ValueError, lambda: tg.reverse_sweep(TAPE, Y, cotangent=np.ones(2)), "(2,)|(3,)"),
@@ -366,12 +370,15 @@ SWEEPS: list[Refusal] = [
     (TypeError, lambda: tg.reverse_sweep(None, Y), "tape"),
     (TypeError, lambda: tg.reverse_sweep(*TAPE.write(tg.greater, Y, 2.0)), "bool"),
     *[
-        (ValueError, lambda s=s: ruled(np.ones(s)), f"wrong|operand 1|{s}|(3,)")
+        (ValueError, lambda s=s: gradient_by_rule(np.ones(s)), f"wrong|operand 1|{s}|(3,)")
         for s in ((2,), (2, 3, 4))
     ],
-    *[(TypeError, lambda r=r: ruled(r), "wrong") for r in ("text", {}, np.array(["a"] * 3))],
-    (ValueError, lambda: pulled({"a": 1.0, "b": (1.0,)}), "b"),
-    (ValueError, lambda: pulled({"a": np.ones(2), "b": (1.0, 1.0)}), "(2,)"),
+    *[
+        (TypeError, lambda r=r: gradient_by_rule(r), "wrong")
+        for r in ("text", {}, np.array(["a"] * 3))
+    ],
+    (ValueError, lambda: pull_tree({"a": 1.0, "b": (1.0,)}), "b"),
+    (ValueError, lambda: pull_tree({"a": np.ones(2), "b": (1.0, 1.0)}), "(2,)"),
     (ValueError, lambda: tg.jvp(lambda a, b: a, (1.0, 2.0), (1.0,)), "tangent"),
     *[
         (TypeError, lambda v=v: tg.Tape().parameter(v), "floating|astype(float)")
@@ -401,7 +408,7 @@ SWEEPS: list[Refusal] = [
 ]
 
 
-def test_a_sweep_or_a_tape_says_what_does_not_fit():
+def test_sweep_or_tape_error_names_the_mismatch():
     check_refusals(SWEEPS)
 
 
@@ -418,17 +425,17 @@ SHAPES: list[Refusal] = [
 ]
 
 
-def test_shapes_that_do_not_fit_name_the_op_the_shapes_and_the_line():
-    def second(fn):
+def test_shape_error_names_op_shapes_and_line():
+    def run_on_second_record(fn):
         def model(x):
             return fn(x * 1)
 
         return tg.record(model)(X)
 
-    check_refusals(SHAPES, second, "line 2|model")
+    check_refusals(SHAPES, run_on_second_record, "line 2|model")
 
 
-def turned(x: Array, dtype: type[Any] | str) -> Any:
+def astype_by_custom_op(x: Array, dtype: type[Any] | str) -> Any:
     return tg.custom_op(vjps=(None,), name="astype")(lambda x: x.astype(dtype))(x)
 
 
@@ -453,7 +460,7 @@ OPS: list[Refusal] = [
     (TypeError, lambda x: tg.mean(x, initial=1.0), "initial|not support"),
     (TypeError, lambda x: np.concatenate([x, x], dtype=np.float32), "dtype"),
     (TypeError, lambda x: tg.tanh(x, nonsense=1), "nonsense|not support"),
-    # out, by name or by position
+    # `out`, by name or by position
     *[
         (TypeError, f, "out")
         for f in (
@@ -482,12 +489,16 @@ OPS: list[Refusal] = [
     ],
     (AttributeError, lambda x: tg.at(x)[0].apply(np.sin), "max|tg.at(t)[index].set(f(t[index]))"),
     (AttributeError, lambda x: x.at.max(1.0), "t.at[index]"),
-    (TypeError, lambda x: np.rot90(x, 1.5), ""),  # which NumPy takes for three quarters
+    (TypeError, lambda x: np.rot90(x, 1.5), ""),  # NumPy takes it for three quarters
     # numbers that would have no gradient
     *[
         (TypeError, lambda x, d=d, f=f: f(x, d), "astype")
         for d in (object, str, "M8[s]")
-        for f in (lambda x, d: np.abs(x.astype(d)), lambda x, d: tg.array(x, d), turned)
+        for f in (
+            lambda x, d: np.abs(x.astype(d)),
+            lambda x, d: tg.array(x, d),
+            astype_by_custom_op,
+        )
     ],
     *[
         (TypeError, lambda x, write=write: write(tg.at(np.zeros(3, int)), x[0] * 1.5), "int64")
@@ -496,7 +507,7 @@ OPS: list[Refusal] = [
             lambda at, x: at[[0, 1, 1]].add(x),
         )
     ],
-    # writing to a Tensor, or by one
+    # writing to a Tensor, or with a Tensor as index
     (TypeError, lambda x: x.__setitem__(0, 1.0), "t.at[index].set(value)"),
     (TypeError, lambda x: x.__delitem__(0), "t = t["),
     *[
@@ -510,16 +521,16 @@ OPS: list[Refusal] = [
 ]
 
 
-def test_an_op_says_what_it_does_not_take():
-    check_refusals(OPS, on(X))
+def test_op_error_names_unsupported_argument():
+    check_refusals(OPS, record_at(X))
     assert not OUT.any()
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-def test_arrays_that_compute_in_another_way_are_refused():
+def test_arrays_with_other_arithmetic_raise():
     matrix = np.matrix(np.ones((3, 3)))
     for call in (lambda x: x * matrix, lambda x: matrix * x.T):
-        message_of(TypeError, lambda call=call: on(X)(call), "np.matrix")
+        message_of(TypeError, lambda call=call: record_at(X)(call), "np.matrix")
     message_of(TypeError, lambda: tg.grad(lambda m: tg.sum(m * m))(matrix), "np.matrix")
 
 
@@ -533,20 +544,20 @@ def test_arrays_that_compute_in_another_way_are_refused():
         (ValueError, lambda x: x + np.ones(3)),
     ],
 )
-def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
+def test_op_raises_the_error_class_of_numpy(kind, call):
     with pytest.raises(kind):
         call(np.eye(2))
 
-    def guarded(x):
+    def catch_error(x):
         try:
             return tg.sum(call(x))
         except kind:
             return tg.sum(x * x)
 
-    np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))
+    np.testing.assert_array_equal(tg.grad(catch_error)(np.eye(2)), 2 * np.eye(2))
 
 
-def test_a_ufunc_is_not_called_numpys_unless_it_is():
+def test_error_names_the_library_of_an_unsupported_ufunc():
     unknown = np.frompyfunc(lambda a, b: a, 2, 1)
     message = message_of(TypeError, lambda: tg.record(lambda x: unknown(x, x))(1.0))
     assert "numpy" not in message.split("is not supported")[0]
@@ -555,43 +566,43 @@ def test_a_ufunc_is_not_called_numpys_unless_it_is():
         tg.record(special.ellipkm1)(1.0)
 
 
-def test_two_functions_of_one_name_are_told_apart_by_their_lines():
+def test_error_names_lines_of_two_functions_of_one_name():
     kept: list[Any] = []
     first = lambda x: kept.append(x) or np.sum(x)  # noqa: E731
-    second = lambda x: np.sum(x * kept[0])  # noqa: E731
-    lines = [f.__code__.co_firstlineno for f in (first, second)]
+    run_on_second_record = lambda x: np.sum(x * kept[0])  # noqa: E731
+    lines = [f.__code__.co_firstlineno for f in (first, run_on_second_record)]
 
-    # as loops and decorators call a function of the user's
+    # a wrapper, as decorators make one
     wrapped = functools.wraps(first)(lambda x: first(x))
     calls = (tg.grad, tg.grad), (tg.compile, tg.grad), (tg.grad, tg.compile)
     for fn, (outer, inner) in itertools.product((first, wrapped), calls):
         kept.clear()
         outer(fn)(np.ones(2))
-        message = message_of(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
+        message = message_of(TapeError, lambda inner=inner: inner(run_on_second_record)(np.ones(2)))
         assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines
 
 
-# --- ops and rules of the user's -----------------------------------------------------------
+# --- custom ops and rules ------------------------------------------------------------------
 
 SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, *, k: x * k)
 
 
-def fails(x: Array) -> Any:
+def raise_value_error(x: Array) -> Any:
     raise ValueError("no good")
 
 
-def backward(*result: Any) -> Any:
-    """The gradient by a custom VJP whose rule returns this."""
+def gradient_by_custom_vjp(*result: Any) -> Any:
+    """Return the gradient of a custom VJP whose rule returns `result`."""
 
-    def scaled(p: dict[str, Array], x: Array) -> Array:
+    def scale(p: dict[str, Array], x: Array) -> Array:
         return p["w"] * x
 
     returned = result[0] if len(result) == 1 else result
-    fn = tg.custom_vjp(lambda g, y, p, x: returned)(scaled)
+    fn = tg.custom_vjp(lambda g, y, p, x: returned)(scale)
     return tg.grad(lambda p: tg.sum(fn(p, V)))({"w": V})
 
 
-def pushed(jvp: Callable[..., Any]) -> Any:
+def push_tangent(jvp: Callable[..., Any]) -> Any:
     op = tg.custom_op(vjps=(lambda g, y, x: g,), name="bad", jvp=jvp)(lambda x: x * 1)
     return tg.jvp(op, (V,), (V,))
 
@@ -612,8 +623,8 @@ CUSTOM: list[Refusal] = [
     ],
     (
         ValueError,
-        lambda: tg.record(tg.custom_op(vjps=(None,))(fails))(np.array(1.0)),
-        "fails(float64 ())|no good",
+        lambda: tg.record(tg.custom_op(vjps=(None,))(raise_value_error))(np.array(1.0)),
+        "raise_value_error(float64 ())|no good",
     ),
     (
         TypeError,
@@ -625,22 +636,26 @@ CUSTOM: list[Refusal] = [
         lambda: tg.custom_op(vjps=(None,), batch="each"),
         "batch must be \"elementwise\", a function or None, not 'each'",
     ),
-    (TypeError, lambda: pushed(lambda tangents, y, x: None), "returned None"),
+    (TypeError, lambda: push_tangent(lambda tangents, y, x: None), "returned None"),
     (
         ValueError,
-        lambda: pushed(lambda tangents, y, x: np.ones(7)),
+        lambda: push_tangent(lambda tangents, y, x: np.ones(7)),
         "a tangent of shape (7,), and the output has",
     ),
-    (TypeError, lambda: pushed(lambda tangents, y: None), "positional arguments"),
-    (TypeError, lambda: backward(V), "scaled returned an array; a tuple with|2 positional"),
-    (TypeError, lambda: backward((V,)), "scaled returned a tuple of 1"),
-    (ValueError, lambda: backward({"w": np.ones(4)}, V), "operand p.w |(4,)|(3,)"),
-    (ValueError, lambda: backward({"v": V}, V), "the trees differ"),
-    (TypeError, lambda: backward({"w": "text"}, V), "real numbers"),
+    (TypeError, lambda: push_tangent(lambda tangents, y: None), "positional arguments"),
+    (
+        TypeError,
+        lambda: gradient_by_custom_vjp(V),
+        "scale returned an array; a tuple with|2 positional",
+    ),
+    (TypeError, lambda: gradient_by_custom_vjp((V,)), "scale returned a tuple of 1"),
+    (ValueError, lambda: gradient_by_custom_vjp({"w": np.ones(4)}, V), "operand p.w |(4,)|(3,)"),
+    (ValueError, lambda: gradient_by_custom_vjp({"v": V}, V), "the trees differ"),
+    (TypeError, lambda: gradient_by_custom_vjp({"w": "text"}, V), "real numbers"),
 ]
 
 
-def test_an_op_or_a_rule_of_the_users_says_what_does_not_fit():
+def test_custom_op_or_rule_error_names_the_mismatch():
     check_refusals(CUSTOM)
     slope = tg.grad(lambda x: tg.sum(SCALE(x, k=x[0].value)))(np.full(3, 2.0))
     np.testing.assert_array_equal(slope, np.full(3, 2.0))
@@ -663,7 +678,7 @@ ATTRIBUTES = {
 NO_ATTRIBUTES = ["nonsense", "_repr_latex_", "__array_interface__", "__array_struct__"]
 
 
-def test_an_attribute_that_is_looked_for_says_what_to_use():
+def test_missing_attribute_error_names_a_replacement():
     for name, remedy in ATTRIBUTES.items():
         message_of(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
         assert not hasattr(tg.Tensor, name)
@@ -679,7 +694,7 @@ def test_an_attribute_that_is_looked_for_says_what_to_use():
         assert message == f"'Tensor' object has no attribute {name!r}"
 
 
-def test_a_format_is_for_one_number():
+def test_format_takes_one_number():
     texts = []
 
     def fn(x):
@@ -695,7 +710,7 @@ def test_a_format_is_for_one_number():
 
 
 @pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
-def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(control):
+def test_printed_tape_escapes_control_characters_in_a_name(control):
     tape, _ = tg.Tape().parameter(1.0, name=f"w{control}")
     lines = str(tape).splitlines()
     assert len(lines) == 2
@@ -704,7 +719,7 @@ def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(contro
 
 
 @pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
-def test_control_characters_in_a_name_are_escaped_in_every_text(control):
+def test_every_text_escapes_control_characters_in_a_name(control):
     name = f"w{control}"
     _, x = tg.Tape().parameter(1.0, name=name)
     summary = str(tg.tree.summary({name: np.ones(2)}))
@@ -721,7 +736,7 @@ DRAWS = sorted({*tg.random.__all__} - {"Key", "key"})
 WRONG = (0.5, -1.0, np.ones(3), "text", (2, "a"), None)
 
 
-def test_every_draw_that_refuses_its_arguments_says_their_order():
+def test_error_of_every_draw_names_the_order_of_its_arguments():
     for name in DRAWS:
         draw = getattr(tg.random, name)
         messages = []
@@ -735,8 +750,8 @@ def test_every_draw_that_refuses_its_arguments_says_their_order():
         message_of(TypeError, lambda draw=draw: draw(0, 3, size=3), "the order is key, ")
 
 
-def records() -> list[Any]:
-    """One of each class of parameters, states and optimizers."""
+def make_records() -> list[Any]:
+    """Return an instance of each class of parameters, states and optimizers."""
     layers = [kind.layer for kind in KINDS.values()]
     kinds = (tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad)
     optimizers = [kind(0.1) for kind in kinds]
@@ -745,8 +760,8 @@ def records() -> list[Any]:
     return [*params, NORM.initial_state(), *optimizers, *states]
 
 
-def test_a_record_that_is_set_says_how_to_make_a_new_one():
-    for old in records():
+def test_setting_a_field_raises_with_code_for_a_new_record():
+    for old in make_records():
         for field in attrs.fields(type(old)):
             value = getattr(old, field.name)
             with pytest.raises(attrs.exceptions.FrozenInstanceError) as caught:
@@ -901,7 +916,7 @@ NN: list[Refusal] = [
         (ValueError, lambda r=r: nn.Dropout(r), "rate must be a number")
         for r in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j)
     ],
-    # elsewhere added to scores, where 0 lets a query look
+    # other libraries add such masks to scores: 0 lets a query attend
     *[
         (TypeError, lambda m=m, f=f: f(np.ones((4, 4)), m), "mask == 0")
         for m in (np.zeros((4, 4)), np.zeros((4, 4), int), [[0.0] * 4] * 4)
@@ -934,7 +949,7 @@ PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
 WHOLE, SGD = {"w": np.arange(3)}, tg.optim.SGD(0.1, 0.5)
 
 
-def updated(
+def update_params(
     optimizer: Any,
     grads: dict[str, Any] | None,
     state: tuple[Any, ...] | tg.optim.SGDState = (),
@@ -945,7 +960,7 @@ def updated(
 
 OPTIM: list[Refusal] = [
     *[
-        (ValueError, lambda g=g: updated(SGD, g), f"SGD.update|params|{parts}")
+        (ValueError, lambda g=g: update_params(SGD, g), f"SGD.update|params|{parts}")
         for g, parts in (
             ({"a": [np.ones(2)], "b": 1.0}, "grads|at a:"),
             ({"a": [np.ones(2), (np.ones(3),)], "b": 1.0}, "grads|a.1"),
@@ -956,19 +971,23 @@ OPTIM: list[Refusal] = [
         )
     ],
     (TypeError, lambda: SGD.update(PARAMS, PARAMS, None), "(params, grads, state)|NoneType"),
-    (ValueError, lambda: updated(SGD, WHOLE, (), WHOLE), "params.w is int64"),
-    (ValueError, lambda: updated(SGD, PARAMS, SGD.init({"a": np.ones(1)})), "state.velocity"),
-    (ValueError, lambda: updated(SGD, PARAMS, tg.optim.SGD(0.1).init(PARAMS)), "state.velocity"),
+    (ValueError, lambda: update_params(SGD, WHOLE, (), WHOLE), "params.w is int64"),
+    (ValueError, lambda: update_params(SGD, PARAMS, SGD.init({"a": np.ones(1)})), "state.velocity"),
+    (
+        ValueError,
+        lambda: update_params(SGD, PARAMS, tg.optim.SGD(0.1).init(PARAMS)),
+        "state.velocity",
+    ),
 ]
 
 
-def test_a_layer_a_loss_or_an_optimizer_says_what_does_not_fit_recorded_or_not() -> None:
+def test_layer_loss_or_optimizer_error_names_the_mismatch_recorded_or_not() -> None:
     for table in (NN, OPTIM):
         check_refusals(table)
         check_refusals(table, lambda call: tg.record(lambda _: call())(1.0))
 
 
-def test_losses_refuse_targets_that_are_no_probabilities() -> None:
+def test_losses_raise_for_targets_that_are_no_probabilities() -> None:
     logits = np.zeros((2, 2))
     for loss in (nn.binary_cross_entropy_loss, nn.kl_loss):
         loss(logits, np.array([[0.0, 1.0], [0.5, 0.5]]))
@@ -991,7 +1010,7 @@ PARAMETRIC: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", PARAMETRIC)
-def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> None:
+def test_layer_raises_for_parameters_of_another_layer_or_wrong_shape(name: str) -> None:
     layer, fn, (params, x, *rest) = PARAMETRIC[name]
     title = type(layer).__name__
     fn(params, x, *rest)
@@ -1007,7 +1026,7 @@ def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> No
 @pytest.mark.parametrize(
     "kind", [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad]
 )
-def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(
+def test_optimizer_raises_for_leaves_not_floating_and_negative_rates(
     kind: type[Any],
 ) -> None:
     optimizer, ones = kind(0.1), np.ones(2)
@@ -1018,5 +1037,5 @@ def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(
     message_of(ValueError, lambda: optimizer.init({"w": ones.astype(int)}), "floating")
     for rate in (-1.0, np.nan, np.float64(-0.5)):
         scheduled = kind(lambda step, rate=rate: rate)
-        call = lambda o=scheduled: updated(o, {"w": ones}, (), {"w": ones})  # noqa: E731
+        call = lambda o=scheduled: update_params(o, {"w": ones}, (), {"w": ones})  # noqa: E731
         message_of(ValueError, call, "must not be negative", "step 0")

@@ -10,16 +10,16 @@ from scripts import print_of_script
 import tapegrad as tg
 
 
-def run(code: str) -> list[float]:
-    """The numbers that a program prints, run in a process of its own."""
+def run_program(code: str) -> list[float]:
+    """Run a program in a subprocess; return the numbers that it prints."""
     return [float(word) for word in print_of_script(code).split()]
 
 
 @pytest.mark.thorough
-def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
-    # the process's peak, so that nothing is missed and nothing slowed down; Linux hands
+def test_deep_tape_takes_at_most_1200_bytes_a_record():
+    # the peak of the process, which misses nothing and slows nothing down; Linux hands
     # ru_maxrss on from the process that starts this one, but not VmHWM
-    depth, g, value, bytes_each = run(f"""
+    depth, g, value, bytes_each = run_program(f"""
         import re
         import resource
         import sys
@@ -54,8 +54,8 @@ def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
 @pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep it anyway")
 @pytest.mark.parametrize("kept", [True, False])
-def test_memory_of_a_freed_tape_is_taken_for_the_next_unless_it_is_switched_off(kept):
-    (pages,) = run(f"""
+def test_memory_of_freed_tape_is_reused_unless_switched_off(kept):
+    (pages,) = run_program(f"""
         import os
         os.environ["TAPEGRAD_KEEP_MEMORY"] = "{int(kept)}"
         import resource
@@ -80,8 +80,8 @@ def test_memory_of_a_freed_tape_is_taken_for_the_next_unless_it_is_switched_off(
 
 @pytest.mark.thorough
 def test_training_leaves_nothing_behind():
-    # the collector is off; it is asked after each period how much it would have found
-    grown, peak, cycles, left = run(f"""
+    # the collector is off; after each period a collection counts the cycles
+    grown, peak, cycles, left = run_program(f"""
         import contextlib
         import gc
         import sys
@@ -135,15 +135,15 @@ def test_training_leaves_nothing_behind():
             before = after
         print(max(grown), peaks[-1] - peaks[0], cycles, min(left))
     """)
-    # Python keeps some freed tuples and the like for reuse, until the collector is asked
+    # Python keeps some freed tuples and the like for reuse until a collection
     assert grown <= 500_000
     assert peak <= 500_000
     assert cycles == 0
-    # what is kept for good is taken once; what each step leaves is left in every period
+    # permanent memory is taken once; a leak of each step shows in every period
     assert left <= 500
 
 
-def chained(n):
+def make_chain(n):
     def chain(x):
         y = x
         for _ in range(n):
@@ -153,7 +153,7 @@ def chained(n):
     return lambda: tg.value_and_grad(chain)(0.5)
 
 
-def nested(n):
+def make_nested_gradients(n):
     def outer(x):
         for _ in range(n):
             x = x - 0.001 * tg.grad(lambda y: y * y)(x)
@@ -162,7 +162,7 @@ def nested(n):
     return lambda: tg.grad(outer)(0.5)
 
 
-@pytest.mark.parametrize("of_depth", [chained, nested])
-def test_work_is_linear_in_depth(of_depth):
-    calls_of(of_depth(10))
-    assert calls_of(of_depth(800)) <= 4.5 * calls_of(of_depth(200))
+@pytest.mark.parametrize("make_call", [make_chain, make_nested_gradients])
+def test_work_is_linear_in_depth(make_call):
+    calls_of(make_call(10))
+    assert calls_of(make_call(800)) <= 4.5 * calls_of(make_call(200))
