@@ -1,4 +1,4 @@
-"""Comparison of whole arrays, and predicates on the kind of their numbers."""
+"""Comparison of whole arrays, and tests for real and complex elements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def allclose(
 def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Array | bool:
     """Whether arrays have one shape and the same elements. It passes no gradient.
 
-    If the shapes differ, the answer is known without a record.
+    If the shapes differ, the result is a plain False, and nothing is recorded.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Array | bool:
 
 @op(None, numpy=np.isreal, batch=batch_elementwise, complex=True)
 def isreal(x: ArrayLike) -> Array:
-    """Where the imaginary part is 0.
+    """Whether the imaginary part of each element is 0.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def isreal(x: ArrayLike) -> Array:
 
 @op(None, numpy=np.iscomplex, batch=batch_elementwise, complex=True)
 def iscomplex(x: ArrayLike) -> Array:
-    """Where the imaginary part is not 0.
+    """Whether the imaginary part of each element is not 0.
 
     Examples
     --------
@@ -135,28 +135,28 @@ def real_if_close(a: ArrayLike, tol: float = 100) -> Array:
     a = to_array(a)
     if a.dtype.kind != "c":
         return np.real(asarray(a))
-    known = read_values(a, "real_if_close of")
+    values = read_values(a, "real_if_close of")
     limit = tol * np.finfo(a.dtype).eps if tol > 1 else tol
-    return np.real(a) if np.all(np.abs(known.imag) < limit) else a
+    return np.real(a) if np.all(np.abs(values.imag) < limit) else a
 
 
-def _over(x: Array, z: Array, deg: bool) -> Array:
-    """``x / z``, which is 0 where z is 0; where it overflows, only the parts that do."""
+def _divide_scaled(x: Array, z: Array, deg: bool) -> Array:
+    """Return ``x / z`` in radians or degrees, and 0 where z is 0; a part may overflow alone."""
     limits = np.finfo(z.dtype)
-    # NumPy divides complex numbers by a reciprocal, which of a subnormal number is infinite
+    # NumPy multiplies by the reciprocal, which is infinite for a subnormal complex number
     scale = np.where(np.less(np.abs(z), 4 * limits.tiny), 1 / np.sqrt(limits.tiny), 1)
-    c = safe_divide(x, z * scale) * scale
-    return c * (180 / np.pi) if deg else c
+    quotient = safe_divide(x, z * scale) * scale
+    return quotient * (180 / np.pi) if deg else quotient
 
 
 def _angle_slope(g: Cotangent, y: Array, z: Array, deg: bool = False) -> Cotangent:
-    return _over(g * -1j, z, deg)
+    return _divide_scaled(g * -1j, z, deg)
 
 
 def _angle_tangent(
     op: Primitive, tangents: Tangents, y: Array, z: Array, deg: bool = False
 ) -> Array:
-    return np.imag(_over(tangents[0], z, deg))
+    return np.imag(_divide_scaled(tangents[0], z, deg))
 
 
 @op(None, numpy=np.angle, jvp=_angle_tangent, batch=batch_elementwise, complex=(_angle_slope,))

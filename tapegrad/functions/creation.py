@@ -1,4 +1,4 @@
-"""Array creation: from numbers, or in the shape of others."""
+"""Array creation from numbers, lists, or the shape of another array."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", 
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
 
 
-def _joined(x: ArrayLike) -> Array:
+def _stack_lists(x: ArrayLike) -> Array:
+    """Return nested lists as one array; a Tensor in them is recorded."""
     if not isinstance(x, list | tuple):
         return to_array(x)
-    parts = [_joined(part) for part in x]
+    parts = [_stack_lists(part) for part in x]
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
 
@@ -58,23 +59,25 @@ def array(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     >>> tg.grad(lambda t: tg.sum(tg.array([[t, 1.0], [2.0, t * t]])))(3.0)
     array(7.)
     """
-    y = _joined(object)
+    y = _stack_lists(object)
     y = y if isinstance(y, Tensor) else np.array(y)
     return y if dtype is None else y.astype(dtype)
 
 
-def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """`zeros_like`, or a function like it, which reads no values."""
+def _define_like_function(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `zeros_like`, or a function like it, which reads only shape and dtype."""
 
-    def like(a: Array, dtype: DTypeLike | None = None, *, shape: Shape | None = None) -> Array:
+    def array_like(
+        a: Array, dtype: DTypeLike | None = None, *, shape: Shape | None = None
+    ) -> Array:
         a = stack_nested(a)
         if not isinstance(a, Tensor):
             refuse_objects(name, a)
         a = to_array(a)
         return make(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
 
-    like.__name__ = like.__qualname__ = name
-    like.__doc__ = f"""A plain array of the shape and dtype of another, or of a Tensor.
+    array_like.__name__ = array_like.__qualname__ = name
+    array_like.__doc__ = f"""A plain array of the shape and dtype of another, or of a Tensor.
 
     It has no gradient.
 
@@ -91,13 +94,13 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     >>> tg.{name}(np.ones((2, 3), np.float32)).dtype
     dtype('float32')
     """
-    return like
+    return array_like
 
 
-zeros_like = _like("zeros_like", np.zeros)
-ones_like = _like("ones_like", np.ones)
-# zeros, so that a function returns the same in each run
-empty_like = _like("empty_like", np.zeros)
+zeros_like = _define_like_function("zeros_like", np.zeros)
+ones_like = _define_like_function("ones_like", np.ones)
+# zeros, so that each run of a function returns the same
+empty_like = _define_like_function("empty_like", np.zeros)
 
 answers([np.zeros_like], zeros_like)
 answers([np.ones_like], ones_like)
@@ -128,10 +131,10 @@ def full(shape: ShapeLike, fill_value: ArrayLike, dtype: DTypeLike | None = None
     if not isinstance(fill_value, Tensor):
         return np.full(shape, fill_value, dtype)
     fill_value = fill_value if dtype is None else fill_value.astype(dtype)
-    more = fill_value.ndim - (len(shape) if isinstance(shape, tuple | list) else 1)
-    if more > 0 and fill_value.shape[:more] == (1,) * more:
-        # as NumPy assigns
-        fill_value = fill_value.reshape(fill_value.shape[more:])
+    extra = fill_value.ndim - (len(shape) if isinstance(shape, tuple | list) else 1)
+    if extra > 0 and fill_value.shape[:extra] == (1,) * extra:
+        # NumPy's assignment drops leading axes of length 1
+        fill_value = fill_value.reshape(fill_value.shape[extra:])
     return np.broadcast_to(fill_value, shape)
 
 
@@ -173,8 +176,8 @@ def full_like(
     )
 
 
-def _weights(start: Array, stop: Array, num: int, endpoint: bool) -> tuple[Array, Array]:
-    """The shares of start and stop in each of num numbers, along a new first axis."""
+def _endpoint_weights(start: Array, stop: Array, num: int, endpoint: bool) -> tuple[Array, Array]:
+    """Return the weights of start and of stop in num numbers, along a new first axis."""
     w = np.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(start.ndim, stop.ndim))
     dtype = np.result_type(start.dtype, stop.dtype)
     return (1 - w).astype(dtype), w.astype(dtype)
@@ -203,11 +206,11 @@ def linspace(
     retstep
         Whether to return the step as well.
     axis
-        The axis of the result along which they lie.
+        The axis of the result that holds the numbers.
 
     Returns
     -------
-    The numbers, or a tuple of them and the step.
+    The numbers; with `retstep`, a tuple of the numbers and the step.
 
     Examples
     --------
@@ -218,15 +221,15 @@ def linspace(
     array(2.5)
     """
     start, stop = as_common_dtype(start, stop, beside=(1.0,))
-    v, w = _weights(start, stop, num, endpoint)
-    whole = stop - start
+    start_weights, stop_weights = _endpoint_weights(start, stop, num, endpoint)
+    width = stop - start
     # the last one is exactly stop
-    y = np.where(v == 0, stop, start + whole * w)
+    y = np.where(start_weights == 0, stop, start + width * stop_weights)
     y = np.moveaxis(y, 0, axis) if axis != 0 else y
     if not retstep:
         return y
-    steps = num - 1 if endpoint else num
-    return y, whole / steps if steps > 0 else np.nan
+    n_steps = num - 1 if endpoint else num
+    return y, width / n_steps if n_steps > 0 else np.nan
 
 
 @function(numpy=np.geomspace, complex=True)
@@ -249,16 +252,16 @@ def geomspace(
     >>> tg.geomspace(1.0, 8.0, 4).round(6)
     array([1., 2., 4., 8.])
     """
-    # NumPy's results are float64 or wider here, whatever the ends are
+    # NumPy's results are float64 or wider for any dtype of the ends
     start, stop = as_double(start, complex=True), as_double(stop, complex=True)
     for end in (start, stop):
-        # a program's ends are not known yet: from 0 it returns nan
-        known = values_if_known(end)
-        if known is not None and (known == 0).any():
+        # inside `compile` the ends have no values yet: an end of 0 gives nan
+        values = values_if_known(end)
+        if values is not None and (values == 0).any():
             raise ValueError("geomspace: no ratios lead to or from 0")
-    v, w = _weights(start, stop, num, endpoint)
+    start_weights, stop_weights = _endpoint_weights(start, stop, num, endpoint)
     sign = np.sign(start)
-    y = sign * (start / sign) ** v * (stop / sign) ** w
+    y = sign * (start / sign) ** start_weights * (stop / sign) ** stop_weights
     return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
@@ -343,16 +346,16 @@ def _array_as_numpy(
     ndmin: int = 0,
     device: str | None = None,
 ) -> Array:
-    """`tg.array`, called as `np.array` and `np.asarray` are; order and copies have no effect."""
+    """`tg.array` with the arguments of `np.array`; order and copies have no effect."""
     y = array(object, dtype)
     return np.reshape(y, (1,) * (ndmin - y.ndim) + y.shape) if ndmin > y.ndim else y
 
 
-def _with_an_axis(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+def _array_with_axis(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     return np.atleast_1d(_array_as_numpy(object, dtype))
 
 
-def _filled(
+def _full_as_numpy(
     shape: Shape,
     fill_value: Array,
     dtype: DTypeLike | None = None,
@@ -363,19 +366,19 @@ def _filled(
     return full(shape, to_array(fill_value), dtype)
 
 
-def _plain(make: Callable[..., Array]) -> Callable[..., Array]:
-    """A function whose result holds no Tensor."""
+def _wrap_creation(make: Callable[..., Array]) -> Callable[..., Array]:
+    """Return a function that calls NumPy's own, whose result is a plain array."""
 
-    def plain(*args: Any, **kwargs: Any) -> Array:
+    def create_array(*args: Any, **kwargs: Any) -> Array:
         return make(*args, **kwargs)
 
-    return plain
+    return create_array
 
 
 answers([np.array, np.asarray, np.asanyarray], _array_as_numpy)
-answers([np.ascontiguousarray, np.asfortranarray], _with_an_axis)
-answers([np.full], _filled)
-# np.empty returns zeros, so that a function returns the same in each run
-answers([np.zeros, np.empty], _plain(np.zeros))
+answers([np.ascontiguousarray, np.asfortranarray], _array_with_axis)
+answers([np.full], _full_as_numpy)
+# np.empty returns zeros, so that each run of a function returns the same
+answers([np.zeros, np.empty], _wrap_creation(np.zeros))
 for _make in (np.arange, np.ones, np.eye, np.identity, np.tri):
-    answers([_make], _plain(_make))
+    answers([_make], _wrap_creation(_make))

@@ -72,8 +72,8 @@ def clip(
     >>> tg.grad(lambda x: tg.sum(tg.clip(x, 0, 1)))(np.array([-1.0, 0.0, 0.5, 2.0]))
     array([0. , 0.5, 1. , 0. ])
     """
-    former = a_min is not None or a_max is not None
-    if former and (min is not None or max is not None):
+    has_numpy_bounds = a_min is not None or a_max is not None
+    if has_numpy_bounds and (min is not None or max is not None):
         raise ValueError("clip: give the bounds as a_min and a_max, or as min and max, not as both")
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is None:
@@ -116,7 +116,7 @@ def unwrap(
         raise TypeError(
             f"unwrap: {dtype} has no steps backwards; write p.astype(int), or a floating period"
         )
-    # in this dtype, since small integers would overflow in their own
+    # in this dtype, since the differences of small integers could overflow
     step = stopped(np.diff(p.astype(dtype), axis=axis))
     bounds: dict[str, Any] = {"period": period, "discont": discont}
     for name, bound in bounds.items():
@@ -127,16 +127,18 @@ def unwrap(
             )
     half = period / 2
     if dtype.kind == "i":
-        half, rest = divmod(period, 2)
+        half, odd = divmod(period, 2)
     discont = period / 2 if discont is None else discont
-    short = np.remainder(step + half, period) - half
-    if dtype.kind != "i" or rest == 0:
+    wrapped_step = np.remainder(step + half, period) - half
+    if dtype.kind != "i" or odd == 0:
         # a step of exactly half a period could go either way
-        short = np.where(np.equal(short, -half) & np.greater(step, 0), half, short)
-    added = np.where(np.less(np.abs(step), discont), 0, short - step)
-    first = (slice(None),) * axis
-    rest_of_all = p[(*first, slice(1, None))] + np.cumsum(added, axis=axis)
-    y = np.concatenate([p[(*first, slice(None, 1))].astype(dtype), rest_of_all], axis=axis)
+        wrapped_step = np.where(
+            np.equal(wrapped_step, -half) & np.greater(step, 0), half, wrapped_step
+        )
+    correction = np.where(np.less(np.abs(step), discont), 0, wrapped_step - step)
+    leading = (slice(None),) * axis
+    corrected = p[(*leading, slice(1, None))] + np.cumsum(correction, axis=axis)
+    y = np.concatenate([p[(*leading, slice(None, 1))].astype(dtype), corrected], axis=axis)
     return y.astype(dtype)
 
 
@@ -167,12 +169,12 @@ def modf(x: ArrayLike) -> tuple[Array, Array]:
     """
     x = to_array(x)
     if x.dtype.kind != "f":
-        # the same integers, in the floating dtype that NumPy uses for them
+        # the same integers in NumPy's floating dtype for them
         x = rint(x)
     # an infinity has the fractional part 0
     infinite = np.isinf(x)
-    left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
-    return left, np.trunc(x)
+    fractional_part = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
+    return fractional_part, np.trunc(x)
 
 
 @function(numpy=np.frexp, kink="the slope beside a step")
@@ -187,8 +189,8 @@ def frexp(x: ArrayLike) -> tuple[Array, Array]:
     >>> tg.frexp(np.array([3.0, 8.0]))
     (array([0.75, 0.5 ]), array([2, 4], dtype=int32))
     """
-    whole = exponent(x)
-    return np.ldexp(x, -whole), whole
+    exponents = exponent(x)
+    return np.ldexp(x, -exponents), exponents
 
 
 @function()
@@ -227,7 +229,7 @@ def gelu(x: ArrayLike, approximate: bool = False) -> Array:
     """
     x = as_floating(x)
     if approximate:
-        # (1 + tanh(z)) / 2, which would cancel; beyond 30 it is 0 or 1, and a cube may overflow
+        # a sigmoid for (1 + tanh(z)) / 2, which would cancel; beyond 30 a cube may overflow
         z = np.clip(x, -30, 30)
         return x * sigmoid(math.sqrt(8 / math.pi) * (z + 0.044715 * (z * z * z)))
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))

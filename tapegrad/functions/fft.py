@@ -25,12 +25,13 @@ __all__ += ["ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", 
 list_names(globals(), "fft")
 
 
-def _rolled(x: ArrayLike, axes: Axis, sign: int) -> Array:
+def _shift_by_half(x: ArrayLike, axes: Axis, sign: int) -> Array:
+    """Roll each axis by half of its length, forward or backward by the sign."""
     x = to_array(x)
-    each: Any = range(x.ndim) if axes is None else axes
-    if np.ndim(each) == 0:
-        return np.roll(x, sign * (x.shape[each] // 2), each)
-    return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in each), tuple(each))
+    shift_axes: Any = range(x.ndim) if axes is None else axes
+    if np.ndim(shift_axes) == 0:
+        return np.roll(x, sign * (x.shape[shift_axes] // 2), shift_axes)
+    return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in shift_axes), tuple(shift_axes))
 
 
 @function(numpy=np.fft.fftshift, complex=True)
@@ -43,7 +44,7 @@ def fftshift(x: ArrayLike, axes: Axis = None) -> Array:
     >>> tg.fft.fftshift(np.array([0, 1, 2, -2, -1]))
     array([-2, -1,  0,  1,  2])
     """
-    return _rolled(x, axes, 1)
+    return _shift_by_half(x, axes, 1)
 
 
 @function(numpy=np.fft.ifftshift, complex=True)
@@ -56,34 +57,34 @@ def ifftshift(x: ArrayLike, axes: Axis = None) -> Array:
     >>> tg.fft.ifftshift(np.array([-2, -1, 0, 1, 2]))
     array([ 0,  1,  2, -2, -1])
     """
-    return _rolled(x, axes, -1)
+    return _shift_by_half(x, axes, -1)
 
 
 # --- transforms along several axes ----------------------------------------------------------
 
 
-def _along(
+def _transform_axes(
     transform: Op[Any],
     a: ArrayLike,
     s: Sequence[int] | None,
     axes: Sequence[int] | None,
     norm: Norm,
 ) -> Array:
-    """A transform along several axes; lengths and axes are resolved as NumPy does."""
+    """Transform several axes, with NumPy's defaults for lengths and axes."""
     a = to_array(a)
     if axes is None:
         axes = range(-a.ndim if s is None else -len(s), 0)
     axes = tuple([normalize_axis_index(i, a.ndim) for i in axes])
-    whole = [a.shape[i] for i in axes]
+    sizes = [a.shape[i] for i in axes]
     if s is None:
-        lengths = whole if transform is not irfft_axes else [*whole[:-1], (whole[-1] - 1) * 2]
-    elif len(s) != len(whole):
-        raise ValueError(f"s and axes must have the same length; got {len(s)} and {len(whole)}")
+        lengths = sizes if transform is not irfft_axes else [*sizes[:-1], (sizes[-1] - 1) * 2]
+    elif len(s) != len(sizes):
+        raise ValueError(f"s and axes must have the same length; got {len(s)} and {len(sizes)}")
     else:
-        lengths = [m if n == -1 else operator.index(n) for n, m in zip(s, whole, strict=True)]
+        lengths = [m if n == -1 else operator.index(n) for n, m in zip(s, sizes, strict=True)]
     if len(set(axes)) == len(axes) > 1:
         return transform(a, s=tuple(lengths), axes=axes, norm=norm)
-    # one axis or none, or one that is named twice; the result is an array even without an axis
+    # fewer than two axes, or an axis named twice; without axes the result is still an array
     transformed = transform.forward(a, lengths, axes, norm)
     return transformed if axes else transformed[...]
 
@@ -102,8 +103,8 @@ def fftn(
     a
         Real or complex numbers.
     s
-        The length of the transform along each axis, to which the axis is cropped or padded with
-        zeros; -1 for its own length.
+        The length of the transform along each axis, which is cropped or padded with zeros to it;
+        -1 keeps the axis's length.
     axes
         The axes; by default all, or with `s` the last ones, as many as it has lengths.
     norm
@@ -121,7 +122,7 @@ def fftn(
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(fft_axes, a, s, axes, norm)
+    return _transform_axes(fft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.ifftn, complex=True)
@@ -140,7 +141,7 @@ def ifftn(
     array([[1.+0.j, 0.+0.j],
            [0.+0.j, 1.+0.j]])
     """
-    return _along(ifft_axes, a, s, axes, norm)
+    return _transform_axes(ifft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.fft2, complex=True)
@@ -156,7 +157,7 @@ def fft2(
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(fft_axes, a, s, axes, norm)
+    return _transform_axes(fft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.ifft2, complex=True)
@@ -172,7 +173,7 @@ def ifft2(
     array([[1.+0.j, 0.+0.j],
            [0.+0.j, 1.+0.j]])
     """
-    return _along(ifft_axes, a, s, axes, norm)
+    return _transform_axes(ifft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.rfftn)
@@ -190,7 +191,7 @@ def rfftn(
     >>> tg.fft.rfftn(np.eye(3)).shape
     (3, 2)
     """
-    return _along(rfft_axes, a, s, axes, norm)
+    return _transform_axes(rfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.irfftn, complex=True)
@@ -210,7 +211,7 @@ def irfftn(
            [0., 1., 0.],
            [0., 0., 1.]])
     """
-    return _along(irfft_axes, a, s, axes, norm)
+    return _transform_axes(irfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.rfft2)
@@ -226,7 +227,7 @@ def rfft2(
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(rfft_axes, a, s, axes, norm)
+    return _transform_axes(rfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.irfft2, complex=True)
@@ -242,7 +243,7 @@ def irfft2(
     array([[1., 0.],
            [0., 1.]])
     """
-    return _along(irfft_axes, a, s, axes, norm)
+    return _transform_axes(irfft_axes, a, s, axes, norm)
 
 
 # --- transforms of symmetric signals --------------------------------------------------------

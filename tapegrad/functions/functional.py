@@ -1,4 +1,4 @@
-"""Functions applied along axes, over an array, and by the methods of ufuncs."""
+"""Functions that apply functions along axes, and the methods of ufuncs."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def apply_along_axis(
     arr = array(arr)
     axis = normalize_axis_index(axis, arr.ndim)
     moved = np.moveaxis(arr, axis, -1)
-    *others, n = moved.shape
-    if math.prod(others) == 0:
+    *outer_shape, line_length = moved.shape
+    if math.prod(outer_shape) == 0:
         raise ValueError(f"there is no line along axis {axis} of an array of shape {arr.shape}")
-    results = [array(func1d(row, *args, **kwargs)) for row in np.reshape(moved, (-1, n))]
-    y = np.reshape(np.stack(results), (*others, *results[0].shape))
-    new = results[0].ndim
-    return np.moveaxis(y, range(y.ndim - new, y.ndim), range(axis, axis + new))
+    results = [array(func1d(row, *args, **kwargs)) for row in np.reshape(moved, (-1, line_length))]
+    y = np.reshape(np.stack(results), (*outer_shape, *results[0].shape))
+    n_new_axes = results[0].ndim
+    return np.moveaxis(y, range(y.ndim - n_new_axes, y.ndim), range(axis, axis + n_new_axes))
 
 
 def apply_over_axes(func: Callable[..., Array], a: ArrayLike, axes: ArrayLike) -> Array:
-    """A function such as `sum`, applied to one axis after the other, all of which are kept.
+    """Apply a reduction such as `sum` to each axis in turn, and keep the axes with length 1.
 
     Examples
     --------
@@ -120,11 +120,11 @@ def piecewise(
     array([0.  , 0.25])
     """
     x = array(x)
-    # as NumPy distinguishes one condition from several
+    # NumPy's rule for a single condition, which is not in a list
     given: Any = condlist
     first = given[0] if isinstance(given, list | tuple) or np.ndim(given) else None
-    several = first is not None and (x.ndim == 0 or isinstance(first, list) or np.ndim(first) > 0)
-    conditions = [array(c, bool) for c in (given if several else [given])]
+    is_list = first is not None and (x.ndim == 0 or isinstance(first, list) or np.ndim(first) > 0)
+    conditions = [array(c, bool) for c in (given if is_list else [given])]
     if len(funclist) == len(conditions) + 1:
         conditions.append(~np.any(np.stack(conditions), axis=0))
     if len(funclist) != len(conditions):
@@ -145,18 +145,18 @@ answers([np.piecewise], piecewise)
 
 def _reduce(
     function: Callable[..., Array],
-    to_array: Any,
+    a: ArrayLike,
     axis: Axis = 0,
     dtype: DTypeLike | None = None,
     out: Any = None,
     **options: Any,
 ) -> Array:
-    """``ufunc.reduce``: unlike the function, it reduces the first axis by default."""
-    return function(to_array, axis=axis, dtype=dtype, out=out, **options)
+    """Reduce an array as ``ufunc.reduce`` does, whose default axis is the first."""
+    return function(a, axis=axis, dtype=dtype, out=out, **options)
 
 
 def _outer(ufunc: np.ufunc, x1: Array, x2: Array, **options: Any) -> Array:
-    """``ufunc.outer``: the ufunc of each element of x1 with each of x2."""
+    """Apply a ufunc to each pair of an element of x1 and an element of x2."""
     x1, x2 = to_array(x1), to_array(x2)
     return ufunc(np.reshape(x1, x1.shape + (1,) * x2.ndim), x2, **options)
 

@@ -14,8 +14,8 @@ from tapegrad.types import Array, ArrayLike
 __all__ = ["interp"]
 
 
-def _around(x: Array, xp: Array, fp: Array, period: Array) -> tuple[Array, Array, Array]:
-    """The positions to look up, moved into one period, and the points, with one beyond each end."""
+def _wrap_period(x: Array, xp: Array, fp: Array, period: Array) -> tuple[Array, Array, Array]:
+    """Map positions into one period, and add a point beyond each end of the points."""
     if period.ndim:
         raise TypeError(f"interp: the period must be a number; got shape {period.shape}")
     if not isinstance(period, Tensor) and not period:
@@ -85,25 +85,25 @@ def interp(
         )
     if period is not None:
         left = right = None
-        x, xp, fp = _around(x, xp, fp, as_double(period))
+        x, xp, fp = _wrap_period(x, xp, fp, as_double(period))
     left = fp[0] if left is None else as_double(left, complex=True)
     right = fp[-1] if right is None else as_double(right, complex=True)
     if left.ndim or right.ndim:
         raise TypeError(
             f"interp: left and right must be numbers; got shapes {left.shape} and {right.shape}"
         )
-    before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
-    x = np.where(before | beyond, xp[0], x)
+    is_left, is_right = np.less(x, xp[0]), np.greater(x, xp[-1])
+    x = np.where(is_left | is_right, xp[0], x)
     i = piece(x, xp)
     j = np.minimum(i + 1, len(xp) - 1)
     x0, x1 = index_select(xp, i), index_select(xp, j)
     width = x1 - x0
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
-    first, last = index_select(fp, i), index_select(fp, j)
-    # if the other end of the line is not finite, a point has its own value, as in NumPy
+    f0, f1 = index_select(fp, i), index_select(fp, j)
+    # as in NumPy, a point keeps its value if the other end of its line is not finite
     is_first = np.equal(t, 0)
-    alone = (is_first & ~np.isfinite(last)) | (np.equal(t, 1) & ~np.isfinite(first))
-    own = np.where(is_first, first, last)
-    first, last = np.where(alone, 0, first), np.where(alone, 0, last)
-    y = np.where(alone, own, first * (1 - t) + last * t)
-    return as_scalar(np.where(beyond, right, np.where(before, left, y)))
+    is_isolated = (is_first & ~np.isfinite(f1)) | (np.equal(t, 1) & ~np.isfinite(f0))
+    point = np.where(is_first, f0, f1)
+    f0, f1 = np.where(is_isolated, 0, f0), np.where(is_isolated, 0, f1)
+    y = np.where(is_isolated, point, f0 * (1 - t) + f1 * t)
+    return as_scalar(np.where(is_right, right, np.where(is_left, left, y)))

@@ -1,4 +1,4 @@
-"""The names of ``np.linalg``, with its meaning of names that NumPy uses twice."""
+"""The functions of ``np.linalg``; `diagonal` and others differ from NumPy's of the same name."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def cross(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1) -> Array:
     >>> tg.linalg.cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
     array([0., 0., 1.])
     """
-    sides = np.shape(x1)[axis], np.shape(x2)[axis]
-    if sides != (3, 3):
-        raise ValueError(f"cross takes vectors with 3 components, not {sides}")
+    n_components = np.shape(x1)[axis], np.shape(x2)[axis]
+    if n_components != (3, 3):
+        raise ValueError(f"cross takes vectors with 3 components, not {n_components}")
     return _cross(x1, x2, axis=axis)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.functions.selection import on_axis, take
+from tapegrad.functions.selection import normalize_operand, take
 from tapegrad.ops.casting import cast_for_assignment, concrete_operand, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.shape import checked_order, expand, stand_in
@@ -22,9 +22,9 @@ __all__ += ["permute_dims", "ravel", "repeat", "resize", "rollaxis", "rot90", "t
 __all__ += ["tril", "triu"]
 
 
-def _order(move: Callable[..., Array], a: ArrayLike, *args: Any) -> Shape:
-    """The order of axes that a NumPy function produces."""
-    # each axis has its number for a length
+def _axis_order(move: Callable[..., Array], a: ArrayLike, *args: Any) -> Shape:
+    """Return the order of axes that a NumPy function produces."""
+    # the length of each axis is its number
     return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
 
 
@@ -58,12 +58,12 @@ def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Seque
     >>> tg.moveaxis(np.ones((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    return np.transpose(a, _order(np.moveaxis, a, source, destination))
+    return np.transpose(a, _axis_order(np.moveaxis, a, source, destination))
 
 
 @function(numpy=np.rollaxis, complex=True)
 def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Array:
-    """The array with an axis moved to before another; `moveaxis` is easier to read.
+    """The array with an axis moved in front of another; `moveaxis` is easier to read.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Array:
     >>> tg.rollaxis(np.ones((2, 3, 4)), 2, 1).shape
     (2, 4, 3)
     """
-    return np.transpose(a, _order(np.rollaxis, a, axis, start))
+    return np.transpose(a, _axis_order(np.rollaxis, a, axis, start))
 
 
 @function(numpy=(np.matrix_transpose, np.linalg.matrix_transpose), complex=True)
@@ -103,7 +103,7 @@ def ravel(a: ArrayLike, order: str = "C") -> Array:
 
 
 def _each_at_least(at_least: Callable[..., Array], arys: tuple[ArrayLike, ...]) -> Any:
-    """NumPy's function of one or several arrays, as a change of shape."""
+    """Reshape arrays as `at_least` would; return one array, or a tuple of several."""
     results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
     return results[0] if len(results) == 1 else results
 
@@ -138,7 +138,7 @@ def atleast_2d(*arys: ArrayLike) -> Any:
 def atleast_3d(*arys: ArrayLike) -> Any:
     """The array with three axes or more; a tuple for several arrays.
 
-    A vector lies along the middle one, a matrix along the first two.
+    A vector lies along the middle axis, a matrix along the first two.
 
     Examples
     --------
@@ -206,17 +206,17 @@ def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     np.rot90(stand_in(m), k, axes)  # raises if the axes do not form a plane
     if k % 2:
         m = np.swapaxes(m, *axes)
-    turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]
-    return np.flip(m, tuple(turned))
+    flipped = [axis for axis, turns in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in turns]
+    return np.flip(m, tuple(flipped))
 
 
-def _flat(m: int, offset: int) -> slice:
-    """The positions of a diagonal in the flattened array, in C order, of rows of length m."""
+def _diagonal_slice(m: int, offset: int) -> slice:
+    """Return the slice of a diagonal in a flattened matrix with rows of length m."""
     offset = int(np.intp(operator.index(offset)))
-    up, down = max(offset, 0), max(-offset, 0)
-    start = up + down * m
+    column_offset, row_offset = max(offset, 0), max(-offset, 0)
+    start = column_offset + row_offset * m
     # a diagonal ends at column m, or at the last row
-    return slice(start, start + max(0, m - up) * (m + 1), m + 1)
+    return slice(start, start + max(0, m - column_offset) * (m + 1), m + 1)
 
 
 @function(numpy=np.diagonal, complex=True)
@@ -247,7 +247,7 @@ def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> A
         raise ValueError(f"a diagonal needs an array with two axes or more, not {np.ndim(a)}")
     matrices: Array = np.moveaxis(to_array(a), (axis1, axis2), (-2, -1))
     n, m = matrices.shape[-2:]
-    return np.reshape(matrices, (*matrices.shape[:-2], n * m))[..., _flat(m, offset)]
+    return np.reshape(matrices, (*matrices.shape[:-2], n * m))[..., _diagonal_slice(m, offset)]
 
 
 @function(numpy=np.trace, complex=True)
@@ -283,7 +283,7 @@ def diag(v: ArrayLike, k: int = 0) -> Array:
     if v.ndim != 1:
         raise ValueError(f"diag takes one axis or two, not {v.ndim}")
     n = len(v) + abs(k)
-    return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
+    return np.reshape(scatter(v, shape=(n * n,), index=(_diagonal_slice(n, k),)), (n, n))
 
 
 @function(numpy=np.diagflat, complex=True)
@@ -300,8 +300,8 @@ def diagflat(v: ArrayLike, k: int = 0) -> Array:
     return diag(np.ravel(v), k)
 
 
-def _lower(m: Array, k: int) -> Array:
-    """A mask of the k-th diagonal and all below, for a matrix of this shape."""
+def _lower_mask(m: Array, k: int) -> Array:
+    """Return a mask of the k-th diagonal and all below, for a matrix of this shape."""
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
@@ -317,7 +317,7 @@ def tril(m: ArrayLike, k: int = 0) -> Array:
            [1., 1.]])
     """
     m = to_array(m)
-    return np.where(_lower(m, k), m, np.zeros((), m.dtype))
+    return np.where(_lower_mask(m, k), m, np.zeros((), m.dtype))
 
 
 @function(numpy=np.triu, complex=True)
@@ -332,7 +332,7 @@ def triu(m: ArrayLike, k: int = 0) -> Array:
            [0., 1.]])
     """
     m = to_array(m)
-    return np.where(_lower(m, k - 1), np.zeros((), m.dtype), m)
+    return np.where(_lower_mask(m, k - 1), np.zeros((), m.dtype), m)
 
 
 @function(numpy=np.repeat, complex=True)
@@ -356,7 +356,7 @@ def repeat(a: ArrayLike, repeats: ArrayLike, axis: int | None = None) -> Array:
     >>> tg.grad(lambda x: tg.sum(tg.repeat(x, 3)))(np.ones(2))
     array([3., 3.])
     """
-    a, axis = on_axis(np.atleast_1d(a), axis)
+    a, axis = normalize_operand(np.atleast_1d(a), axis)
     counts: Any = concrete_operand(repeats)
     if np.ndim(counts):
         return take(a, np.repeat(np.arange(a.shape[axis]), counts), axis)
@@ -388,10 +388,10 @@ def tile(A: ArrayLike, reps: ShapeLike) -> Array:  # noqa: N803, for it is NumPy
     n = max(np.ndim(A), len(copies))
     copies = [1] * (n - len(copies)) + copies
     sides = [1] * (n - np.ndim(A)) + [*np.shape(A)]
-    apart = np.reshape(A, [k for side in sides for k in (1, side)])
+    separated = np.reshape(A, [k for side in sides for k in (1, side)])
     pairs = [*zip(copies, sides, strict=True)]
-    spread = np.broadcast_to(apart, tuple(k for pair in pairs for k in pair))
-    return np.reshape(spread, [math.prod(pair) for pair in pairs])
+    repeated = np.broadcast_to(separated, tuple(k for pair in pairs for k in pair))
+    return np.reshape(repeated, [math.prod(pair) for pair in pairs])
 
 
 @function(numpy=np.resize, complex=True)
@@ -409,8 +409,8 @@ def resize(a: ArrayLike, new_shape: ShapeLike) -> Array:
     """
     if isinstance(new_shape, bool | np.bool_):
         raise TypeError(f"resize: a shape must be an integer or several, not {new_shape}")
-    sides: Any = new_shape
-    shape = tuple(sides) if np.ndim(sides) else (operator.index(sides),)
+    lengths: Any = new_shape
+    shape = tuple(lengths) if np.ndim(lengths) else (operator.index(lengths),)
     if any(side < 0 for side in shape):
         raise ValueError(f"resize: a shape has no negative lengths; got {shape}")
     n, size = math.prod(shape), np.size(a)
@@ -448,7 +448,7 @@ def insert(
     >>> tg.insert(np.array([1, 2, 3]), 1, 5)
     array([1, 5, 2, 3])
     """
-    arr, axis = on_axis(arr, axis)
+    arr, axis = normalize_operand(arr, axis)
     positions: Any = concrete_operand(obj)
     values = cast_for_assignment(values, arr.dtype)
     values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
@@ -459,9 +459,9 @@ def insert(
     if k == 1:
         k = values.shape[axis]
     values = np.broadcast_to(values, (*arr.shape[:axis], k, *arr.shape[axis + 1 :]))
-    # new values are joined at the end; the indices take each to its position
-    places = np.insert(np.arange(n), positions, np.arange(n, n + k))
-    return take(np.concatenate([arr, values], axis=axis), places, axis)
+    # concatenate the values at the end; the indices then take each to its position
+    order = np.insert(np.arange(n), positions, np.arange(n, n + k))
+    return take(np.concatenate([arr, values], axis=axis), order, axis)
 
 
 @function(numpy=np.delete, complex=True)
@@ -483,6 +483,6 @@ def delete(arr: ArrayLike, obj: ArrayLike | slice, axis: int | None = None) -> A
     >>> tg.delete(np.array([1, 2, 3]), 1)
     array([1, 3])
     """
-    arr, axis = on_axis(arr, axis)
+    arr, axis = normalize_operand(arr, axis)
     positions: Any = concrete_operand(obj)
     return take(arr, np.delete(np.arange(arr.shape[axis]), positions), axis)

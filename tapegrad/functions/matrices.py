@@ -39,62 +39,62 @@ from tapegrad.types import Array, ArrayLike, Axis
 __all__ = ["lstsq", "matrix_norm", "matrix_power", "norm", "qr", "svd", "tensorinv", "tensorsolve"]
 __all__ += ["vector_norm"]
 
-# an array, since the order of a vector's norm may be a Tensor
+# an array too, since the order of a vector's norm may be a Tensor
 Order: TypeAlias = float | str | Array
 
 
-def _axes(axis: Axis, n: int) -> tuple[int, ...]:
+def _normalize_norm_axes(axis: Axis, n: int) -> tuple[int, ...]:
     if isinstance(axis, list | np.ndarray | set | range | dict):
         raise TypeError(f"an axis must be an integer, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
 
-def _norm_of_vectors(x: Array, ord: Order, axis: Axis, keepdims: bool) -> Array:
+def _vector_norm(x: Array, ord: Order, axis: Axis, keepdims: bool) -> Array:
     if isinstance(ord, str):
         raise ValueError(f"{ord!r} is not an order of a vector's norm")
-    of: dict[str, Any] = {"axis": axis, "keepdims": keepdims}
-    # the shorter forms have no slope in the order
+    options: dict[str, Any] = {"axis": axis, "keepdims": keepdims}
+    # the shorter forms have no derivative with respect to the order
     if ord == 2 and not isinstance(ord, Tensor) and x.dtype.kind == "f":
-        return sqrt_with_zero_slope(np.sum(x * x, **of))
+        return sqrt_with_zero_slope(np.sum(x * x, **options))
     size = np.absolute(x)
     if ord == 0:
-        return np.sum(np.not_equal(x, 0).astype(size.dtype), **of)
+        return np.sum(np.not_equal(x, 0).astype(size.dtype), **options)
     if ord == np.inf:
-        return _largest(size, **of)
+        return _max_or_zero(size, **options)
     if ord == -np.inf:
-        return np.min(size, **of)
+        return np.min(size, **options)
     if ord == 1 and not isinstance(ord, Tensor):
-        return np.sum(size, **of)
-    # the slopes of powers are infinite at 0, as are negative powers themselves
+        return np.sum(size, **options)
+    # derivatives of powers, and negative powers, are infinite at 0
     if x.dtype.kind == "c":
-        # scaled to numbers near 1, whose squares do not underflow
+        # scale to numbers near 1, whose squares do not underflow
         largest = np.max(stop_gradient(size), axis=axis, keepdims=True, initial=0)
         largest = np.where(np.equal(largest, 0) | np.isinf(largest), 1, largest)
         if ord == 2:
             # tangents in units of subnormal numbers would overflow, and no quotient underflows
             largest = np.maximum(largest, np.finfo(size.dtype).tiny ** 0.7)
-        y = _norm_of_vectors(size / largest, ord, axis, keepdims)
+        y = _vector_norm(size / largest, ord, axis, keepdims)
         return as_scalar(y * (largest if keepdims else np.squeeze(largest, axis)))
-    none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
-    total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
-    none = np.equal(total, limit)
-    return as_scalar(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
+    is_zero, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
+    total = np.sum(np.where(is_zero, limit, np.where(is_zero, 1, size) ** ord), **options)
+    is_zero = np.equal(total, limit)
+    return as_scalar(np.where(is_zero, 0, np.where(is_zero, 1, total) ** (1 / ord)))
 
 
-def _largest(size: Array, **options: Any) -> Array:
-    """The largest of some magnitudes; 0 if there are none, as in NumPy from 2.4 on."""
-    if 0 in size.shape:
+def _max_or_zero(magnitudes: Array, **options: Any) -> Array:
+    """Return the largest magnitude; 0 if there is none, as in NumPy from 2.4 on."""
+    if 0 in magnitudes.shape:
         options["initial"] = 0
-    return np.max(size, **options)
+    return np.max(magnitudes, **options)
 
 
-# norms of singular values, and of sums of magnitudes
-_REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: _largest, -2: np.min}
-_REDUCTIONS |= {1: _largest, np.inf: _largest, -1: np.min, -np.inf: np.min}
+# reductions of singular values (nuc, 2, -2), or of sums of magnitudes
+_REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: _max_or_zero, -2: np.min}
+_REDUCTIONS |= {1: _max_or_zero, np.inf: _max_or_zero, -1: np.min, -np.inf: np.min}
 
 
-def _check_single(name: str, ord: Order | None) -> None:
-    """Raise for a Tensor as an order: matrix norms have separate orders, and no gradient."""
+def _check_plain_order(name: str, ord: Order | None) -> None:
+    """Raise for a Tensor as the order of a matrix norm, which has no gradient."""
     if isinstance(ord, Tensor):
         raise TypeError(
             f"{name}: a matrix has norms of separate orders, without a gradient in them; pass the "
@@ -102,19 +102,19 @@ def _check_single(name: str, ord: Order | None) -> None:
         )
 
 
-def _norm_of_matrices(x: Array, ord: Order, axes: tuple[int, int], keepdims: bool) -> Array:
-    _check_single("norm", ord)
+def _matrix_norm(x: Array, ord: Order, axes: tuple[int, int], keepdims: bool) -> Array:
+    _check_plain_order("norm", ord)
     if ord in ("fro", "f"):
-        return _norm_of_vectors(x, 2, axes, keepdims)
+        return _vector_norm(x, 2, axes, keepdims)
     if ord not in _REDUCTIONS:
         raise ValueError(f"{ord!r} is not an order of a matrix's norm")
     reduce = _REDUCTIONS[ord]
     if ord in ("nuc", 2, -2):
-        order = [i for i in range(x.ndim) if i not in axes]
-        y = reduce(svdvals(np.transpose(x, (*order, *axes))), axis=-1)
+        other_axes = [i for i in range(x.ndim) if i not in axes]
+        y = reduce(svdvals(np.transpose(x, (*other_axes, *axes))), axis=-1)
         return np.expand_dims(y, axes) if keepdims else y
-    summed, compared = axes if ord in (1, -1) else axes[::-1]
-    y = reduce(np.sum(np.absolute(x), axis=summed, keepdims=True), axis=compared, keepdims=True)
+    sum_axis, other_axis = axes if ord in (1, -1) else axes[::-1]
+    y = reduce(np.sum(np.absolute(x), axis=sum_axis, keepdims=True), axis=other_axis, keepdims=True)
     return y if keepdims else np.squeeze(y, axis=axes)
 
 
@@ -147,7 +147,7 @@ def norm(
 
     Notes
     -----
-    The gradient at 0 is 0, for each vector or matrix on its own. Elements that tie for the largest
+    The gradient of each vector or matrix that is 0 is 0. Elements that tie for the largest
     or smallest share the gradient equally. The order 0 counts elements, and passes no gradient.
     The order of a vector's norm has a gradient too, which is 0 for the orders 0, inf and -inf.
 
@@ -160,12 +160,12 @@ def norm(
     array([0., 0.])
     """
     x = as_floating(x, complex=True)
-    axes = _axes(axis, x.ndim)
+    axes = _normalize_norm_axes(axis, x.ndim)
     if len(axes) == 1 or (ord is None and (axis is None or len(axes) == 2)):
-        return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
+        return _vector_norm(x, 2 if ord is None else ord, axes, keepdims)
     if ord is None or len(axes) != 2:
         raise ValueError(f"norm takes one axis or two, not {len(axes)}; vector_norm takes more")
-    return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
+    return _matrix_norm(x, ord, (axes[0], axes[1]), keepdims)
 
 
 @function(numpy=np.linalg.vector_norm, kink="0 at 0; ties share equally", complex=True)
@@ -174,8 +174,8 @@ def vector_norm(
 ) -> Array:
     """The norms of vectors, over an axis, several, or all; see `norm`.
 
-    A gradient passes to the order too. With a plain array and a Tensor as its order, call this
-    function: ``np.linalg.vector_norm(array, ord=t)`` does not ask the Tensor, and refuses it or
+    A gradient passes to the order too. For a plain array and an order that is a Tensor, call this
+    function: ``np.linalg.vector_norm(array, ord=t)`` does not dispatch to the Tensor; it raises or
     passes no gradient.
 
     Examples
@@ -185,7 +185,7 @@ def vector_norm(
     array([[ 1., -1.]])
     """
     x = as_floating(x, complex=True)
-    return _norm_of_vectors(x, ord, _axes(axis, x.ndim), bool(keepdims))
+    return _vector_norm(x, ord, _normalize_norm_axes(axis, x.ndim), bool(keepdims))
 
 
 @function(numpy=np.linalg.matrix_norm, kink="0 at 0; ties share equally", complex=True)
@@ -200,8 +200,8 @@ def matrix_norm(x: ArrayLike, *, keepdims: bool = False, ord: Order = "fro") -> 
            [ 0., -1.]])
     """
     x = as_floating(x, complex=True)
-    first, last = _axes((-2, -1), x.ndim)
-    return _norm_of_matrices(x, ord, (first, last), bool(keepdims))
+    first, last = _normalize_norm_axes((-2, -1), x.ndim)
+    return _matrix_norm(x, ord, (first, last), bool(keepdims))
 
 
 @function(
@@ -227,7 +227,7 @@ def cond(x: ArrayLike, p: Order | None = None) -> Array:
     2.0
     """
     x = as_floating(x, complex=True)
-    _check_single("cond", p)
+    _check_plain_order("cond", p)
     check_matrices("cond", x)
     if 0 in x.shape[-2:]:
         raise np.linalg.LinAlgError(f"cond: a matrix of shape {x.shape} has no condition number")
@@ -238,9 +238,9 @@ def cond(x: ArrayLike, p: Order | None = None) -> Array:
             y = last / first if p == -2 else first / last
     else:
         y = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
-    # as NumPy does: infinite unless the matrix itself has nan
-    lost = np.not_equal(y, y) & np.all(np.equal(x, x), axis=(-2, -1))
-    return as_scalar(np.where(lost, np.inf, y))
+    # as in NumPy: infinite unless the matrix itself has nan
+    is_undefined = np.not_equal(y, y) & np.all(np.equal(x, x), axis=(-2, -1))
+    return as_scalar(np.where(is_undefined, np.inf, y))
 
 
 @function(numpy=np.linalg.svd, kink="vectors of equal singular values: nan", complex=True)
@@ -283,7 +283,7 @@ def svd(
     a = to_array(a)
     check_matrices("svd", a, square=hermitian)
     if hermitian:
-        return _symmetric_svd(a, compute_uv)
+        return _svd_by_eigh(a, compute_uv)
     if not compute_uv:
         return svdvals(a)
     n, m = a.shape[-2:]
@@ -295,8 +295,8 @@ def svd(
     return SVDResult(u, s, vh)
 
 
-def _symmetric_svd(a: Array, compute_uv: bool) -> Array | SVDResult:
-    """`svd` by eigenvalues and eigenvectors."""
+def _svd_by_eigh(a: Array, compute_uv: bool) -> Array | SVDResult:
+    """Return the `svd` of symmetric matrices, by their eigenvectors."""
     if not compute_uv:
         return np.sort(np.abs(eigvalsh(a)), axis=-1)[..., ::-1]
     w, v = eigh(a)
@@ -330,7 +330,7 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
 
     Notes
     -----
-    If the first columns (as many as there are rows) do not have full rank, there is no derivative:
+    If the first columns (as many as the rows) do not have full rank, there is no derivative:
     computing it raises an error for a singular matrix. Walter and Lehmann, "Algorithmic
     differentiation of linear algebra functions with application in optimum experimental design"
     (2010).
@@ -438,8 +438,8 @@ def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Sequence[int] | None = None) -
     array([0.5, 0.5, 0.5, 0.5])
     """
     a, b = to_array(a), to_array(b)
-    last = () if axes is None else normalize_axes("tensorsolve", tuple(axes), a.ndim)
-    a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
+    moved_axes = () if axes is None else normalize_axes("tensorsolve", tuple(axes), a.ndim)
+    a = np.transpose(a, (*[i for i in range(a.ndim) if i not in moved_axes], *moved_axes))
     shape = a.shape[b.ndim :]
     return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)
 
@@ -451,7 +451,7 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
     Parameters
     ----------
     a
-        An array that is a square matrix if the axes before `ind` are merged into one, and the
+        An array that is a square matrix once the axes before `ind` are merged into one, and the
         others into another.
     ind
         The number of leading axes of the array, which are the last axes of the inverse.
@@ -491,8 +491,8 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     square, n = (inv(a), -n) if n < 0 else (a, n)
     y: Array | None = None
     while True:
-        n, odd = divmod(n, 2)
-        if odd:
+        n, bit = divmod(n, 2)
+        if bit:
             y = square if y is None else y @ square
         if n == 0 and y is not None:
             return y

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.functions.creation import array as nested
+from tapegrad.functions.creation import array as stack_lists
 from tapegrad.functions.creation import linspace
 from tapegrad.functions.selection import take
 from tapegrad.functions.sorting import median
@@ -21,10 +21,10 @@ __all__ = ["pad"]
 
 # typed as Any, since NumPy's stubs require a literal for the mode
 _pad: Any = np.pad
-BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
+INDEX_MODES = ("edge", "reflect", "symmetric", "wrap")
 STATISTICS: Any = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": median}
-# the argument of each mode, and its default
-_ASKS: dict[str, tuple[str, Any]] = {
+# each mode's argument and default
+_MODE_ARGUMENTS: dict[str, tuple[str, Any]] = {
     "constant": ("constant_values", 0),
     "linear_ramp": ("end_values", 0),
     **dict.fromkeys(STATISTICS, ("stat_length", None)),
@@ -88,62 +88,64 @@ def pad(
     """
     if callable(mode):
         raise TypeError("pad: a function as mode is not supported: it writes into the array")
-    if mode not in _ASKS:
-        raise ValueError(f"pad has the modes {', '.join(_ASKS)}; got {mode!r}")
+    if mode not in _MODE_ARGUMENTS:
+        raise ValueError(f"pad has the modes {', '.join(_MODE_ARGUMENTS)}; got {mode!r}")
     options = {
         "constant_values": constant_values,
         "end_values": end_values,
         "stat_length": stat_length,
         "reflect_type": reflect_type,
     }
-    asked, default = _ASKS[mode]
+    argument, default = _MODE_ARGUMENTS[mode]
     for name, option in options.items():
-        if option is not None and name != asked:
+        if option is not None and name != argument:
             raise ValueError(f"pad: mode {mode!r} takes no {name}")
-    value: Any = options.get(asked)
-    value = default if value is None else value
+    argument_value: Any = options.get(argument)
+    argument_value = default if argument_value is None else argument_value
     array = to_array(array)
-    widths = _pairs(pad_width, array.ndim)
+    widths = _width_pairs(pad_width, array.ndim)
     if mode in ("constant", "empty"):
-        return _with_constants(array, widths, 0 if mode == "empty" else value)
+        return _pad_with_constants(array, widths, 0 if mode == "empty" else argument_value)
     if mode == "linear_ramp":
-        ends = nested(value)
-        as_elements = cast_for_assignment(ends, array.dtype)
-        # a ramp of integers may begin between two of them
-        ends = ends if array.dtype.kind in "iu" else as_elements
-        value = np.broadcast_to(ends, (array.ndim, 2))
+        ends = stack_lists(argument_value)
+        cast_ends = cast_for_assignment(ends, array.dtype)
+        # a ramp of integers may begin between two integers
+        ends = ends if array.dtype.kind in "iu" else cast_ends
+        argument_value = np.broadcast_to(ends, (array.ndim, 2))
     elif mode in STATISTICS:
-        value = _lengths(value, array.ndim)
-    elif value is not None and value not in ("even", "odd"):
-        raise ValueError(f"pad: reflect_type must be 'even' or 'odd'; got {value!r}")
+        argument_value = _stat_lengths(argument_value, array.ndim)
+    elif argument_value is not None and argument_value not in ("even", "odd"):
+        raise ValueError(f"pad: reflect_type must be 'even' or 'odd'; got {argument_value!r}")
     for axis, width in enumerate(widths):
         if any(width) and not array.shape[axis]:
             raise ValueError(
                 f"pad: mode {mode!r} has nothing to repeat along the empty axis {axis}"
             )
         if any(width) and reflect_type == "odd":
-            turned = np.moveaxis(array, axis, 0)
-            array = np.moveaxis(_oddly(turned, width[0], width[1], mode == "symmetric"), 0, axis)
-        elif any(width) and mode in BY_PLACE:
+            rows = np.moveaxis(array, axis, 0)
+            array = np.moveaxis(
+                _reflect_odd(rows, width[0], width[1], mode == "symmetric"), 0, axis
+            )
+        elif any(width) and mode in INDEX_MODES:
             array = take(array, _pad(np.arange(array.shape[axis]), width, mode), axis)
         elif any(width):
-            turned = np.moveaxis(array, axis, 0)
-            make = _ramp if mode == "linear_ramp" else _statistic
-            before = make(turned, width[0], value[axis, 0], mode)
-            after = make(turned[::-1], width[1], value[axis, 1], mode)[::-1]
-            array = np.moveaxis(np.concatenate([before, turned, after]), 0, axis)
+            rows = np.moveaxis(array, axis, 0)
+            make = _linear_ramp if mode == "linear_ramp" else _repeat_statistic
+            before = make(rows, width[0], argument_value[axis, 0], mode)
+            after = make(rows[::-1], width[1], argument_value[axis, 1], mode)[::-1]
+            array = np.moveaxis(np.concatenate([before, rows, after]), 0, axis)
     return array
 
 
-def _with_constants(array: Array, widths: list[list[int]], constant_values: ArrayLike) -> Array:
-    sides = array.shape
-    # -0.0 is another value
+def _pad_with_constants(array: Array, widths: list[list[int]], constant_values: ArrayLike) -> Array:
+    lengths = array.shape
+    # by text, since -0.0 equals 0.0
     if type(constant_values) in (int, float) and str(constant_values) in ("0", "0.0"):
-        inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
-        shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))
+        inner = [slice(start, start + n) for n, (start, _) in zip(lengths, widths, strict=True)]
+        shape = tuple(n + sum(width) for n, width in zip(lengths, widths, strict=True))
         return scatter(array, shape=shape, index=tuple(inner))
     values = np.broadcast_to(
-        cast_for_assignment(nested(constant_values), array.dtype), (array.ndim, 2)
+        cast_for_assignment(stack_lists(constant_values), array.dtype), (array.ndim, 2)
     )
     for axis, width in enumerate(widths):
         shape = array.shape
@@ -155,18 +157,18 @@ def _with_constants(array: Array, widths: list[list[int]], constant_values: Arra
     return array
 
 
-def _ramp(rows: Array, n: int, end: Array, mode: str) -> Array:
-    """Steps from an end value to the first row, which is not included."""
+def _linear_ramp(rows: Array, n: int, end: Array, mode: str) -> Array:
+    """Return n steps from an end value to the first row, which is excluded."""
     if rows.dtype.kind not in "iu":
         return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
     step = (as_floating(rows[0]) - end) / max(n, 1)
-    places = np.reshape(np.arange(n), (n, *(1,) * (rows.ndim - 1)))
+    positions = np.reshape(np.arange(n), (n, *(1,) * (rows.ndim - 1)))
     # integers are rounded down
-    return np.floor(places * step + end).astype(rows.dtype)
+    return np.floor(positions * step + end).astype(rows.dtype)
 
 
-def _lengths(stat_length: ArrayLike, ndim: int) -> Array:
-    """The number of elements that count before and after, for each axis; 0 for all."""
+def _stat_lengths(stat_length: ArrayLike, ndim: int) -> Array:
+    """Return how many elements count before and after each axis; 0 for all."""
     if stat_length is None:
         return np.zeros((ndim, 2), int)
     lengths = np.asarray(stat_length)
@@ -177,38 +179,37 @@ def _lengths(stat_length: ArrayLike, ndim: int) -> Array:
     return np.broadcast_to(lengths, (ndim, 2))
 
 
-def _statistic(rows: Array, n: int, length: Array, mode: str) -> Array:
-    """A statistic of the first rows, repeated n times."""
-    of = rows[: int(length)] if length else rows
-    y = np.expand_dims(STATISTICS[mode](of, axis=0), 0)
+def _repeat_statistic(rows: Array, n: int, length: Array, mode: str) -> Array:
+    """Return a statistic of the first rows, repeated n times."""
+    counted = rows[: int(length)] if length else rows
+    y = np.expand_dims(STATISTICS[mode](counted, axis=0), 0)
     if y.dtype != rows.dtype:
         # the mean of integers is rounded
         y = (np.rint(y) if rows.dtype.kind in "iu" else y).astype(rows.dtype)
     return np.broadcast_to(y, (n, *rows.shape[1:]))
 
 
-def _oddly(rows: Array, before: int, after: int, with_edge: bool) -> Array:
-    """Rows mirrored at both ends, repeatedly: twice the row at the end minus each row."""
+def _reflect_odd(rows: Array, before: int, after: int, with_edge: bool) -> Array:
+    """Mirror rows at both ends, repeatedly: twice the row at the end minus each row."""
     period = rows.shape[0]
     if period == 1:
         return take(rows, np.zeros(before + 1 + after, np.intp), 0)
-    # the row at the edge is mirrored too, or not
-    skipped = 0 if with_edge else 1
-    step = period - skipped
+    n_skipped = 0 if with_edge else 1
+    step = period - n_skipped
     while before or after:
         n = rows.shape[0]
-        most = (n - skipped) // step * step
-        front, back = min(most, before), min(most, after)
-        first = 2 * rows[:1] - rows[skipped : skipped + front][::-1]
-        stop = n - skipped
-        last = 2 * rows[n - 1 :] - rows[stop - back : stop][::-1]
-        rows = np.concatenate([first, rows, last])
-        before, after = before - front, after - back
+        n_mirrored = (n - n_skipped) // step * step
+        n_front, n_back = min(n_mirrored, before), min(n_mirrored, after)
+        mirrored_front = 2 * rows[:1] - rows[n_skipped : n_skipped + n_front][::-1]
+        stop = n - n_skipped
+        mirrored_back = 2 * rows[n - 1 :] - rows[stop - n_back : stop][::-1]
+        rows = np.concatenate([mirrored_front, rows, mirrored_back])
+        before, after = before - n_front, after - n_back
     return rows
 
 
-def _pairs(pad_width: ArrayLike | dict[int, Any], ndim: int) -> list[list[int]]:
-    """The widths before and after, for each axis."""
+def _width_pairs(pad_width: ArrayLike | dict[int, Any], ndim: int) -> list[list[int]]:
+    """Return a pair of widths, before and after, for each axis."""
     if isinstance(pad_width, dict):
         by_axis = {normalize_axis_index(axis, ndim): width for axis, width in pad_width.items()}
         pairs = [np.broadcast_to(by_axis.get(axis, 0), 2) for axis in range(ndim)]

@@ -71,25 +71,27 @@ def roots(p: ArrayLike) -> Array:
     p = as_floating(array(p), complex=True)
     if p.ndim != 1:
         raise ValueError(f"roots takes coefficients along one axis, not {p.ndim}")
-    zeros = 0
-    known = values_if_known(p)
-    if known is not None:
-        places = np.flatnonzero(known)
-        if not places.size:
+    n_zeros = 0
+    values = values_if_known(p)
+    if values is not None:
+        nonzero = np.flatnonzero(values)
+        if not nonzero.size:
             return real_of(p[:0]).astype(float)
-        zeros = p.shape[0] - int(places[-1]) - 1
-        p = p[int(places[0]) : int(places[-1]) + 1]
+        n_zeros = p.shape[0] - int(nonzero[-1]) - 1
+        p = p[int(nonzero[0]) : int(nonzero[-1]) + 1]
     n = p.shape[0] - 1
     # NumPy's dtype if there are none
-    values = real_of(p[:0]).astype(float)
+    eigenvalues = real_of(p[:0]).astype(float)
     if n > 0:
-        first = np.expand_dims(-p[1:] / p[0], 0)
-        values = eigvals(np.concatenate([first, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
-    return np.concatenate([values, np.zeros(zeros, values.dtype)]) if zeros else values
+        first_row = np.expand_dims(-p[1:] / p[0], 0)
+        eigenvalues = eigvals(np.concatenate([first_row, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
+    if not n_zeros:
+        return eigenvalues
+    return np.concatenate([eigenvalues, np.zeros(n_zeros, eigenvalues.dtype)])
 
 
-def _of_one_length(a1: ArrayLike, a2: ArrayLike) -> tuple[Array, Array]:
-    """The coefficients of two polynomials, the shorter ones with leading zeros."""
+def _pad_to_same_length(a1: ArrayLike, a2: ArrayLike) -> tuple[Array, Array]:
+    """Return the coefficients of two polynomials, the shorter with leading zeros."""
     a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
     n = max(a1.shape[0], a2.shape[0])
     zeros = [np.zeros(n - a.shape[0], a.dtype) for a in (a1, a2)]
@@ -106,7 +108,7 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> tg.polyadd(np.array([1.0, 2.0]), np.array([3.0, 0.0, 1.0]))
     array([3., 1., 3.])
     """
-    a1, a2 = _of_one_length(a1, a2)
+    a1, a2 = _pad_to_same_length(a1, a2)
     return a1 + a2
 
 
@@ -120,7 +122,7 @@ def polysub(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> tg.polysub(np.array([1.0, 2.0]), np.array([3.0, 0.0, 1.0]))
     array([-3.,  1.,  1.])
     """
-    a1, a2 = _of_one_length(a1, a2)
+    a1, a2 = _pad_to_same_length(a1, a2)
     return a1 - a2
 
 
@@ -152,7 +154,7 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     -------
     q, r
         Unlike NumPy, the remainder keeps leading zeros, so that no shape depends on values: it has
-        one coefficient less than `v`, but one at least.
+        one coefficient less than `v`, and at least one.
 
     Examples
     --------
@@ -160,7 +162,7 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     >>> tg.polydiv(np.array([3.0, 5.0, 2.0]), np.array([2.0, 1.0]))
     (array([1.5 , 1.75]), array([0.25]))
     """
-    u, v = (_of_one_axis("polydiv", np.atleast_1d(array(p))) for p in (u, v))
+    u, v = (_to_vector("polydiv", np.atleast_1d(array(p))) for p in (u, v))
     u, v = as_floating(u, complex=True), as_floating(v, complex=True)
     n, m = len(v), len(u) - len(v) + 1
     quotient, scale = [], 1 / v[0]
@@ -181,9 +183,9 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     Parameters
     ----------
     seq_of_zeros
-        An array with one axis, or a square matrix. The coefficients of a real matrix are real.
-        Those of complex roots are complex, also where the roots come in conjugate pairs, since no
-        dtype depends on values; NumPy's are real there.
+        An array with one axis, or a square matrix. A real matrix gives real coefficients.
+        Complex roots give complex coefficients, in conjugate pairs too, since no dtype depends on
+        values; NumPy's are real there.
 
     Raises
     ------
@@ -199,13 +201,14 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     array([2., 1.])
     """
     zeros = as_floating(array(seq_of_zeros), complex=True)
-    zeros = zeros.astype(float) if zeros.dtype == np.float16 else zeros  # as NumPy's
+    # NumPy computes float16 in float64
+    zeros = zeros.astype(float) if zeros.dtype == np.float16 else zeros
     is_real = False
     if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] > 0:
         # the eigenvalues of a real matrix come in conjugate pairs
         is_real = zeros.dtype.kind == "f"
         zeros = eigvals(zeros)
-    zeros = _of_one_axis("poly", zeros)
+    zeros = _to_vector("poly", zeros)
     y = np.ones(1, zeros.dtype)
     for i in range(len(zeros)):
         y = np.convolve(y, np.stack([np.ones((), y.dtype), -zeros[i]]))
@@ -247,13 +250,13 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Arra
     return x[:, None] ** (powers if increasing else powers[::-1])
 
 
-def _of_one_axis(name: str, p: ArrayLike) -> Array:
-    """The coefficients of a polynomial, or its roots."""
+def _to_vector(name: str, p: ArrayLike) -> Array:
+    """Return coefficients or roots as an array, which must have one axis."""
     p = array(p)
     if p.ndim != 1:
-        # as NumPy's error for an array without an axis
-        kind = ValueError if p.ndim else TypeError
-        raise kind(f"{name} takes an array with one axis, not of shape {p.shape}")
+        # NumPy's error for an array without an axis
+        error = ValueError if p.ndim else TypeError
+        raise error(f"{name} takes an array with one axis, not of shape {p.shape}")
     return p
 
 
@@ -269,7 +272,7 @@ def polyder(p: ArrayLike, m: int = 1) -> Array:
     """
     if m < 0:
         raise ValueError(f"polyder takes a derivative of order 0 or more, not {m}")
-    p = _of_one_axis("polyder", p)
+    p = _to_vector("polyder", p)
     for _ in range(m):
         p = p[:-1] * np.arange(len(p) - 1, 0, -1)
     return p
@@ -287,7 +290,7 @@ def polyint(p: ArrayLike, m: int = 1) -> Array:
     """
     if m < 0:
         raise ValueError(f"polyint takes an integral of order 0 or more, not {m}")
-    p = _of_one_axis("polyint", p)
+    p = _to_vector("polyint", p)
     for _ in range(m):
         p = np.concatenate([p / np.arange(len(p), 0, -1), np.zeros(1, p.dtype)])
     return p
@@ -302,7 +305,7 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int) -> Array:
     x
         The points: an array with one axis.
     y
-        The values at the points; several fits have one column each.
+        The values at the points, a vector or one column for each fit.
     deg
         The degree of the polynomial.
 
@@ -325,6 +328,6 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int) -> Array:
         )
     columns = vander(x, deg + 1)
     # the fit is most accurate if the columns are similar in size
-    size = np.sqrt(np.sum(squared_modulus_by_ops(columns), axis=0))
-    fit = lstsq(columns / size, y)[0]
-    return (fit.T / size).T
+    column_norms = np.sqrt(np.sum(squared_modulus_by_ops(columns), axis=0))
+    fit = lstsq(columns / column_norms, y)[0]
+    return (fit.T / column_norms).T

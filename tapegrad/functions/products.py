@@ -13,7 +13,7 @@ from tapegrad.declare import function
 from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.axes import normalize_axes
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.product import matmul, moved
+from tapegrad.ops.product import matmul, move_axis
 from tapegrad.types import Array, ArrayLike
 
 __all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "vdot"]
@@ -37,7 +37,7 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: int | Sequence[int | Sequence[in
     Raises
     ------
     ValueError
-        If the axes of the two differ in number or in length.
+        If the axes of `a` and `b` differ in number or in length.
 
     Examples
     --------
@@ -47,33 +47,33 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: int | Sequence[int | Sequence[in
     """
     a, b = to_array(a), to_array(b)
     if np.iterable(axes):
-        first_axes, second_axes = axes
+        a_axes, b_axes = axes
     else:
         n = operator.index(axes)
-        first_axes, second_axes = range(-n, 0), range(n)
-    of_a = normalize_axes("tensordot", first_axes, a.ndim)
-    of_b = normalize_axes("tensordot", second_axes, b.ndim)
-    summed = [a.shape[i] for i in of_a]
-    if summed != [b.shape[i] for i in of_b]:
+        a_axes, b_axes = range(-n, 0), range(n)
+    a_axes = normalize_axes("tensordot", a_axes, a.ndim)
+    b_axes = normalize_axes("tensordot", b_axes, b.ndim)
+    summed_lengths = [a.shape[i] for i in a_axes]
+    if summed_lengths != [b.shape[i] for i in b_axes]:
         raise ValueError(
-            f"tensordot: axes {of_a} of shape {a.shape} and {of_b} of {b.shape} are summed "
+            f"tensordot: axes {a_axes} of shape {a.shape} and {b_axes} of {b.shape} are summed "
             "over together, so they must be equally long"
         )
-    left = [i for i in range(a.ndim) if i not in of_a]
-    right = [i for i in range(b.ndim) if i not in of_b]
-    shape = [a.shape[i] for i in left], [b.shape[i] for i in right]
-    n, k, m = (math.prod(lengths) for lengths in (shape[0], summed, shape[1]))
-    first = np.reshape(np.transpose(a, (*left, *of_a)), (n, k))
-    second = np.reshape(np.transpose(b, (*of_b, *right)), (k, m))
-    return np.reshape(matmul(first, second), (*shape[0], *shape[1]))
+    a_outer = [i for i in range(a.ndim) if i not in a_axes]
+    b_outer = [i for i in range(b.ndim) if i not in b_axes]
+    a_shape, b_shape = [a.shape[i] for i in a_outer], [b.shape[i] for i in b_outer]
+    n, k, m = (math.prod(lengths) for lengths in (a_shape, summed_lengths, b_shape))
+    a_matrix = np.reshape(np.transpose(a, (*a_outer, *a_axes)), (n, k))
+    b_matrix = np.reshape(np.transpose(b, (*b_axes, *b_outer)), (k, m))
+    return np.reshape(matmul(a_matrix, b_matrix), (*a_shape, *b_shape))
 
 
 @function(numpy=np.dot, complex=True)
 def dot(a: ArrayLike, b: ArrayLike) -> Array:
     """The product of vectors and matrices; with a scalar, the multiple.
 
-    For more axes it sums over the last one of `a` and the second-to-last of `b`, and keeps all the
-    others; `matmul` is the product of stacks.
+    For more axes it sums over the last axis of `a` and the second-to-last axis of `b`, and keeps
+    the others; `matmul` is the product of stacks.
 
     Examples
     --------
@@ -150,11 +150,11 @@ def kron(a: ArrayLike, b: ArrayLike) -> Array:
     """
     a, b = to_array(a), to_array(b)
     n = max(a.ndim, b.ndim)
-    left, right = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
+    a_lengths, b_lengths = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
     # each axis becomes two: one of blocks, and one within a block
-    blocks = np.reshape(a, tuple(itertools.chain(*[(x, 1) for x in left])))
-    within = np.reshape(b, tuple(itertools.chain(*[(1, x) for x in right])))
-    shape = tuple(x * y for x, y in zip(left, right, strict=True))
+    blocks = np.reshape(a, tuple(itertools.chain(*[(x, 1) for x in a_lengths])))
+    within = np.reshape(b, tuple(itertools.chain(*[(1, x) for x in b_lengths])))
+    shape = tuple(x * y for x, y in zip(a_lengths, b_lengths, strict=True))
     return np.reshape(multiply(blocks, within), shape)
 
 
@@ -192,7 +192,7 @@ def cross(
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = moved(to_array(a), axisa, -1), moved(to_array(b), axisb, -1)
+    a, b = move_axis(to_array(a), axisa, -1), move_axis(to_array(b), axisb, -1)
     n, m = a.shape[-1], b.shape[-1]
     if n not in (2, 3) or m not in (2, 3):
         raise ValueError(f"cross takes vectors with 2 or 3 components, not {n} and {m}")
@@ -201,7 +201,7 @@ def cross(
     third = a0 * b1 - a1 * b0
     if n == m == 2:
         return third
-    return moved(np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, third], axis=-1), -1, axisc)
+    return move_axis(np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, third], axis=-1), -1, axisc)
 
 
 @function(lists=("arrays",), numpy=np.linalg.multi_dot, complex=True)
@@ -212,7 +212,7 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Array:
     ----------
     arrays
         Matrices, each with as many rows as the previous one has columns. The first may be a vector,
-        taken as a row, and so may the last, taken as a column.
+        taken as a row; the last may be a vector, taken as a column.
 
     Raises
     ------
@@ -225,37 +225,37 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Array:
     >>> tg.multi_dot([np.ones((2, 3)), np.ones((3, 4)), np.ones(4)])
     array([12., 12.])
     """
-    chain = [to_array(x) for x in arrays]
-    n = len(chain)
-    n_axes = [x.ndim for x in chain]
+    factors = [to_array(x) for x in arrays]
+    n = len(factors)
+    ndims = [x.ndim for x in factors]
     if n < 2:
         raise ValueError(f"multi_dot takes two or more matrices; got {n}")
-    if not {n_axes[0], n_axes[-1]} <= {1, 2} or any(d != 2 for d in n_axes[1:-1]):
+    if not {ndims[0], ndims[-1]} <= {1, 2} or any(ndim != 2 for ndim in ndims[1:-1]):
         raise np.linalg.LinAlgError(
             "multi_dot takes two or more matrices, of which the first and the last may be "
-            f"vectors; got arrays of {n_axes} axes"
+            f"vectors; got arrays of {ndims} axes"
         )
-    sides = [chain[0].shape[0] if n_axes[0] == 2 else 1, *[x.shape[-1] for x in chain]]
-    if n_axes[-1] == 1:
-        sides[-2:] = [*chain[-1].shape, 1]
+    lengths = [factors[0].shape[0] if ndims[0] == 2 else 1, *[x.shape[-1] for x in factors]]
+    if ndims[-1] == 1:
+        lengths[-2:] = [*factors[-1].shape, 1]
 
-    # the cost of the product from the i-th to the j-th matrix, and where to cut it first
+    # the cost of the product of the matrices from i to j, and where to split it
     cuts = {(i, i + 1): (0, i) for i in range(n)}
     for length in range(2, n + 1):
         for i in range(n - length + 1):
             j = i + length
             cuts[i, j] = min(
-                (cuts[i, k][0] + cuts[k, j][0] + sides[i] * sides[k] * sides[j], k)
+                (cuts[i, k][0] + cuts[k, j][0] + lengths[i] * lengths[k] * lengths[j], k)
                 for k in range(i + 1, j)
             )
-    return _product(chain, cuts, 0, n)
+    return _multiply_chain(factors, cuts, 0, n)
 
 
-def _product(
-    chain: list[Array], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int
+def _multiply_chain(
+    factors: list[Array], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int
 ) -> Array:
-    """The product from the i-th to the j-th matrix."""
+    """Multiply the matrices from the i-th to the one before the j-th."""
     if j - i == 1:
-        return chain[i]
+        return factors[i]
     k = cuts[i, j][1]
-    return matmul(_product(chain, cuts, i, k), _product(chain, cuts, k, j))
+    return matmul(_multiply_chain(factors, cuts, i, k), _multiply_chain(factors, cuts, k, j))

@@ -1,4 +1,4 @@
-"""Reductions composed of ops: variances, averages, extremes, segments, and without nan."""
+"""Reductions composed of ops: variances, averages, segments, and variants that ignore nan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["average", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansu
 __all__ += ["ptp", "segment_max", "segment_sum", "std", "var"]
 
 
-def _check_number(ddof: float) -> None:
+def _check_ddof(ddof: float) -> None:
     if np.ndim(ddof):
         raise TypeError(f"ddof must be a number; got an array of shape {np.shape(ddof)}")
 
@@ -66,7 +66,7 @@ def var(
     ddof, correction
         The number to subtract from the number of elements, for the divisor.
     mean
-        The mean, if it is known, with the reduced axes kept.
+        The mean with the reduced axes kept, if you have computed it already.
 
     Examples
     --------
@@ -78,16 +78,16 @@ def var(
     if correction is not None and ddof != 0:
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
-    _check_number(ddof)
-    of: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
+    _check_ddof(ddof)
+    options: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
     if mean is not None:
-        apart = a - mean
+        centered = a - mean
     else:
-        center: Array = np.mean(a, dtype=dtype, **of)
+        center: Array = np.mean(a, dtype=dtype, **options)
         is_rounded = center.dtype.kind in "fc"
-        mean_of = functools.partial(np.mean, **of)
-        apart = deviations(a, center, mean_of) if is_rounded else a - center
-    squares = fill_excluded(squared_modulus_by_ops(apart), where, 0, axis)
+        mean_over_axis = functools.partial(np.mean, **options)
+        centered = deviations(a, center, mean_over_axis) if is_rounded else a - center
+    squares = fill_excluded(squared_modulus_by_ops(centered), where, 0, axis)
     n: float | Array = count_included(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
     y = weighted_average(cast_if_given(squares, dtype), n, axis, keepdims)
@@ -136,8 +136,8 @@ def average(
     a, axis, keepdims
         As for `sum`.
     weights
-        An array of the shape of `a`, or one with the lengths of the given axes, in order; None for
-        equal weights.
+        An array of the shape of `a`, or of the lengths of the given axes, in order; None for equal
+        weights.
     returned
         Whether to return the sums of the weights too.
 
@@ -176,8 +176,8 @@ def average(
                 f"weights of shape {weights.shape} fit neither the shape {a.shape} nor its axes "
                 f"{axes}"
             )
-        across = tuple(side if i in axes else 1 for i, side in enumerate(a.shape))
-        weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
+        aligned_shape = tuple(length if i in axes else 1 for i, length in enumerate(a.shape))
+        weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), aligned_shape)
     weights = weights.astype(np.result_type(a.dtype, weights.dtype))
     total = sum_in_mean_dtype(weights, axis, keepdims)
     known = values_if_known(total)
@@ -194,7 +194,7 @@ def average(
 def ptp(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest element minus the smallest; arguments as for `sum`.
 
-    Elements that tie for either share its gradient equally.
+    Elements that tie for the largest or the smallest share its gradient equally.
 
     Examples
     --------
@@ -259,8 +259,8 @@ def nanprod(
     return prod(replace_nan(a, 1), axis=axis, **options)
 
 
-def _but_nan_in(a: Array, dtype: DTypeLike | None) -> Array:
-    """A floating array in a dtype, which can then hold nan too."""
+def _cast_floating(a: Array, dtype: DTypeLike | None) -> Array:
+    """Cast a floating array to a dtype, which must be able to hold nan."""
     if dtype is not None and np.dtype(dtype).kind not in "fc":
         raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
     return cast_if_given(a, dtype)
@@ -286,7 +286,7 @@ def nanmean(
     a = to_array(a)
     if a.dtype.kind not in "fc":
         return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
-    a = _but_nan_in(a, dtype)
+    a = _cast_floating(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
     return weighted_average(fill_excluded(replace_nan(a, 0), where, 0, axis), n, axis, keepdims)
 
@@ -312,16 +312,16 @@ def nanvar(
     a = to_array(a)
     if a.dtype.kind not in "fc":
         return var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where)
-    a = _but_nan_in(a, dtype)
-    _check_number(ddof)
+    a = _cast_floating(a, dtype)
+    _check_ddof(ddof)
     is_number = fill_excluded(np.equal(a, a), where, False, axis)
-    of: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
-    apart = deviations(a, nanmean(a, **of), functools.partial(nanmean, **of))
-    apart = np.where(is_number, apart, 0)
+    options: dict[str, Any] = {"axis": axis, "keepdims": True, "where": where}
+    centered = deviations(a, nanmean(a, **options), functools.partial(nanmean, **options))
+    centered = np.where(is_number, centered, 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     variance = weighted_average(
-        squared_modulus_by_ops(apart), np.where(too_few, 1, n), axis, keepdims
+        squared_modulus_by_ops(centered), np.where(too_few, 1, n), axis, keepdims
     )
     return as_scalar(np.where(too_few, np.nan, variance))
 
@@ -347,18 +347,18 @@ def nanstd(
     return sqrt_with_zero_slope(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
-def _but_nan(
-    extremum: Callable[..., Array], worst: float, a: ArrayLike, axis: Axis, **options: Any
+def _nan_extremum(
+    extremum: Callable[..., Array], fill: float, a: ArrayLike, axis: Axis, **options: Any
 ) -> Array:
-    """An extremum, ignoring nan; nan if all elements are nan."""
+    """Reduce by `max` or `min`, ignoring nan; nan if all elements are nan."""
     a = to_array(a)
     if a.dtype.kind != "f":
         return extremum(a, axis=axis, **options)
-    y = extremum(replace_nan(a, worst), axis=axis, **options)
+    y = extremum(replace_nan(a, fill), axis=axis, **options)
     if options["initial"] is not None:
         return y
-    none = all(is_nan(a), axis=axis, keepdims=options["keepdims"])
-    return as_scalar(np.where(none, np.nan, y))
+    all_nan = all(is_nan(a), axis=axis, keepdims=options["keepdims"])
+    return as_scalar(np.where(all_nan, np.nan, y))
 
 
 @function(numpy=np.nanmax, kink="ties share equally")
@@ -378,7 +378,7 @@ def nanmax(
     >>> tg.grad(tg.nanmax)(np.array([1.0, np.nan, 3.0]))
     array([0., 0., 1.])
     """
-    return _but_nan(max, -np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
+    return _nan_extremum(max, -np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
 @function(numpy=np.nanmin, kink="ties share equally")
@@ -398,11 +398,13 @@ def nanmin(
     >>> tg.grad(tg.nanmin)(np.array([1.0, np.nan, 3.0]))
     array([1., 0., 0.])
     """
-    return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
+    return _nan_extremum(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-def _by_segments(name: str, op: Op[Any], data: ArrayLike, ids: ArrayLike, n: int | None) -> Array:
-    """A reduction of the rows with equal numbers; numbers out of range are left out."""
+def _reduce_segments(
+    name: str, op: Op[Any], data: ArrayLike, ids: ArrayLike, n: int | None
+) -> Array:
+    """Reduce the rows of each segment by an op; ids out of range are left out."""
     data, ids = to_array(data), to_array(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(
@@ -418,11 +420,11 @@ def _by_segments(name: str, op: Op[Any], data: ArrayLike, ids: ArrayLike, n: int
         n = builtins.max(int(np.max(values)) + 1, 0) if values.size else 0
     elif not is_count(n):
         raise ValueError(f"{name}: num_segments must be a count from 0, not {n!r}")
-    n, known = int(n), values_if_known(ids)
-    if known is not None and ((known >= 0) & (known < n)).all():
+    n, known_ids = int(n), values_if_known(ids)
+    if known_ids is not None and ((known_ids >= 0) & (known_ids < n)).all():
         return op(data, ids, n)
     ids = ids.astype(np.intp)
-    # those out of range go to a segment of their own
+    # ids out of range go to an extra segment, which is dropped
     return op(data, np.where((ids >= 0) & (ids < n), ids, n), n + 1)[:n]
 
 
@@ -453,14 +455,14 @@ def segment_sum(data: ArrayLike, segment_ids: ArrayLike, num_segments: int | Non
     >>> tg.segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
     array([3., 0., 3., 0.])
     """
-    return _by_segments("segment_sum", sum_segments, data, segment_ids, num_segments)
+    return _reduce_segments("segment_sum", sum_segments, data, segment_ids, num_segments)
 
 
 @function(kink="ties share equally")
 def segment_max(data: ArrayLike, segment_ids: ArrayLike, num_segments: int | None = None) -> Array:
     """The maximum of the rows of each segment, as ``jax.ops.segment_max``.
 
-    Elements that tie for it share the gradient equally, as in `max`.
+    Elements that tie share the gradient equally, as in `max`.
 
     Parameters
     ----------
@@ -480,4 +482,4 @@ def segment_max(data: ArrayLike, segment_ids: ArrayLike, num_segments: int | Non
     >>> tg.grad(lambda x: tg.segment_max(x, np.array([0, 0, 1]))[0])(np.array([2.0, 2.0, 3.0]))
     array([0.5, 0.5, 0. ])
     """
-    return _by_segments("segment_max", max_segments, data, segment_ids, num_segments)
+    return _reduce_segments("segment_max", max_segments, data, segment_ids, num_segments)

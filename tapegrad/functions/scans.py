@@ -54,15 +54,15 @@ def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = 
     return cumprod(replace_nan(a, 1), axis=axis, dtype=dtype)
 
 
-def _whole(
+def _scan_with_initial(
     scan: Callable[..., Array],
-    first: int,
+    initial: int,
     x: ArrayLike,
     axis: int | None,
     dtype: DTypeLike | None,
     include_initial: bool,
 ) -> Array:
-    """A scan as in the array API: along one axis, with or without an initial element."""
+    """Scan as in the array API: along one axis, with or without an initial element."""
     x = cast_if_given(x, dtype)
     if axis is None and x.ndim > 1:
         raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
@@ -70,7 +70,7 @@ def _whole(
     if not include_initial:
         return y
     along = 0 if axis is None else axis
-    return np.concatenate([np.full(reduced_shape(y.shape, along), first, y.dtype), y], axis=along)
+    return np.concatenate([np.full(reduced_shape(y.shape, along), initial, y.dtype), y], axis=along)
 
 
 @function(numpy=np.cumulative_sum, complex=True)
@@ -100,7 +100,7 @@ def cumulative_sum(
     >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
     array([0., 1., 3.])
     """
-    return _whole(cumsum, 0, x, axis, dtype, include_initial)
+    return _scan_with_initial(cumsum, 0, x, axis, dtype, include_initial)
 
 
 @function(numpy=np.cumulative_prod, kink=ZEROS, complex=True)
@@ -119,11 +119,11 @@ def cumulative_prod(
     >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
     array([1., 2., 6.])
     """
-    return _whole(cumprod, 1, x, axis, dtype, include_initial)
+    return _scan_with_initial(cumprod, 1, x, axis, dtype, include_initial)
 
 
-def _joined(a: Array, ends: tuple[Any, Any], axis: int) -> Array:
-    """The array joined with others before and after it; numbers are repeated as needed."""
+def _join_ends(a: Array, ends: tuple[Any, Any], axis: int) -> Array:
+    """Join arrays before and after an array; numbers are repeated along the other axes."""
     parts = [to_array(end) for end in ends if end is not None]
     parts = [np.broadcast_to(x, reduced_shape(a.shape, axis)) if x.ndim == 0 else x for x in parts]
     if not parts:
@@ -148,7 +148,7 @@ def diff(
     n
         The number of times to take differences.
     axis
-        The axis to go along.
+        The axis of the neighbours.
     prepend, append
         A number or an array to join before and after the array, or None.
 
@@ -170,7 +170,7 @@ def diff(
         raise ValueError("diff needs an array with an axis")
     axis = normalize_axis_index(axis, a.ndim)
     if n > 0:
-        a = _joined(a, (prepend, append), axis)
+        a = _join_ends(a, (prepend, append), axis)
     for _ in range(n):
         a = diff_along_axis(a, axis)
     return a
@@ -180,7 +180,7 @@ def diff(
 def ediff1d(
     ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike | None = None
 ) -> Array:
-    """The differences of the flattened array, with other numbers before and after them.
+    """The differences of the flattened array, with other numbers joined before and after.
 
     Parameters
     ----------
@@ -246,8 +246,8 @@ def trapezoid(
         dx = (
             lay_along_axis(diff_along_axis(x), y, axis) if x.ndim == 1 else diff_along_axis(x, axis)
         )
-    both = slice_along_axis(y, axis, 1, None) + slice_along_axis(y, axis, None, -1)
-    return np.sum(dx * both / 2.0, axis=axis)
+    endpoint_sums = slice_along_axis(y, axis, 1, None) + slice_along_axis(y, axis, None, -1)
+    return np.sum(dx * endpoint_sums / 2.0, axis=axis)
 
 
 @function(numpy=np.correlate, complex=True)

@@ -26,8 +26,8 @@ __all__ = ["choose", "compress", "extract", "put", "put_along_axis", "select", "
 __all__ += ["take_along_axis"]
 
 
-def on_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
-    """An array and one of its axes, counted from 0; None flattens the array."""
+def normalize_operand(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
+    """Return an array and its axis, counted from 0; None flattens the array."""
     if isinstance(axis, bool):
         raise TypeError(f"an axis must be an integer, not {axis}")
     a = to_array(a)
@@ -37,11 +37,11 @@ def on_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
 MODES = ("raise", "wrap", "clip")
 
 
-def _within(indices: ArrayLike, n: int, mode: str) -> Array:
-    """The indices, mapped into the range of n as the mode says."""
+def _apply_mode(indices: ArrayLike, n: int, mode: str) -> Array:
+    """Map indices into the range of n by the mode."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
-    # as in NumPy, an int that no index can hold is an OverflowError
+    # as in NumPy, an int beyond the index dtype raises an OverflowError
     indices = to_array(np.intp(indices) if isinstance(indices, int) else indices)
     if mode == "wrap":
         return np.remainder(indices, n)
@@ -79,15 +79,15 @@ def take(
            [4, 4, 3]])
     """
     # NumPy treats an array without axes as if it had one
-    a, axis = on_axis(np.atleast_1d(a), axis)
-    indices = _within(indices, a.shape[axis], mode)
-    places = range(indices.ndim)
+    a, axis = normalize_operand(np.atleast_1d(a), axis)
+    indices = _apply_mode(indices, a.shape[axis], mode)
+    new_axes = range(indices.ndim)
     rows = index_select(np.moveaxis(a, axis, 0) if axis else a, indices)
-    return np.moveaxis(rows, places, [axis + i for i in places]) if axis else rows
+    return np.moveaxis(rows, new_axes, [axis + i for i in new_axes]) if axis else rows
 
 
-def _aligned(arr: Array, indices: ArrayLike, axis: int) -> tuple[Any, ...]:
-    """The index that has `indices` on one axis and every position on the others."""
+def _index_on_axis(arr: Array, indices: ArrayLike, axis: int) -> tuple[Any, ...]:
+    """Return the index with `indices` on one axis and all positions on the others."""
     indices = to_array(indices)
     if indices.dtype.kind not in "iu":
         raise IndexError(f"the indices along an axis must be integers; got {indices.dtype}")
@@ -96,9 +96,9 @@ def _aligned(arr: Array, indices: ArrayLike, axis: int) -> tuple[Any, ...]:
             f"the indices along an axis must have as many axes as the array: {arr.ndim}; "
             f"got shape {indices.shape}"
         )
-    places: list[Any] = [*np.indices(arr.shape, sparse=True)]
-    places[axis] = indices
-    return tuple(places)
+    index: list[Any] = [*np.indices(arr.shape, sparse=True)]
+    index[axis] = indices
+    return tuple(index)
 
 
 @function(numpy=np.take_along_axis, complex=True)
@@ -125,9 +125,9 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -
     array([[5],
            [7]])
     """
-    arr, axis = on_axis(arr, axis)
-    # by the op, since the array may be NumPy's and only the indices a Tensor
-    return getitem(arr, index=_aligned(arr, indices, axis))
+    arr, axis = normalize_operand(arr, axis)
+    # call the op, since the array may be NumPy's and only the indices a Tensor
+    return getitem(arr, index=_index_on_axis(arr, indices, axis))
 
 
 @function(kink="as `index_set`", complex=True)
@@ -136,9 +136,8 @@ def put_along_axis(
 ) -> Array:
     """A copy with values along an axis, at one index for each position of the other axes.
 
-    NumPy's function of this name writes into the array, which a Tensor never
-    allows. Where an element is named more than once, the last value stays, and only
-    that one has a gradient.
+    NumPy's function of this name writes into the array, which a Tensor never allows. Where an
+    index occurs more than once, the last value stays, and only it has a gradient.
 
     Parameters
     ----------
@@ -155,8 +154,8 @@ def put_along_axis(
            [0, 3]])
     """
     shape = np.shape(arr)
-    arr, axis = on_axis(arr, axis)
-    y = index_set(arr, values, index=_aligned(arr, indices, axis))
+    arr, axis = normalize_operand(arr, axis)
+    y = index_set(arr, values, index=_index_on_axis(arr, indices, axis))
     return y if y.shape == shape else np.reshape(y, shape)
 
 
@@ -164,9 +163,8 @@ def put_along_axis(
 def put(a: ArrayLike, ind: ArrayLike, v: ArrayLike, mode: str = "raise") -> Array:
     """A copy with values at some positions of the flattened array.
 
-    NumPy's function of this name writes into the array, which a Tensor never allows.
-    Where an element is named more than once, the last value stays, and only that one
-    has a gradient.
+    NumPy's function of this name writes into the array, which a Tensor never allows. Where a
+    position occurs more than once, the last value stays, and only it has a gradient.
 
     Parameters
     ----------
@@ -187,11 +185,11 @@ def put(a: ArrayLike, ind: ArrayLike, v: ArrayLike, mode: str = "raise") -> Arra
            [7, 9]])
     """
     a = to_array(a)
-    places = np.ravel(_within(ind, a.size, mode))
-    if places.size == 0:
+    positions = np.ravel(_apply_mode(ind, a.size, mode))
+    if positions.size == 0:
         return np.copy(a)
-    v = np.resize(cast_for_assignment(v, a.dtype), places.shape)
-    return np.reshape(index_set(np.ravel(a), v, index=(places,)), a.shape)
+    v = np.resize(cast_for_assignment(v, a.dtype), positions.shape)
+    return np.reshape(index_set(np.ravel(a), v, index=(positions,)), a.shape)
 
 
 @function(numpy=np.compress, complex=True)
@@ -201,7 +199,7 @@ def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Arr
     Parameters
     ----------
     condition
-        Truth values, no more than the length of the axis. Inside `compile` they cannot be a
+        Truth values, at most as many as the length of the axis. Inside `compile` they cannot be a
         Tensor, because the result's shape depends on them.
     a
         An array.
@@ -236,8 +234,8 @@ def extract(condition: ArrayLike, arr: ArrayLike) -> Array:
     return take(arr, np.flatnonzero(concrete_operand(condition)))
 
 
-def _typed(x: Any) -> Any:
-    """The argument of `numpy.result_type` for x: its dtype, or a Python number itself."""
+def _promotion_operand(x: Any) -> Any:
+    """Return the argument of `numpy.result_type` for x: its dtype, or a Python number."""
     x = x._primal if isinstance(x, Tensor) else x
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
@@ -272,7 +270,7 @@ def select(
             f"got {len(condlist)} conditions and {len(choicelist)} choices"
         )
     # `where` would promote pair by pair, and could turn a Python number into float64
-    y = to_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
+    y = to_array(default).astype(np.result_type(*map(_promotion_operand, [*choicelist, default])))
     for condition, choice in reversed([*zip(condlist, choicelist, strict=True)]):
         condition = to_array(condition)
         if condition.dtype.kind != "b":
@@ -311,4 +309,4 @@ def choose(a: ArrayLike, choices: Sequence[ArrayLike], *, mode: str = "raise") -
     if a.dtype.kind not in "iub":
         raise TypeError(f"choose: numbers of choices must be integers, not {a.dtype}")
     a, *choices = np.broadcast_arrays(a, *as_common_dtype(*choices))
-    return as_scalar(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))
+    return as_scalar(pick(np.stack(choices, axis=-1), _apply_mode(a, len(choices), mode)))

@@ -15,15 +15,15 @@ __all__ = ["chebval", "hermeval", "hermval", "lagval", "legval", "polyval"]
 list_names(globals(), "polynomial")
 
 
-def _series(
-    name: str, first: Callable[[int, Any], Any], second: Callable[[int], float]
+def _define_series(
+    name: str, x_factor: Callable[[int, Any], Any], previous_factor: Callable[[int], float]
 ) -> Callable[..., Any]:
-    """The sum of ``c[n] * p(n)``, where ``p(n) = first(n, x) * p(n - 1) - second(n) * p(n - 2)``.
+    """Define the sum of ``c[n] * p(n)``, evaluated by Clenshaw's recurrence.
 
-    Its terms are added by Clenshaw's recurrence.
+    ``p(n) = x_factor(n, x) * p(n - 1) - previous_factor(n) * p(n - 2)``.
     """
 
-    def value(x: Array, c: Array, tensor: bool = True) -> Array:
+    def evaluate_series(x: Array, c: Array, tensor: bool = True) -> Array:
         """The values of a series of polynomials, as NumPy's ``chebval``.
 
         Parameters
@@ -37,8 +37,8 @@ def _series(
 
         Notes
         -----
-        NumPy's own functions of series are no ufuncs: one of a Tensor is wrong, without an error,
-        where the coefficients have more than one axis, and so is ``polyvalfromroots``.
+        NumPy's functions of series are not ufuncs: for a Tensor they give wrong results, without an
+        error, if the coefficients have more than one axis. So does ``polyvalfromroots``.
 
         Examples
         --------
@@ -52,17 +52,17 @@ def _series(
             c = np.reshape(c, (*c.shape, *[1] * x.ndim))
         sums = c[-1], 0
         for n in range(len(c) - 1, 0, -1):
-            sums = c[n - 1] + first(n, x) * sums[0] - second(n + 1) * sums[1], sums[0]
+            sums = c[n - 1] + x_factor(n, x) * sums[0] - previous_factor(n + 1) * sums[1], sums[0]
         return sums[0] if len(c) > 1 else sums[0] + 0 * x
 
-    value.__name__ = value.__qualname__ = name
-    value.__doc__ = (value.__doc__ or "").replace("chebval", name)
-    return value
+    evaluate_series.__name__ = evaluate_series.__qualname__ = name
+    evaluate_series.__doc__ = (evaluate_series.__doc__ or "").replace("chebval", name)
+    return evaluate_series
 
 
-chebval = _series("chebval", lambda n, x: 2 * x if n > 1 else x, lambda n: 1)
-hermeval = _series("hermeval", lambda n, x: x, lambda n: n - 1)
-hermval = _series("hermval", lambda n, x: 2 * x, lambda n: 2 * (n - 1))
-lagval = _series("lagval", lambda n, x: (2 * n - 1 - x) / n, lambda n: (n - 1) / n)
-legval = _series("legval", lambda n, x: (2 * n - 1) / n * x, lambda n: (n - 1) / n)
-polyval = _series("polyval", lambda n, x: x, lambda n: 0)
+chebval = _define_series("chebval", lambda n, x: 2 * x if n > 1 else x, lambda n: 1)
+hermeval = _define_series("hermeval", lambda n, x: x, lambda n: n - 1)
+hermval = _define_series("hermval", lambda n, x: 2 * x, lambda n: 2 * (n - 1))
+lagval = _define_series("lagval", lambda n, x: (2 * n - 1 - x) / n, lambda n: (n - 1) / n)
+legval = _define_series("legval", lambda n, x: (2 * n - 1) / n * x, lambda n: (n - 1) / n)
+polyval = _define_series("polyval", lambda n, x: x, lambda n: 0)

@@ -1,4 +1,4 @@
-"""Sorting, searching and counting, and sets."""
+"""Order statistics, counts, and searches for elements."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ __all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]
 _TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element to the left"
 
 
-def _statistic(y: Array, rows: Array, a: Array, axis: Axis, keepdims: bool) -> Array:
-    """A statistic of lines of an array: nan where they have nan; with axes kept if `keepdims`."""
+def _finish_statistic(y: Array, rows: Array, a: Array, axis: Axis, keepdims: bool) -> Array:
+    """Return a statistic of rows, nan where they have nan, and with axes kept if `keepdims`."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
-    before = y.shape[: y.ndim - rows.ndim + 1]
-    return np.reshape(y, (*before, *reduced_shape(a.shape, axis))) if keepdims else as_scalar(y)
+    leading = y.shape[: y.ndim - rows.ndim + 1]
+    return np.reshape(y, (*leading, *reduced_shape(a.shape, axis))) if keepdims else as_scalar(y)
 
 
 @function(numpy=np.median, kink=TIES)
@@ -54,11 +54,11 @@ def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     a = as_real(a, "median: the array")
     rows = sort(move_axes_to_front(a, axis), axis=0)
     n = len(rows)
-    return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
+    return _finish_statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
 
 
 # the distances of the first and the last element from the ends of their distribution
-_ENDS = {
+_END_DISTANCES = {
     "linear": (1, 1),
     "hazen": (0.5, 0.5),
     "weibull": (0, 0),
@@ -66,105 +66,105 @@ _ENDS = {
     "normal_unbiased": (3 / 8, 3 / 8),
     "interpolated_inverted_cdf": (0, 1),
 }
-_BETWEEN = ("lower", "higher", "midpoint")
-_STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
-METHODS = (*_ENDS, *_BETWEEN, *_STEPS)
+_NEIGHBOR_METHODS = ("lower", "higher", "midpoint")
+_STEP_METHODS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+METHODS = (*_END_DISTANCES, *_NEIGHBOR_METHODS, *_STEP_METHODS)
 
 
-def _place(n: int, q: Array, method: str) -> Array:
-    """The position of a quantile among n sorted elements; a fraction lies between two."""
-    if method == "linear" or method in _BETWEEN:
+def _quantile_position(n: int, q: Array, method: str) -> Array:
+    """Return the position of a quantile among n sorted elements; it may lie between two."""
+    if method == "linear" or method in _NEIGHBOR_METHODS:
         return (n - 1) * q
-    first, last = _ENDS[method]
+    first, last = _END_DISTANCES[method]
     return n * q + (first + q * (1 - first - last)) - 1
 
 
-def _checked(q: ArrayLike, most: int) -> Any:
-    """q as an array; a Python number stays one, since it does not affect dtypes."""
+def _check_fraction(q: ArrayLike, most: int) -> Any:
+    """Return q as an array; a Python number stays one, since it does not affect dtypes."""
     if np.ndim(q) > 2:
         raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
-    known = values_if_known(q)
-    if known is None:
+    values = values_if_known(q)
+    if values is None:
         return q
-    if not ((known >= 0) & (known <= most)).all():
-        raise ValueError(f"q must be from 0 to {most}; got {known}")
-    return q if isinstance(q, Tensor) or type(q) in (int, float) else known
+    if not ((values >= 0) & (values <= most)).all():
+        raise ValueError(f"q must be from 0 to {most}; got {values}")
+    return q if isinstance(q, Tensor) or type(q) in (int, float) else values
 
 
-def _in_range(y: Array, q: Array) -> Array:
-    """Quantiles, or nan for a q out of range that only the program knows."""
+def _mask_out_of_range(y: Array, q: Array) -> Array:
+    """Replace quantiles by nan where the q of a compiled program is out of range."""
     if values_if_known(q) is not None or y.dtype.kind != "f":
         return y
-    fits = np.greater_equal(q, 0) & np.less_equal(q, 1)
-    return np.where(np.reshape(fits, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
+    is_in_range = np.greater_equal(q, 0) & np.less_equal(q, 1)
+    return np.where(np.reshape(is_in_range, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
 
 
-def _floor(place: Array, q: Array, last: int | Array) -> Array:
-    """The index of the element at a position or before it; within bounds for any unknown q."""
-    low = place.astype(np.intp)
+def _floor_index(position: Array, q: Array, last: int | Array) -> Array:
+    """Return the index at or before a position, within bounds for any q of a program."""
+    low = position.astype(np.intp)
     return low if values_if_known(q) is not None else np.minimum(np.maximum(low, 0), last)
 
 
-def _stepped(rows: Array, q: Array, method: str) -> Array:
-    """The element of sorted lines that a quantile steps to, or the mean of two at a step."""
+def _step_quantile(rows: Array, q: Array, method: str) -> Array:
+    """Return the element of sorted rows at a quantile, or the mean of two at a step."""
     n, weak = len(rows), is_weak(q)
-    place = n * to_array(q) - (1.5 if method == "closest_observation" else 1)
-    low = np.floor(place)
-    at_step = np.equal(place, low)
+    position = n * to_array(q) - (1.5 if method == "closest_observation" else 1)
+    low = np.floor(position)
+    at_step = np.equal(position, low)
     if method == "closest_observation":
         at_step = at_step & np.equal(np.remainder(low, 2), 1)
     low = low.astype(np.intp)
     low, after = (np.minimum(np.maximum(i, 0), n - 1) for i in (low, low + 1))
     if method != "averaged_inverted_cdf":
         return index_select(rows, np.where(at_step, low, after))
-    dtype = place.dtype if not weak else rows.dtype if rows.dtype.kind == "f" else float
-    share = np.where(at_step, 0.5, 1.0).astype(dtype)
-    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    dtype = position.dtype if not weak else rows.dtype if rows.dtype.kind == "f" else float
+    weight = np.where(at_step, 0.5, 1.0).astype(dtype)
+    weight = np.reshape(weight, (*weight.shape, *(1,) * (rows.ndim - 1)))
     below, above = index_select(rows, low), index_select(rows, after)
-    return above - (above - below) * (1 - share)
+    return above - (above - below) * (1 - weight)
 
 
-def _between(below: Array, above: Array, share: Array, at_end: Array) -> Array:
-    """A number between two elements, at a share of the way from the first."""
+def _interpolate(below: Array, above: Array, weight: Array, at_end: Array) -> Array:
+    """Interpolate between two elements, by the weight of the second."""
     step = above - below
     known = values_if_known(step)
     if known is None or not np.isfinite(known).all():
         # at the first and the last element, an infinite neighbour does not count
         step = np.where(at_end & np.logical_not(np.isfinite(step)), 0, step)
-    # from the nearer side, so that rounding never leads past the other
-    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    # from the nearer element, so that rounding never passes the other
+    return np.where(weight < 0.5, below + step * weight, above - step * (1 - weight))
 
 
-def _interpolated(rows: Array, q: Array, method: str) -> Array:
-    """The elements of sorted lines at a quantile, or between the two beside it."""
+def _interpolate_quantile(rows: Array, q: Array, method: str) -> Array:
+    """Return the elements of sorted rows at a quantile, or interpolate between neighbours."""
     n = len(rows)
-    if method in _STEPS:
-        return _stepped(rows, q, method)
+    if method in _STEP_METHODS:
+        return _step_quantile(rows, q, method)
     weak = is_weak(q)
-    place = to_array(_place(n, q, method))
-    low = _floor(place, q, n - 1)
-    between = np.greater(place, low)
-    at_end = np.less_equal(place, 0) | np.greater_equal(place, n - 1)
-    if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
+    position = to_array(_quantile_position(n, q, method))
+    low = _floor_index(position, q, n - 1)
+    between = np.greater(position, low)
+    at_end = np.less_equal(position, 0) | np.greater_equal(position, n - 1)
+    if method == "lower" or (method == "linear" and position.dtype.kind in "iu"):
         return index_select(rows, low)
     if method == "higher":
         return index_select(rows, np.minimum(low + between, n - 1))
     if method == "midpoint":
-        share = np.where(between, 0.5, 0.0)
+        weight = np.where(between, 0.5, 0.0)
     else:
-        # the last position is approached from the one before, where there is a slope
+        # the last position counts from the one before, where q has a slope
         last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
         low = np.minimum(np.maximum(low, 0), last)
-        share = place - low
-        share = np.where(share < 0, 0, np.where(share > 1, 1, share))
+        weight = position - low
+        weight = np.where(weight < 0, 0, np.where(weight > 1, 1, weight))
     if weak:
-        share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
+        weight = weight.astype(rows.dtype if rows.dtype.kind == "f" else float)
     else:
-        share = share.astype(place.dtype if place.dtype.kind == "f" else float)
-    sides = (*place.shape, *(1,) * (rows.ndim - 1))
-    share, at_end = np.reshape(share, sides), np.reshape(at_end, sides)
+        weight = weight.astype(position.dtype if position.dtype.kind == "f" else float)
+    weight_shape = (*position.shape, *(1,) * (rows.ndim - 1))
+    weight, at_end = np.reshape(weight, weight_shape), np.reshape(at_end, weight_shape)
     below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
-    return _between(below, above, share, at_end)
+    return _interpolate(below, above, weight, at_end)
 
 
 @function(numpy=np.quantile, kink=_TIES_AND_STEPS)
@@ -191,8 +191,8 @@ def quantile(
     Raises
     ------
     ValueError
-        If a q is not between 0 and 1, or the method is none of these. In a compiled function, whose
-        q is not known before, the result is then nan.
+        If q is not between 0 and 1, or for another method. In a compiled function, where q has no
+        value yet, the result is nan instead.
 
     Examples
     --------
@@ -200,13 +200,13 @@ def quantile(
     >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
     array([0. , 0.5, 0.5])
     """
-    a, fraction = as_real(a, "quantile: the array"), _checked(q, 1)
+    a, fraction = as_real(a, "quantile: the array"), _check_fraction(q, 1)
     if method not in METHODS:
-        known = ", ".join(METHODS)
-        raise ValueError(f"the method {method!r} is not supported; there are {known}")
+        names = ", ".join(METHODS)
+        raise ValueError(f"the method {method!r} is not supported; there are {names}")
     rows = sort(move_axes_to_front(a, axis), axis=0)
-    y = _in_range(_interpolated(rows, fraction, method), fraction)
-    return _statistic(y, rows, a, axis, keepdims)
+    y = _mask_out_of_range(_interpolate_quantile(rows, fraction, method), fraction)
+    return _finish_statistic(y, rows, a, axis, keepdims)
 
 
 @function(numpy=np.percentile, kink=_TIES_AND_STEPS)
@@ -221,11 +221,11 @@ def percentile(
     >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
     np.float64(2.5)
     """
-    return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
+    return quantile(a, _check_fraction(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
 
-def _rows_but_nan(name: str, a: ArrayLike, axis: Axis) -> tuple[Array, Array, Array]:
-    """A floating array, its sorted lines, and the index of each line's last number."""
+def _sort_without_nan(name: str, a: ArrayLike, axis: Axis) -> tuple[Array, Array, Array]:
+    """Return a floating array, its rows sorted, and the index of each row's last number."""
     original, a = to_array(a), as_floating(a)
     rows = sort(move_axes_to_front(a, axis), axis=0)
     if original.dtype.kind == "b":
@@ -240,7 +240,7 @@ def nanquantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool
     """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
     It interpolates linearly between two elements. Its dtype does not depend on values: nan alone
-    gives the dtype that numbers give, where NumPy gives that of the array.
+    gives the dtype that numbers give, where NumPy gives the array's dtype.
 
     Examples
     --------
@@ -248,17 +248,17 @@ def nanquantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool
     >>> tg.grad(lambda x: tg.nanquantile(x, 0.25))(np.array([3.0, np.nan, 1.0, 2.0]))
     array([0. , 0. , 0.5, 0.5])
     """
-    q = _checked(q, 1)
+    q = _check_fraction(q, 1)
     weak = is_weak(q)
-    a, rows, last = _rows_but_nan("nanquantile", a, axis)
+    a, rows, last = _sort_without_nan("nanquantile", a, axis)
     q = to_array(q)
-    place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
-    # the last position is approached from the one before, where q has a slope
-    low = np.minimum(_floor(place, q, last), np.maximum(last - 1, 0))
-    share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
+    position = np.reshape(q, (-1, *(1,) * last.ndim)) * last
+    # the last position counts from the one before, where q has a slope
+    low = np.minimum(_floor_index(position, q, last), np.maximum(last - 1, 0))
+    weight = (position - low).astype(rows.dtype if weak else np.result_type(rows, q))
     below, above = (np.take_along_axis(rows, i, axis=0) for i in (low, np.minimum(low + 1, last)))
-    at_end = np.less_equal(place, 0) | np.greater_equal(place, last)
-    y = _in_range(_between(below, above, share, at_end), np.reshape(q, -1))
+    at_end = np.less_equal(position, 0) | np.greater_equal(position, last)
+    y = _mask_out_of_range(_interpolate(below, above, weight, at_end), np.reshape(q, -1))
     return as_scalar(
         np.reshape(y, (*q.shape, *(reduced_shape(a.shape, axis) if keepdims else last.shape)))
     )
@@ -276,7 +276,7 @@ def nanpercentile(
     >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
     np.float64(2.5)
     """
-    return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
+    return nanquantile(a, _check_fraction(q, 100) / 100, axis=axis, keepdims=keepdims)
 
 
 @function(numpy=np.nanmedian, kink=TIES)
@@ -289,8 +289,8 @@ def nanmedian(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Arr
     >>> tg.grad(tg.nanmedian)(np.array([3.0, np.nan, 1.0, 2.0]))
     array([0., 0., 0., 1.])
     """
-    a, rows, last = _rows_but_nan("nanmedian", a, axis)
-    # of one element or two; the mean is right for infinite ones too
+    a, rows, last = _sort_without_nan("nanmedian", a, axis)
+    # the middle element or two; the mean is right for infinite elements too
     middle = [np.expand_dims(i, 0) for i in (last // 2, (last + 1) // 2)]
     y = mean(np.take_along_axis(rows, np.concatenate(middle), axis=0), axis=0)
     return np.reshape(y, reduced_shape(a.shape, axis)) if keepdims else as_scalar(y)
@@ -311,8 +311,8 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     a = to_array(a)
     if a.ndim == 0:
         raise ValueError("nonzero needs an array with an axis")
-    places = argwhere(a)
-    return tuple([places[:, i] for i in range(a.ndim)])
+    indices = argwhere(a)
+    return tuple([indices[:, i] for i in range(a.ndim)])
 
 
 @function(numpy=np.flatnonzero, complex=True)
@@ -346,7 +346,7 @@ def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0)
     ValueError
         If x is not one-dimensional or contains a negative number, or if the weights' shape differs.
     TypeError
-        If x does not hold integers.
+        If the elements of x are not integers.
     TraceError
         Inside `compile`, if x is a Tensor.
 
@@ -360,14 +360,14 @@ def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0)
     if x.dtype.kind not in "iub":
         raise TypeError(f"bincount counts integers, not {x.dtype}")
     minlength = as_integer("bincount: minlength", minlength)
-    known = read_values(x, "counting what occurs")
+    values = read_values(x, "counting what occurs")
     weights = np.ones(x.shape, np.intp) if weights is None else to_array(weights).astype(float)
-    if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
+    if x.ndim != 1 or weights.shape != x.shape or (values < 0).any() or minlength < 0:
         raise ValueError(
             "bincount takes integers from 0, along one axis, and weights of that shape; got shapes "
             f"{x.shape} and {weights.shape}, and minlength={minlength}"
         )
-    n = max(minlength, int(known.max()) + 1 if known.size else 0)
+    n = max(minlength, int(values.max()) + 1 if values.size else 0)
     return sum_segments(weights, x.astype(np.intp), n)
 
 
@@ -380,7 +380,7 @@ def unique(
     *,
     equal_nan: bool = True,
 ) -> Any:
-    """The different elements of an array, in ascending order.
+    """The distinct elements of an array, in ascending order.
 
     Among equal elements, the first has the gradient.
 
@@ -389,8 +389,8 @@ def unique(
     ar
         An array.
     return_index, return_inverse, return_counts
-        Whether to return also the first index of each unique element, for each element of the array
-        the index of its unique one, and the number of occurrences. These pass no gradient.
+        Whether to return also the first index of each unique element, the index of each element in
+        the unique elements, and the number of occurrences. These pass no gradient.
     axis
         The axis along which to find unique parts; None for elements.
     equal_nan
@@ -398,7 +398,7 @@ def unique(
 
     Returns
     -------
-    The unique elements, or a tuple of these and the further results that were requested.
+    The unique elements, or a tuple of them and the further results requested.
 
     Raises
     ------
@@ -417,8 +417,8 @@ def unique(
     _, first, inverse, counts = np.unique(
         read_values(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
     )
-    asked = (return_index, return_inverse, return_counts)
-    more = [x for x, wanted in zip((first, inverse, counts), asked, strict=True) if wanted]
+    flags = (return_index, return_inverse, return_counts)
+    more = [x for x, wanted in zip((first, inverse, counts), flags, strict=True) if wanted]
     y = take(ar, first, axis)
     return (y, *more) if more else y
 
@@ -453,11 +453,11 @@ def trim_zeros(filt: ArrayLike, trim: str = "fb") -> Array:
             f"trim_zeros takes an array of one axis, not {filt.ndim}, and trim 'f', 'b' or 'fb', "
             f"not {trim!r}"
         )
-    places = np.flatnonzero(read_values(filt, "trimming zeros"))
+    nonzero_indices = np.flatnonzero(read_values(filt, "trimming zeros"))
     n = filt.shape[0]
-    if not places.size:
+    if not nonzero_indices.size:
         return filt[:0]
-    start, stop = int(places[0]), int(places[-1]) + 1
+    start, stop = int(nonzero_indices[0]), int(nonzero_indices[-1]) + 1
     return filt[start if "f" in ends else 0 : stop if "b" in ends else n]
 
 

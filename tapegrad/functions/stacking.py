@@ -24,8 +24,8 @@ __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
 T = TypeVar("T", bound=ArrayLike)
 
 
-def _listed(arrays: Array | tuple[Array, ...]) -> list[Array]:
-    """The result of `np.atleast_1d` or its like, which is an array or a tuple, as a list."""
+def _as_list(arrays: Array | tuple[Array, ...]) -> list[Array]:
+    """Return the result of `np.atleast_1d`, an array or a tuple of several, as a list."""
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
@@ -40,7 +40,7 @@ def hstack(tup: Sequence[ArrayLike]) -> Array:
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
-    arrays = _listed(np.atleast_1d(*map(stack_nested, tup)))
+    arrays = _as_list(np.atleast_1d(*map(stack_nested, tup)))
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
@@ -55,7 +55,7 @@ def vstack(tup: Sequence[ArrayLike]) -> Array:
     array([[1., 1.],
            [0., 0.]])
     """
-    return np.concatenate(_listed(np.atleast_2d(*map(stack_nested, tup))), axis=0)
+    return np.concatenate(_as_list(np.atleast_2d(*map(stack_nested, tup))), axis=0)
 
 
 @function(lists=("tup",), numpy=np.dstack, complex=True)
@@ -69,7 +69,7 @@ def dstack(tup: Sequence[ArrayLike]) -> Array:
     array([[[1., 0.],
             [1., 0.]]])
     """
-    return np.concatenate(_listed(np.atleast_3d(*map(stack_nested, tup))), axis=2)
+    return np.concatenate(_as_list(np.atleast_3d(*map(stack_nested, tup))), axis=2)
 
 
 @function(lists=("tup",), numpy=np.column_stack, complex=True)
@@ -111,18 +111,18 @@ def block(arrays: Sequence[Any]) -> Array:
     while isinstance(first, list) and first:
         depth, first = depth + 1, first[0]
     ndim = max([depth, *map(np.ndim, tree.leaves(arrays))])
-    whole = _block(arrays, depth, ndim)
-    return whole if depth else np.copy(whole)
+    joined = _join_block(arrays, depth, ndim)
+    return joined if depth else np.copy(joined)
 
 
-def _block(x: Any, depth: int, ndim: int) -> Array:
-    """A part of nested lists, joined."""
+def _join_block(x: Any, depth: int, ndim: int) -> Array:
+    """Join the arrays in nested lists of a depth."""
     if isinstance(x, tuple):
         raise TypeError("block takes lists, which a tuple is not")
     if isinstance(x, list) != (depth > 0) or (depth and not x):
         raise ValueError("block takes lists nested to one depth, none of them empty")
     if depth:
-        return np.concatenate([_block(part, depth - 1, ndim) for part in x], axis=-depth)
+        return np.concatenate([_join_block(part, depth - 1, ndim) for part in x], axis=-depth)
     return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
 
 
@@ -200,8 +200,8 @@ def split(ary: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 
     return array_split(ary, indices_or_sections, axis)
 
 
-def _with_axes(name: str, ary: T, ndim: int) -> T:
-    """The array, which must have enough axes for the function of this name."""
+def _check_axes(name: str, ary: T, ndim: int) -> T:
+    """Return an array, and raise if it has too few axes for the function of this name."""
     if np.ndim(ary) < ndim:
         raise ValueError(f"{name} takes an array with {ndim} axes or more, not {np.ndim(ary)}")
     return ary
@@ -217,7 +217,7 @@ def hsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Arr
     >>> tg.hsplit(np.arange(4), 2)
     [array([0, 1]), array([2, 3])]
     """
-    return split(_with_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
+    return split(_check_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
 
 
 @function(numpy=np.vsplit, complex=True)
@@ -230,7 +230,7 @@ def vsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Arr
     >>> [part.shape for part in tg.vsplit(np.ones((3, 2)), [1])]
     [(1, 2), (2, 2)]
     """
-    return split(_with_axes("vsplit", ary, 2), indices_or_sections, 0)
+    return split(_check_axes("vsplit", ary, 2), indices_or_sections, 0)
 
 
 @function(numpy=np.dsplit, complex=True)
@@ -243,7 +243,7 @@ def dsplit(ary: ArrayLike, indices_or_sections: int | Sequence[int]) -> list[Arr
     >>> [part.shape for part in tg.dsplit(np.ones((3, 2, 2)), 2)]
     [(3, 2, 1), (3, 2, 1)]
     """
-    return split(_with_axes("dsplit", ary, 3), indices_or_sections, 2)
+    return split(_check_axes("dsplit", ary, 3), indices_or_sections, 2)
 
 
 @function(numpy=np.unstack, complex=True)
@@ -256,7 +256,7 @@ def unstack(x: ArrayLike, *, axis: int = 0) -> tuple[Array, ...]:
     >>> tg.unstack(np.array([[1, 2], [3, 4]]), axis=1)
     (array([1, 3]), array([2, 4]))
     """
-    return tuple(np.moveaxis(_with_axes("unstack", to_array(x), 1), axis, 0))
+    return tuple(np.moveaxis(_check_axes("unstack", to_array(x), 1), axis, 0))
 
 
 @attrs.frozen(repr=False)
@@ -272,8 +272,7 @@ class Joined:
     ndim
         The least number of axes; new ones come first.
     place
-        The position, among the axes of the result, of the axes of a part that has fewer; -1 for
-        the end.
+        The position, in the result, of the first axis of a part with fewer axes; -1 for the end.
 
     Examples
     --------
@@ -293,14 +292,14 @@ class Joined:
     __tree_leaf__: ClassVar[bool] = True
 
     def __getitem__(self, key: Any) -> Array:
-        """The parts joined.
+        """Join the parts in brackets.
 
         Parameters
         ----------
         key
-            Arrays, Tensors, numbers and slices. A slice stands for a range; with an imaginary step,
-            for that number of evenly spaced numbers. A string of up to three integers, separated by
-            commas, may come first, for the attributes.
+            Arrays, Tensors, numbers and slices. A slice stands for a range, or, with an
+            imaginary step, for that number of evenly spaced numbers. A string of up to three
+            integers, separated by commas, may come first, for the attributes.
 
         Raises
         ------
@@ -310,21 +309,24 @@ class Joined:
         """
         parts = key if isinstance(key, tuple) else (key,)
         if parts and isinstance(parts[0], str):
-            return self._directed(parts[0])[parts[1:]]
+            return self._with_directive(parts[0])[parts[1:]]
         if any(isinstance(x, str) for x in parts):
             raise ValueError("a string comes before the arrays that it is for")
-        arrays = as_common_dtype(*[_ranged(x) if isinstance(x, slice) else _part(x) for x in parts])
-        # a number has no axis
+        arrays = as_common_dtype(
+            *[_slice_to_range(x) if isinstance(x, slice) else _as_part(x) for x in parts]
+        )
+        # numbers take the least number of axes
         are_numbers = [not isinstance(x, slice) and is_weak(x) for x in parts]
         return np.concatenate(
             [
-                np.reshape(x, (1,) * self.ndim) if is_number else self._with_axes(x)
+                np.reshape(x, (1,) * self.ndim) if is_number else self._add_axes(x)
                 for x, is_number in zip(arrays, are_numbers, strict=True)
             ],
             axis=self.axis,
         )
 
-    def _directed(self, text: str) -> Joined:
+    def _with_directive(self, text: str) -> Joined:
+        """Return a joiner with the attributes in a string such as ``"0,2,1"``."""
         try:
             numbers = [int(part) for part in text.split(",")]
         except ValueError:
@@ -336,20 +338,21 @@ class Joined:
             )
         return Joined(*numbers, *(self.axis, self.ndim, self.place)[len(numbers) :])
 
-    def _with_axes(self, x: Array) -> Array:
-        new = self.ndim - x.ndim
-        if new <= 0:
+    def _add_axes(self, x: Array) -> Array:
+        n_new = self.ndim - x.ndim
+        if n_new <= 0:
             return x
-        place = self.place + new + 1 if self.place < 0 else self.place
-        return np.reshape(x, (*(1,) * place, *x.shape, *(1,) * (new - place)))
+        place = self.place + n_new + 1 if self.place < 0 else self.place
+        return np.reshape(x, (*(1,) * place, *x.shape, *(1,) * (n_new - place)))
 
 
-def _part(x: Array) -> Array:
+def _as_part(x: Array) -> Array:
+    """Return a part as an array; a weakly typed number stays one."""
     return x if is_weak(x) else to_array(x)
 
 
-def _ranged(part: slice) -> Array:
-    """The numbers of a slice."""
+def _slice_to_range(part: slice) -> Array:
+    """Return the numbers in the range of a slice."""
     start, stop = 0 if part.start is None else part.start, part.stop
     step = 1 if part.step is None else part.step
     if isinstance(step, complex):

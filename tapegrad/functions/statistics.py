@@ -97,31 +97,31 @@ def cov(
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
     rows = [v if rowvar or v.ndim < 2 else v.T for v in variables[:1]]
-    # as in NumPy, which here takes one row for one variable
+    # as in NumPy, a single row of y is one variable
     rows += [v if rowvar or v.ndim < 2 or v.shape[0] == 1 else v.T for v in variables[1:]]
-    observed = [np.atleast_2d(v) for v in rows]
-    if observed[0].shape[1] != observed[-1].shape[1]:
+    observations = [np.atleast_2d(v) for v in rows]
+    if observations[0].shape[1] != observations[-1].shape[1]:
         raise ValueError(
-            f"cov: m and y have {observed[0].shape[1]} and {observed[-1].shape[1]} observations "
-            f"with rowvar={rowvar!r}; they must be as many"
+            f"cov: m and y have {observations[0].shape[1]} and {observations[-1].shape[1]} "
+            f"observations with rowvar={rowvar!r}; they must be as many"
         )
-    x = np.concatenate(observed)
+    x = np.concatenate(observations)
     # as in NumPy, where None is not 0
     ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
         raise ValueError(f"cov: ddof must be an integer, not {ddof!r}")
-    weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
+    weights, divisor = _observation_weights(x.shape[1], ddof, fweights, aweights)
     mean = functools.partial(np.average, axis=1, weights=weights, keepdims=True)
-    apart = deviations(x, mean(x), mean)
+    centered = deviations(x, mean(x), mean)
     if weights is None:
-        return np.squeeze(apart @ adjoint(apart) / builtins.max(fact, 0))
-    return np.squeeze(apart @ adjoint(apart * weights) / np.maximum(fact, 0))
+        return np.squeeze(centered @ adjoint(centered) / builtins.max(divisor, 0))
+    return np.squeeze(centered @ adjoint(centered * weights) / np.maximum(divisor, 0))
 
 
-def _weights(
+def _observation_weights(
     n: int, ddof: float, fweights: ArrayLike | None, aweights: ArrayLike | None
 ) -> tuple[Any, Any]:
-    """The weights of n observations (None if they are equal), and the divisor."""
+    """Return the weights of n observations, None if equal, and the divisor."""
     factors = []
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is None:
@@ -129,11 +129,11 @@ def _weights(
         weights = as_real(weights, name)
         if weights.ndim != 1 or weights.shape[0] != n:
             raise ValueError(f"{name}, of shape {weights.shape}, are not for {n} observations")
-        known = values_if_known(weights)
-        if known is not None:
-            if name == "fweights" and (known != np.round(known)).any():
+        values = values_if_known(weights)
+        if values is not None:
+            if name == "fweights" and (values != np.round(values)).any():
                 raise TypeError("fweights are integers")
-            if (known < 0).any():
+            if (values < 0).any():
                 raise ValueError(f"{name} are not negative")
         factors.append(weights.astype(float))
     if not factors:
@@ -156,16 +156,16 @@ def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True) -> A
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    c = to_array(cov(x, y, rowvar))
-    if c.ndim == 0:
-        return c / c
-    deviation = np.sqrt(real_of(np.diagonal(c)))
-    c = c / deviation[:, None] / deviation
-    clipped = np.clip(real_of(c), -1, 1)
-    if c.dtype.kind == "c":
-        clipped = clipped + 1j * np.clip(np.imag(c), -1, 1)
-    # rounding is clipped, but derivatives are not
-    return c + stopped(clipped - c)
+    matrix = to_array(cov(x, y, rowvar))
+    if matrix.ndim == 0:
+        return matrix / matrix
+    deviation = np.sqrt(real_of(np.diagonal(matrix)))
+    matrix = matrix / deviation[:, None] / deviation
+    clipped = np.clip(real_of(matrix), -1, 1)
+    if matrix.dtype.kind == "c":
+        clipped = clipped + 1j * np.clip(np.imag(matrix), -1, 1)
+    # clip rounding errors, but not derivatives
+    return matrix + stopped(clipped - matrix)
 
 
 def _digitize_batch(
@@ -173,15 +173,15 @@ def _digitize_batch(
 ) -> Array:
     if not batched[1]:
         return apply(op, (x, bins), {"right": right})
-    known = values_if_known(bins)
-    if known is not None:
-        steps = np.diff(known)
+    edges = values_if_known(bins)
+    if edges is not None:
+        steps = np.diff(edges)
         if not ((steps >= 0).all(-1) | (steps <= 0).all(-1)).all():
             raise ValueError("digitize: bins must be monotonically increasing or decreasing")
     ascending, side = np.less_equal(bins[:, :1], bins[:, -1:]), "left" if right else "right"
-    up = count_before(batched[::-1], bins, x, side)
-    down = bins.shape[-1] - count_before(batched[::-1], bins[:, ::-1], x, side)
-    return np.where(np.reshape(ascending, (-1, *(1,) * (up.ndim - 1))), up, down)
+    below = count_before(batched[::-1], bins, x, side)
+    above = bins.shape[-1] - count_before(batched[::-1], bins[:, ::-1], x, side)
+    return np.where(np.reshape(ascending, (-1, *(1,) * (below.ndim - 1))), below, above)
 
 
 @op(None, None, numpy=np.digitize, batch=_digitize_batch)
@@ -214,25 +214,25 @@ def _even_edges_batch(op: Primitive, batched: Batched, a: Array, **options: Any)
 def even_edges(
     a: Array, bins: int, range: tuple[float, float] | None = None, by_rows: bool = False
 ) -> Array:
-    """NumPy's edges for bins of equal width, to the last bit; of each row, one row if `by_rows`."""
+    """Return NumPy's edges of bins of equal width, bit for bit; of each row if `by_rows`."""
     if by_rows:
         return np.stack([np.histogram_bin_edges(row, bins, range) for row in a])
     return np.histogram_bin_edges(a, bins, range)
 
 
-def _edges(
+def _bin_edges(
     a: Array, bins: Any, range: tuple[float, float] | None, weights: Array | None = None
 ) -> Array:
-    """The edges of bins: `bins` itself, or computed from the elements, with a gradient to them."""
+    """Return the edges in `bins`, or edges from the elements, which pass a gradient to them."""
     if weights is not None:
         as_real(weights, "weights")
         if weights.shape != a.shape:
             raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     if isinstance(bins, str):
-        known = read_values(a, f"choosing bins as {bins!r}")
+        values = read_values(a, f"choosing bins as {bins!r}")
         if weights is not None:
             raise TypeError(f"bins={bins!r} is not for weighted elements")
-        bins = len(np.histogram_bin_edges(known, bins, range)) - 1
+        bins = len(np.histogram_bin_edges(values, bins, range)) - 1
     if np.ndim(bins):
         bins = as_real(array(bins), "bins")
         if bins.ndim != 1:
@@ -244,10 +244,10 @@ def _edges(
     edges = even_edges(a, bins, range=range)
     if range is not None or not isinstance(a, Tensor) or not a.size:
         return edges
-    first, last = np.min(a), np.max(a)
-    moving = linspace(first, last, bins + 1)
+    low, high = np.min(a), np.max(a)
+    traced_edges = linspace(low, high, bins + 1)
     # if all elements are equal, the edges keep NumPy's distance
-    return edges + (moving - stopped(moving)).astype(edges.dtype)
+    return edges + (traced_edges - stopped(traced_edges)).astype(edges.dtype)
 
 
 @function(numpy=np.histogram_bin_edges, kink="of `min` and `max`")
@@ -270,11 +270,11 @@ def histogram_bin_edges(
     >>> tg.histogram_bin_edges(np.array([0.0, 1.0, 4.0]), 2)
     array([0., 2., 4.])
     """
-    return _edges(to_array(a), bins, range, None if weights is None else to_array(weights))
+    return _bin_edges(to_array(a), bins, range, None if weights is None else to_array(weights))
 
 
-def _places(a: Array, edges: Array) -> Array:
-    """The bin of each element; for elements outside all bins, the number of bins."""
+def _bin_indices(a: Array, edges: Array) -> Array:
+    """Return the bin of each element, and the number of bins for elements outside."""
     edges, n = stopped(edges), edges.shape[0] - 1
     i = np.searchsorted(edges, a, side="right") - 1
     # the last edge belongs to the last bin
@@ -294,7 +294,7 @@ def histogram(
     """The number of elements in each bin, or their weight, and the bins' edges.
 
     A gradient passes to the weights, and from the edges to the smallest and the largest element if
-    the edges depend on them. The counts have none in the elements.
+    the edges depend on them. No gradient passes from the counts to the elements.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def histogram(
     ------
     ValueError
         If the weights have another shape, or the edges are not in ascending order (which a
-        compiled function does not know of its inputs).
+        compiled function cannot check).
     TypeError
         If the weights are truth values.
 
@@ -333,28 +333,28 @@ def histogram(
     """
     a = to_array(a)
     weights = None if weights is None else to_array(weights)
-    edges = _edges(a, bins, range, weights)
+    edges = _bin_edges(a, bins, range, weights)
     if weights is not None and weights.dtype.kind == "b":
         raise TypeError(
             "histogram: truth values do not add up; select (a[weights]), or .astype(int)"
         )
     n = edges.shape[0] - 1
-    each = np.ones(a.shape, np.intp) if weights is None else weights
-    sums = sum_segments(np.ravel(each), np.ravel(_places(a, edges)), n + 1)[:n]
+    counted = np.ones(a.shape, np.intp) if weights is None else weights
+    sums = sum_segments(np.ravel(counted), np.ravel(_bin_indices(a, edges)), n + 1)[:n]
     if density:
         sums = sums / np.diff(edges).astype(float) / np.sum(sums)
     return sums, edges
 
 
-def _several_edges(
+def _axis_edges(
     columns: Sequence[Array], bins: Any, range: Sequence[tuple[float, float] | None] | None
 ) -> list[Array]:
-    """The edges of the bins along each axis."""
+    """Return the edges of the bins along each axis."""
     bins = bins if isinstance(bins, list | tuple) or np.ndim(bins) else [bins] * len(columns)
     range = [None] * len(columns) if range is None else range
     if len(bins) != len(columns) or len(range) != len(columns):
         raise ValueError(f"there are {len(columns)} axes, and bins and range for each of them")
-    return [_edges(*axis_bins) for axis_bins in zip(columns, bins, range, strict=True)]
+    return [_bin_edges(*axis_bins) for axis_bins in zip(columns, bins, range, strict=True)]
 
 
 @function(numpy=np.histogramdd, lists=("sample", "bins"))
@@ -398,27 +398,27 @@ def histogramdd(
         if points.ndim not in (1, 2):
             raise ValueError(f"histogramdd takes points in rows, not {points.ndim} axes")
         columns = [*(np.expand_dims(points, 0) if points.ndim == 1 else points.T)]
-    edges = _several_edges(columns, bins, range)
-    sides = [x.shape[0] - 1 for x in edges]
-    total = math.prod(sides)
-    place: Any = 0
+    edges = _axis_edges(columns, bins, range)
+    n_bins = [x.shape[0] - 1 for x in edges]
+    n_all = math.prod(n_bins)
+    flat_bin: Any = 0
     outside: Any = False
-    for column, ends, n in zip(columns, edges, sides, strict=True):
-        i = _places(column, ends)
+    for column, ends, n in zip(columns, edges, n_bins, strict=True):
+        i = _bin_indices(column, ends)
         outside = outside | np.equal(i, n)
-        place = place * n + i
-    place = np.where(outside, total, place)
-    each = np.ones(place.shape) if weights is None else as_floating(weights).astype(float)
-    if each.shape != place.shape:
-        raise ValueError(f"weights of shape {each.shape} for points of shape {place.shape}")
-    sums = np.reshape(sum_segments(each, place, total + 1)[:total], tuple(sides))
+        flat_bin = flat_bin * n + i
+    flat_bin = np.where(outside, n_all, flat_bin)
+    counted = np.ones(flat_bin.shape) if weights is None else as_floating(weights).astype(float)
+    if counted.shape != flat_bin.shape:
+        raise ValueError(f"weights of shape {counted.shape} for points of shape {flat_bin.shape}")
+    sums = np.reshape(sum_segments(counted, flat_bin, n_all + 1)[:n_all], tuple(n_bins))
     if density:
-        sums = sums / _volumes(edges) / np.sum(sums)
+        sums = sums / _bin_volumes(edges) / np.sum(sums)
     return sums, tuple(edges)
 
 
-def _volumes(edges: list[Array]) -> Array:
-    """The volume of each bin."""
+def _bin_volumes(edges: list[Array]) -> Array:
+    """Return the volume of each bin."""
     volumes: Any = 1.0
     for axis, ends in enumerate(edges):
         volumes = volumes * np.reshape(np.diff(ends), (-1, *(1,) * (len(edges) - 1 - axis)))
@@ -461,9 +461,9 @@ def histogram2d(
             "histogram2d takes x and y of one axis, with as many elements; got shapes "
             f"{np.shape(x)} and {np.shape(y)}"
         )
-    # two entries are one for each axis; more are the edges for both
-    each: Any = bins
-    if isinstance(bins, int | np.integer) or len(each) not in (1, 2):
-        each = [bins, bins]
-    sums, (first, second) = histogramdd([x, y], each, range, density, weights)
+    # two entries are one for each axis; more entries are the edges of both axes
+    axis_bins: Any = bins
+    if isinstance(bins, int | np.integer) or len(axis_bins) not in (1, 2):
+        axis_bins = [bins, bins]
+    sums, (first, second) = histogramdd([x, y], axis_bins, range, density, weights)
     return sums, first, second

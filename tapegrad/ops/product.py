@@ -139,8 +139,8 @@ def matmul(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-def moved(a: Array, source: int, target: int) -> Array:
-    """An array with one axis moved to another position."""
+def move_axis(a: Array, source: int, target: int) -> Array:
+    """Move an axis to another position."""
     source, target = (normalize_axis_index(axis, a.ndim) for axis in (source, target))
     if source == target:
         return a
@@ -154,13 +154,14 @@ _vecdot: Any = np.vecdot
 
 
 def _vecdot_vjp(g: Cotangent, own: Array, other: Array, axis: int) -> Cotangent:
-    c = np.expand_dims(g, -1) * moved(other, axis, -1)
-    return moved(c, -1, axis if axis < 0 else axis - own.ndim)
+    c = np.expand_dims(g, -1) * move_axis(other, axis, -1)
+    return move_axis(c, -1, axis if axis < 0 else axis - own.ndim)
 
 
 def _vecdot_batch(op: Primitive, batched: Batched, x1: Array, x2: Array, axis: int = -1) -> Array:
     last = [
-        moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), batched, strict=True)
+        move_axis(x, axis if axis < 0 else axis + b, -1)
+        for x, b in zip((x1, x2), batched, strict=True)
     ]
     return apply(op, align_examples(batched, last), {})
 

@@ -23,7 +23,7 @@ from tapegrad.ops.element_pairs import segment_pairs
 from tapegrad.ops.indexing import HOLE, add_at_index, getitem, scatter
 from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.partial_reduction import lowest
-from tapegrad.ops.product import moved
+from tapegrad.ops.product import move_axis
 from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["index_select"]
@@ -47,7 +47,7 @@ def _segments_batch(
             y = apply(op, (values, indices + each * n), {"n": size * n})
             return np.reshape(y, shape)
         return scatter(values, shape=shape, index=(each, indices))
-    sums = apply(op, (moved(values, 0, indices.ndim), indices), {"n": n})
+    sums = apply(op, (move_axis(values, 0, indices.ndim), indices), {"n": n})
     return np.swapaxes(sums, 0, 1)
 
 

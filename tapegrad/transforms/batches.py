@@ -16,7 +16,7 @@ from tapegrad.declare.abstract import Recorder, call_silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
-from tapegrad.ops.product import moved
+from tapegrad.ops.product import move_axis
 from tapegrad.transforms.base import Fn, P, R, unwrap_result
 from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
@@ -63,7 +63,7 @@ class MappedLeaf:
             x.setflags(write=False)
         elif type(x) is not Tensor:
             x = as_constant(x, "vmap", True)
-        return moved(x, self.axis, 0)
+        return move_axis(x, self.axis, 0)
 
 
 def move_batch_to(fn: Fn, x: Any, axis: int, where: str) -> Any:
@@ -73,7 +73,7 @@ def move_batch_to(fn: Fn, x: Any, axis: int, where: str) -> Any:
             f"vmap of {label(fn)}: {where} has shape {x.shape[1:]} for each example, so that "
             f"out_axes cannot be {axis}"
         )
-    return moved(x, 0, axis)
+    return move_axis(x, 0, axis)
 
 
 def count_examples(fn: Fn, mapped: Sequence[MappedLeaf]) -> int:

@@ -19,7 +19,7 @@ from tapegrad.domain import (
     matrices,
     matrix,
 )
-from tapegrad.ops.product import moved
+from tapegrad.ops.product import move_axis
 
 
 def _hermitian(choose: Choices, a: Any) -> bool:
@@ -68,7 +68,7 @@ def _norm_calls(choose: Choices) -> Call:
         ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
         axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
         if x.ndim == 3:
-            x, axis = moved(x, 0, 1), choose.among([(0, 2), (-1, 0)])
+            x, axis = move_axis(x, 0, 1), choose.among([(0, 2), (-1, 0)])
     else:
         ord = choose.among(_ORDERS)
         x = _vectors(choose, ord)

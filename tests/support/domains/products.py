@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 
 from domains import words as w
 from tapegrad.domain import Call, Choices, Domain
-from tapegrad.ops.product import moved
+from tapegrad.ops.product import move_axis
 from tapegrad.ops.window import patches
 
 
@@ -40,7 +40,7 @@ def _factors(choose: Choices) -> Call:
 def _vecdot_calls(choose: Choices) -> Call:
     a, b = calls_of_shapes("k nk snk 1nk", "k nk snk 1nk")(choose).args
     axis = choose.integer(-min(a.ndim, b.ndim), min(a.ndim, b.ndim) - 1)
-    return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
+    return Call((move_axis(a, -1, axis), move_axis(b, -1, axis)), {"axis": axis})
 
 
 def _contract_calls(choose: Choices) -> Call:
@@ -80,10 +80,10 @@ def _cross_calls(choose: Choices) -> Call:
     n = max(a.ndim, b.ndim)
     if a.ndim == b.ndim and choose.among(w.FLAG):
         axis = choose.axis(n)
-        return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
+        return Call((move_axis(a, -1, axis), move_axis(b, -1, axis)), {"axis": axis})
     axisa, axisb = choose.axis(a.ndim), choose.axis(b.ndim)
     places = {"axisa": axisa, "axisb": axisb, "axisc": choose.axis(n)}
-    return Call((moved(a, -1, axisa), moved(b, -1, axisb)), places)
+    return Call((move_axis(a, -1, axisa), move_axis(b, -1, axisb)), places)
 
 
 def _chain_calls(choose: Choices) -> Call:

@@ -20,7 +20,7 @@ from tapegrad.domain import (
     axis_or_flat,
     each,
 )
-from tapegrad.functions.padding import BY_PLACE, STATISTICS
+from tapegrad.functions.padding import INDEX_MODES, STATISTICS
 
 
 def _transpose_axes(choose: Choices, a: Any) -> Any:
@@ -175,7 +175,7 @@ def _widths(choose: Choices, ndim: int) -> Any:
 def _pads(choose: Choices) -> Call:
     # only distinct extremes have the same positions at both sides of a difference
     array = choose.array(choose.shape(max_dims=2), Elements(), distinct=True)
-    mode = choose.among(["constant", "constant", *BY_PLACE, *STATISTICS, "linear_ramp"])
+    mode = choose.among(["constant", "constant", *INDEX_MODES, *STATISTICS, "linear_ramp"])
     arguments = {"pad_width": _widths(choose, array.ndim), "mode": mode}
     pairs = [(1.5, choose.integer(-2, 2)) for _ in range(array.ndim)]
     if mode == "constant":
