@@ -1,4 +1,4 @@
-"""In-place operators on a Tensor: what NumPy gives, or an error that names the line to write."""
+"""In-place operators on a Tensor match NumPy or raise an error with the line to write."""
 
 import itertools
 import operator
@@ -22,7 +22,7 @@ from tapegrad.types import Array, PyTree
 
 X = np.array([[3.0, 1.0], [2.0, 5.0]])
 
-# each in-place operator with an operator that gives the same in a new array
+# each in-place operator with the operator that returns its result in a new array
 FLOATING = {
     "+=": (operator.iadd, operator.add),
     "-=": (operator.isub, operator.sub),
@@ -54,28 +54,30 @@ def run_compiled_gradient(fn: Callable[..., Any], *args: Any) -> Any:
     return tg.compile(tg.grad(lambda *xs: tg.sum(fn(*xs))))(*args)
 
 
-each_way = pytest.mark.parametrize("run", [run_recorded, run_compiled, run_compiled_gradient])
+with_each_transform = pytest.mark.parametrize(
+    "run", [run_recorded, run_compiled, run_compiled_gradient]
+)
 
 
-def of_integers(t: Array) -> Array:
+def sort_indices(t: Array) -> Array:
     return np.argsort(t, axis=-1)
 
 
-@each_way
+@with_each_transform
 @pytest.mark.parametrize("symbol", OPERATORS)
-def test_with_axes_each_operator_raises(symbol: str, run: Callable[..., Any]) -> None:
+def test_operator_on_array_with_axes_raises(symbol: str, run: Callable[..., Any]) -> None:
     in_place, _ = OPERATORS[symbol]
 
     def fn(x: Array) -> Any:
-        t = of_integers(x) if symbol in INTEGER else x * 1.0
+        t = sort_indices(x) if symbol in INTEGER else x * 1.0
         return in_place(t, 1 if symbol in INTEGER else X)
 
     with pytest.raises(TypeError, match=rf"^{re.escape(symbol)} .*\(2, 2\).*write: t = t"):
         run(fn, X)
 
 
-# what another name, a view, the caller or a list could see, and the line to write
-SEEN_ELSEWHERE = [
+# changes visible by another name, a view, the caller or a list, and the line to write
+ALIASED = [
     ("b = x * 1.0\nc = b\nc *= 3.0\nreturn b", "c = c * 3.0"),
     ("y = x * 1.0\nrow = y[0]\nrow += 1\nreturn y", "row = row + 1"),
     ("y = x * 1.0\nrow = y.T[0]\ny += 1\nreturn row", "y = y + 1"),
@@ -112,13 +114,11 @@ SEEN_ELSEWHERE = [
 ]
 
 
-@each_way
-def test_what_another_could_see_raises_and_names_the_line_to_write(
+@with_each_transform
+def test_operator_on_aliased_array_raises_with_line_to_write(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    table = [
-        (TypeError, in_a_file(tmp_path, body), f"write: {line}") for body, line in SEEN_ELSEWHERE
-    ]
+    table = [(TypeError, in_a_file(tmp_path, body), f"write: {line}") for body, line in ALIASED]
     check_refusals(table, lambda fn: run(fn, X))
     message_of(
         TypeError, lambda: run(in_a_file(tmp_path, "x *= 3\nreturn x"), np.array(2.0)), "x = x * 3"
@@ -129,7 +129,7 @@ def test_what_another_could_see_raises_and_names_the_line_to_write(
 @pytest.mark.parametrize("symbol", FLOATING | INTEGER)
 @depth("pairs of small numbers")
 @given(first=st.integers(1, 6), second=st.integers(1, 6))
-def test_without_axes_each_operator_gives_what_numpy_gives(
+def test_operator_on_number_matches_numpy(
     symbol: str, run: Callable[..., Any], first: int, second: int
 ) -> None:
     in_place, plain = OPERATORS[symbol]
@@ -148,8 +148,8 @@ def test_without_axes_each_operator_gives_what_numpy_gives(
 
 
 # NumPy's operator, function and method differ in the dtype of a square and of a conjugate; its
-# versions differ in that of ``b**2.0``
-OF_TRUTHS = [
+# versions differ in the dtype of ``b**2.0``
+ON_TRUTH_VALUES = [
     *[lambda b, n=n: b**n for n in (1, 2, 3)],
     lambda b: np.power(b, 2),
     lambda b: np.square(b),
@@ -159,13 +159,13 @@ OF_TRUTHS = [
 
 
 @pytest.mark.parametrize("run", [run_recorded, run_compiled])
-def test_of_truth_values_each_has_numpys_dtype(run: Callable[..., Any]) -> None:
-    for fn, x in itertools.product(OF_TRUTHS, (np.array([1.0, -1.0]), np.array(1.0))):
+def test_powers_and_conjugates_of_truth_values_have_numpys_dtype(run: Callable[..., Any]) -> None:
+    for fn, x in itertools.product(ON_TRUTH_VALUES, (np.array([1.0, -1.0]), np.array(1.0))):
         got, want = run(lambda x, fn=fn: fn(x > 0), x), fn(x > 0)
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
 
 
-def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
+def test_number_of_outer_recording_is_changed_in_place() -> None:
     def square(s: Array | float) -> Array:
         s *= s
         return s
@@ -174,7 +174,7 @@ def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
     assert tg.grad(square)(3.0) == 6
 
 
-def changed(result: Array) -> tuple[Any, Any]:
+def increment_in_place(result: Array) -> tuple[Any, Any]:
     other = result
     other += 1
     return result, other
@@ -193,64 +193,62 @@ def changed(result: Array) -> tuple[Any, Any]:
         lambda x: np.sum(x).astype(np.float32).reshape(()),
     ],
 )
-def test_what_is_a_number_is_one_in_place(
-    number: Callable[..., Any], run: Callable[..., Any]
-) -> None:
-    want = changed(number(X))
-    for got, expected in zip(run(lambda x: changed(number(x)), X), want, strict=True):
+def test_number_is_changed_in_place(number: Callable[..., Any], run: Callable[..., Any]) -> None:
+    want = increment_in_place(number(X))
+    for got, expected in zip(run(lambda x: increment_in_place(number(x)), X), want, strict=True):
         np.testing.assert_allclose(got.value if isinstance(got, tg.Tensor) else got, expected)
 
 
-def calls() -> list[tuple[Any, ...]]:
-    """Arguments, some of which each of many functions gives something without axes for."""
+def make_argument_tuples() -> list[tuple[Any, ...]]:
+    """Return arguments such that many functions return a number for some of them."""
     v, m, k, z = np.array([0.3, 0.7, 0.2]), X, np.array([[2.0]]), np.array(0.5)
-    of_one: list[Any] = [v, m, k, z, [z], "i->", z > 0]
-    found: list[tuple[Any, ...]] = [(x,) for x in of_one]
+    single: list[Any] = [v, m, k, z, [z], "i->", z > 0]
+    found: list[tuple[Any, ...]] = [(x,) for x in single]
     found += [(x, y) for x in (v, m, k, z) for y in (v, z, 0, 0.3, ())]
     found += [(z > 0, z, z), ([True], [z]), (0, [z, z]), (v, v, 1), (0.2, v, v), (z, v, v)]
     return [*found, (z, 0.0, 1.0), ("i,i", v, v), ("i->", v), (z, [True], [1.0]), (m, 0, 0)]
 
 
 @pytest.mark.parametrize("as_numbers", [False, True])
-def test_in_place_goes_by_whether_numpy_gives_a_number_or_an_array(as_numbers: bool) -> None:
-    """For each function of NumPy's that answers, on arrays and on numbers without axes."""
+def test_in_place_operator_raises_where_numpy_returns_an_array(as_numbers: bool) -> None:
+    """Compare each supported function of NumPy, on arrays and on numbers without axes."""
 
-    def convert(x: Any, of: Callable[..., Any]) -> Any:
+    def map_arrays(fn: Callable[..., Any], x: Any) -> Any:
         if type(x) in (tuple, list):
-            return type(x)([convert(part, of) for part in x])
-        return of(x) if isinstance(x, np.ndarray) else x
+            return type(x)([map_arrays(fn, part) for part in x])
+        return fn(x) if isinstance(x, np.ndarray) else x
 
-    wrong, seen = [], 0
-    called_with = itertools.product([f for f in ANSWERS if callable(f)], calls())
-    # of the default run, calls apart from each other
-    for fn, args in itertools.islice(called_with, as_numbers, None, 1 if THOROUGH else 4):
+    wrong, n_compared = [], 0
+    calls = itertools.product([f for f in ANSWERS if callable(f)], make_argument_tuples())
+    # the default run takes every fourth call
+    for fn, args in itertools.islice(calls, as_numbers, None, 1 if THOROUGH else 4):
 
-        def called(x: Array, fn: Callable[..., Any] = fn, args: tuple[Any, ...] = args) -> Any:
-            def of(a: Array) -> Array:
-                made = x * 0 + a if a.dtype.kind == "f" else x * 0 < a
-                return np.sum(made) if as_numbers and not a.shape else made[...]
+        def call(x: Array, fn: Callable[..., Any] = fn, args: tuple[Any, ...] = args) -> Any:
+            def add_zero(a: Array) -> Array:
+                sum_with_zero = x * 0 + a if a.dtype.kind == "f" else x * 0 < a
+                return np.sum(sum_with_zero) if as_numbers and not a.shape else sum_with_zero[...]
 
-            return fn(*convert(args, of))
+            return fn(*map_arrays(add_zero, args))
 
         try:
             with warnings.catch_warnings(action="ignore"):
-                want = called(np.zeros(()))
+                want = call(np.zeros(()))
                 if np.shape(want) != () or isinstance(want, bool | str):
                     continue
-                got = tg.record(called)(np.zeros(()))[0]
+                got = tg.record(call)(np.zeros(()))[0]
         except Exception:
             continue
         if type(got) is not tg.Tensor:
             continue
-        seen += 1
-        refused = False
+        n_compared += 1
+        raised = False
         try:
-            changed(got)
+            increment_in_place(got)
         except tg.errors.TapeError:
-            pass  # its recording is over
+            pass  # the recording has ended
         except TypeError:
-            refused = True
-        if refused != (type(want) is np.ndarray):
+            raised = True
+        if raised != (type(want) is np.ndarray):
             wrong.append((fn, args, type(want).__name__, got.op.name))
     assert not wrong
-    assert seen > (100 if THOROUGH else 25)
+    assert n_compared > (100 if THOROUGH else 25)

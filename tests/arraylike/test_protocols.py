@@ -1,6 +1,6 @@
-"""NumPy's functions and ufuncs on Tensors are the ops, by whatever protocol they are called.
+"""NumPy's functions and ufuncs on Tensors call the ops, by any protocol.
 
-The wording of refusals is in tests/test_refusals.py.
+The wording of errors is in tests/test_refusals.py.
 """
 
 import itertools
@@ -39,7 +39,7 @@ METHODS_AS_FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", sorted(METHODS_AS_FUNCTIONS))
-def test_a_ufuncs_method_is_the_function_that_does_the_same(name: str) -> None:
+def test_ufunc_method_equals_its_function(name: str) -> None:
     method, function = METHODS_AS_FUNCTIONS[name]
     y, _ = tg.record(method)(X)
     assert isinstance(y, tg.Tensor)
@@ -50,7 +50,7 @@ def test_a_ufuncs_method_is_the_function_that_does_the_same(name: str) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-14)
 
 
-def test_methods_and_functions_take_the_options_that_numpys_take() -> None:
+def test_methods_and_functions_take_numpys_options() -> None:
     for fn in (
         lambda x: np.add.reduce(x, 0, np.float32),
         lambda x: np.add.reduce(x, 1, None, None, True),
@@ -81,7 +81,7 @@ def test_methods_and_functions_take_the_options_that_numpys_take() -> None:
         lambda x: (x > 3).astype(int).choose([x, -x]),
         lambda x: x[np.arange(2), np.argmax(x, axis=1)],
         lambda x: x[x > 2],
-        # what they have by default, and operands by name
+        # defaults passed explicitly, and operands by name
         lambda x: np.sum(x, axis=0, dtype=None, out=None),
         lambda x: np.add(x, 1.0, where=True, dtype=None),
         lambda x: np.max(x, axis=1, out=None),
@@ -93,7 +93,7 @@ def test_methods_and_functions_take_the_options_that_numpys_take() -> None:
         assert output.dtype == want.dtype
 
 
-def test_a_mask_may_be_a_tensor_and_a_first_value_has_a_gradient() -> None:
+def test_mask_may_be_a_tensor_and_initial_has_a_gradient() -> None:
     masked = tg.grad(lambda x: tg.sum(x, where=x > 2))(X)
     np.testing.assert_array_equal(masked, X > 2)
     masked = tg.compile(tg.grad(lambda x: tg.mean(x, where=x > 2)))(X)
@@ -108,7 +108,7 @@ def test_a_mask_may_be_a_tensor_and_a_first_value_has_a_gradient() -> None:
 
 @pytest.mark.parametrize("method", ["reduce", "accumulate", "at"])
 @pytest.mark.parametrize("name", ["add", "subtract", "maximum", "hypot", "divide", "arctan2"])
-def test_what_a_ufuncs_method_is_refused_for_computes_the_same(name: str, method: str) -> None:
+def test_code_in_error_of_ufunc_method_computes_the_same(name: str, method: str) -> None:
     ufunc, array, index = getattr(np, name), np.array([2.0, 0.5, 3.0]), [2, 0]
     t = X[:, :2].T[0] if method == "at" else X
 
@@ -130,25 +130,25 @@ def test_what_a_ufuncs_method_is_refused_for_computes_the_same(name: str, method
     np.testing.assert_allclose(got.value, call(t))
 
 
-def test_where_with_a_condition_alone_gives_the_places() -> None:
+def test_where_with_condition_alone_returns_indices() -> None:
     np.testing.assert_array_equal(
         tg.grad(lambda x: tg.sum(x[np.where(x > 2)]))(X), np.where(X > 2, 1.0, 0.0)
     )
 
 
-def test_what_is_known_of_a_tensor_needs_no_record() -> None:
-    def known(x: Array) -> tuple[Any, ...]:
+def test_shape_and_dtype_queries_write_no_record() -> None:
+    def read_properties(x: Array) -> tuple[Any, ...]:
         sizes = np.shape(x), np.ndim(x), np.size(x), x.size, len(x)
         return sizes, np.result_type(x, np.float32, 1.0), np.iscomplexobj(x), np.isrealobj(x)
 
     for x in (X, X.astype(np.float32)):
-        output, tape = tg.record(known)(x)
-        assert output == known(x)
+        output, tape = tg.record(read_properties)(x)
+        assert output == read_properties(x)
         assert len(tape) == 1
     assert tg.record(lambda t: np.result_type(t, np.float32))(1.0)[0] == np.float32
 
 
-def test_an_array_on_the_left_lets_the_tensor_answer() -> None:
+def test_array_as_left_operand_defers_to_tensor() -> None:
     symbols = ["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">="]
     for left, symbol in itertools.product(("X", "np.float32(2)", "np.int64(2)", "2"), symbols):
         fn = eval(f"lambda x: {left} {symbol} x", {"np": np, "X": X})
@@ -170,14 +170,14 @@ def test_an_array_on_the_left_lets_the_tensor_answer() -> None:
         (lambda x, k: np.rot90(x, k), (2, 2)),
     ],
 )
-def test_numpy_itself_does_not_choose_by_a_floating_tensor(function, shape, order):
+def test_numpys_own_code_cannot_branch_on_a_floating_tensor(function, shape, order):
     x = np.arange(1.0, 1.0 + np.prod(shape)).reshape(shape) ** 2
     # the remainder of an infinity warns
     with np.errstate(invalid="ignore"), pytest.raises(TypeError):
         tg.record(lambda t: function(x, t))(order)
 
 
-def test_choices_by_integers_and_choices_of_the_users_stand():
+def test_branches_on_integers_and_in_user_code_are_allowed():
     assert (
         tg.record(lambda t: np.linalg.vector_norm(np.ones(4), ord=tg.astype(t, int)))(2.0)[0] == 2
     )
@@ -185,7 +185,7 @@ def test_choices_by_integers_and_choices_of_the_users_stand():
     tg.record(lambda t: np.testing.assert_(t > 1.0))(2.0)  # noqa: PT009
 
 
-def test_code_that_asks_an_array_for_its_namespace_computes_with_numpy():
+def test_array_namespace_of_a_tensor_is_numpy():
     def fn(x):
         xp = x.__array_namespace__(api_version="2022.12")
         return xp.sum(xp.sin(x) * xp.matmul(x, x))

@@ -1,4 +1,4 @@
-"""Other libraries' arrays beside a Tensor: NumPy's rules say who computes."""
+"""Operators of a Tensor and another library's array follow NumPy's rules."""
 
 import operator
 from collections.abc import Callable
@@ -14,29 +14,29 @@ BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
 COMPARED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 
 
-class Acting:
-    """A class that says which of its methods were called, with what."""
+class RecordsCalls:
+    """A class whose methods return their name and the type of the other operand."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
 
-def answering(name: str) -> Callable[..., Any]:
+def make_method(name: str) -> Callable[..., Any]:
     return lambda self, other: (name, type(other).__name__)
 
 
 for name in BINARY:
-    setattr(Acting, f"__{name}__", answering(name))
-    setattr(Acting, f"__r{name}__", answering(f"r{name}"))
+    setattr(RecordsCalls, f"__{name}__", make_method(name))
+    setattr(RecordsCalls, f"__r{name}__", make_method(f"r{name}"))
 for name in COMPARED:
-    setattr(Acting, f"__{name}__", answering(name))
+    setattr(RecordsCalls, f"__{name}__", make_method(name))
 
 
-class TakesNone(Acting):
+class OptsOutOfUfuncs(RecordsCalls):
     __array_ufunc__ = None
 
 
-class Answers(Acting):
+class HandlesNumPy(RecordsCalls):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
     ) -> tuple[Any, ...]:
@@ -52,16 +52,16 @@ class Answers(Acting):
         return function.__name__
 
 
-class Prior(Acting):
+class HigherPriority(RecordsCalls):
     __array_priority__ = 10.0
 
 
-class Inferior(Acting):
+class LowerPriority(RecordsCalls):
     __array_priority__ = -10.0
 
 
 class Units(np.ndarray[Any, Any]):
-    """An array with more than its numbers."""
+    """An array subclass that has more than numbers."""
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
@@ -69,53 +69,53 @@ class Units(np.ndarray[Any, Any]):
         return ufunc.__name__, [type(x).__name__ for x in inputs]
 
 
-class Plain(np.ndarray[Any, Any]):
+class PlainSubclass(np.ndarray[Any, Any]):
     pass
 
 
-def recorded(f: Callable[..., Any]) -> Any:
-    """The result of a function of a Tensor."""
+def result_of(f: Callable[..., Any]) -> Any:
+    """Return the result of a recorded function."""
     return tg.record(f)(X)[0]
 
 
-@pytest.mark.parametrize("kind", [TakesNone, Answers, Prior])
+@pytest.mark.parametrize("kind", [OptsOutOfUfuncs, HandlesNumPy, HigherPriority])
 @pytest.mark.parametrize("name", BINARY)
-def test_a_class_that_acts_by_numpys_rule_acts(kind: type[Any], name: str) -> None:
+def test_operator_defers_to_class_by_numpys_rule(kind: type[Any], name: str) -> None:
     other, function = kind(), getattr(operator, name)
-    assert recorded(lambda x: function(x, other)) == (f"r{name}", "Tensor")
-    assert recorded(lambda x: function(other, x)) == (name, "Tensor")
-    if kind is not Answers:  # to which an array hands its ufunc
+    assert result_of(lambda x: function(x, other)) == (f"r{name}", "Tensor")
+    assert result_of(lambda x: function(other, x)) == (name, "Tensor")
+    if kind is not HandlesNumPy:  # an array calls its __array_ufunc__ instead
         assert function(X, other) == (f"r{name}", "ndarray")
 
 
-@pytest.mark.parametrize("kind", [TakesNone, Answers, Prior])
+@pytest.mark.parametrize("kind", [OptsOutOfUfuncs, HandlesNumPy, HigherPriority])
 @pytest.mark.parametrize("name", sorted(COMPARED))
-def test_it_compares_as_well(kind: type[Any], name: str) -> None:
+def test_comparison_defers_to_class_by_numpys_rule(kind: type[Any], name: str) -> None:
     function = getattr(operator, name)
-    assert recorded(lambda x: function(x, kind())) == (COMPARED[name], "Tensor")
+    assert result_of(lambda x: function(x, kind())) == (COMPARED[name], "Tensor")
 
 
-@pytest.mark.parametrize("kind", [Acting, Inferior, object])
+@pytest.mark.parametrize("kind", [RecordsCalls, LowerPriority, object])
 @pytest.mark.parametrize("name", BINARY)
-def test_a_class_that_does_not_is_no_operand(kind: type[Any], name: str) -> None:
+def test_other_class_is_no_operand(kind: type[Any], name: str) -> None:
     with pytest.raises(TypeError, match=f"an operand is an? {kind.__name__}"):
-        recorded(lambda x: getattr(operator, name)(x, kind()))
+        result_of(lambda x: getattr(operator, name)(x, kind()))
 
 
-def test_ufuncs_and_functions_are_handed_on_to_a_class_that_answers_for_them() -> None:
-    other = Answers()
-    assert recorded(lambda x: np.add(x, other)) == ("add", ["Tensor", "Answers"])
-    assert recorded(lambda x: np.add(other, x)) == ("add", ["Answers", "Tensor"])
-    assert recorded(lambda x: np.concatenate([x, other])) == "concatenate"
+def test_ufuncs_and_functions_call_protocols_of_class() -> None:
+    other = HandlesNumPy()
+    assert result_of(lambda x: np.add(x, other)) == ("add", ["Tensor", "HandlesNumPy"])
+    assert result_of(lambda x: np.add(other, x)) == ("add", ["HandlesNumPy", "Tensor"])
+    assert result_of(lambda x: np.concatenate([x, other])) == "concatenate"
     with pytest.raises(TypeError):
-        recorded(lambda x: np.add(x, Prior()))
+        result_of(lambda x: np.add(x, HigherPriority()))
 
 
-def test_an_array_that_answers_for_ufuncs_is_not_read_as_its_numbers() -> None:
+def test_array_subclass_with_array_ufunc_is_not_converted() -> None:
     metres = X.view(Units)
-    assert recorded(lambda x: x * metres) == ("multiply", ["Tensor", "Units"])
-    assert recorded(lambda x: np.multiply(metres, x)) == ("multiply", ["Units", "Tensor"])
+    assert result_of(lambda x: x * metres) == ("multiply", ["Tensor", "Units"])
+    assert result_of(lambda x: np.multiply(metres, x)) == ("multiply", ["Units", "Tensor"])
     with pytest.raises(TypeError, match=r"is a Units; .* pass its numbers \(np.asarray of it\)"):
-        recorded(lambda x: tg.multiply(x, metres))
-    # one that does not is its numbers
-    assert isinstance(recorded(lambda x: x * X.view(Plain)), tg.Tensor)
+        result_of(lambda x: tg.multiply(x, metres))
+    # a subclass without __array_ufunc__ is converted
+    assert isinstance(result_of(lambda x: x * X.view(PlainSubclass)), tg.Tensor)

@@ -1,4 +1,4 @@
-"""An error names the line that the caller wrote, and the code to write instead, which works."""
+"""An error names the caller's line and the code to write instead, which works."""
 
 import ast
 import itertools
@@ -22,21 +22,21 @@ X = np.array([0.3, 0.7, 0.2])
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[str], Any]:
-    """Makes a function of x, in a file of its own, of the lines of its body."""
+def write_function(tmp_path: Path) -> Callable[[str], Any]:
+    """Return a function that writes the body of a function of x to a file and imports it."""
     return lambda body: in_a_file(tmp_path, body)
 
 
-def refusal(fn: Callable[..., Any], transform: Callable[..., Any] = tg.grad, x: Array = X) -> str:
+def error_of(fn: Callable[..., Any], transform: Callable[..., Any] = tg.grad, x: Array = X) -> str:
     with pytest.raises((TypeError, tg.TraceError)) as caught:
         transform(fn)(x)
-    # what is read last: no other error stands after it
+    # the traceback ends in this message: no other error follows
     assert caught.value.__cause__ is None
     assert "Traceback" not in "".join(traceback.format_exception(caught.value))[10:]
     return str(caught.value)
 
 
-# the code that reads a Tensor out, its name in the message, and the code to write instead
+# code that converts a Tensor to an array, its name in the message, and the code to write instead
 READ = [
     ("np.array([x[1], -2.0 * np.sin(x[0])])", "np.array", "np.stack([x[1], -2.0 * np.sin(x[0])])"),
     ("np.array((x[1], 1.0))", "np.array", "np.stack((x[1], 1.0))"),
@@ -65,51 +65,51 @@ READ = [
 
 
 @pytest.mark.parametrize(("code", "name", "instead"), READ)
-def test_the_call_is_named_and_the_code_to_write_works(
-    code: str, name: str, instead: str, written: Callable[..., Any]
+def test_error_names_call_and_code_that_works(
+    code: str, name: str, instead: str, write_function: Callable[..., Any]
 ) -> None:
-    fn = written(f"return np.sum(\n  {code}\n)")
-    message = refusal(fn)
+    fn = write_function(f"return np.sum(\n  {code}\n)")
+    message = error_of(fn)
     if name == "numpy.copyto":  # which np.full_like calls
         assert message == f"numpy.copyto is not supported on a Tensor; write {instead}"
     else:
         assert message.startswith(f"{name} would silently cut the gradient off (line ")
         assert f", at {fn.__code__.co_filename}:" in message
         assert f"; write {instead}; to read the numbers on purpose pass t.value" in message
-    better = written(f"return np.sum({code.replace(code, instead)})")
+    better = write_function(f"return np.sum({code.replace(code, instead)})")
     if name not in ("np.ones(3) * float(x[0])", "float"):
         np.testing.assert_allclose(better(X), fn(X), rtol=1e-6)
     if "float32" not in code:
         tg.testing.check_grads(better, (X,), order=1)
     if ".item" not in code and "float" not in name:
-        assert f"; write {instead}" in refusal(fn, tg.compile)
+        assert f"; write {instead}" in error_of(fn, tg.compile)
 
 
 @pytest.mark.parametrize("module", ["np.polynomial.polynomial", "np.ma"])
-def test_functions_of_other_modules_are_told_what_computes_the_same(
-    module: str, written: Callable[..., Any]
+def test_error_names_equivalent_of_function_of_other_module(
+    module: str, write_function: Callable[..., Any]
 ) -> None:
-    theirs = attrgetter(module.removeprefix("np."))(np)
-    shared = [x for x in dir(theirs) if hasattr(tg, x) and callable(getattr(theirs, x))]
-    refused = 0
+    numpy_module = attrgetter(module.removeprefix("np."))(np)
+    shared = [x for x in dir(numpy_module) if hasattr(tg, x) and callable(getattr(numpy_module, x))]
+    n_raised = 0
     for name, given in itertools.product(shared, ("x", "x, x", "2.0, x")):
         if "empty" in name:
             continue
-        fn = written(f"return {module}.{name}({given})")
+        fn = write_function(f"return {module}.{name}({given})")
         try:
             expected = fn(X)
-        except Exception:  # no arguments of this function
+        except Exception:  # the function takes other arguments
             continue
         try:
             tg.record(fn)(X)
-        except Exception as fault:  # np.ma looks for attributes that a Tensor has not
-            refused += 1
+        except Exception as fault:  # np.ma reads attributes that a Tensor lacks
+            n_raised += 1
             if code := re.search("; write (.*?); to read", str(fault)):
-                np.testing.assert_allclose(written(f"return {code[1]}")(X), expected)
-    assert refused > 2
+                np.testing.assert_allclose(write_function(f"return {code[1]}")(X), expected)
+    assert n_raised > 2
 
 
-SET = [
+ASSIGNED = [
     ("out[1] = x[0] * 2", "out[1]", "out = tg.at(out)[1].set(x[0] * 2)"),
     ("out[:] = x * 2", "out[:]", "out = tg.at(out)[:].set(x * 2)"),
     ("out[0:2] = x[1:]", "out[0:2]", "out = tg.at(out)[0:2].set(x[1:])"),
@@ -123,18 +123,22 @@ SET = [
 ]
 
 
-@pytest.mark.parametrize(("code", "name", "instead"), SET)
+@pytest.mark.parametrize(("code", "name", "instead"), ASSIGNED)
 @pytest.mark.parametrize("transform", [tg.grad, tg.compile])
-def test_what_is_read_last_of_an_assignment_is_the_line_to_write(
-    code: str, name: str, instead: str, transform: Callable[..., Any], written: Callable[..., Any]
+def test_error_of_assignment_names_line_that_works(
+    code: str,
+    name: str,
+    instead: str,
+    transform: Callable[..., Any],
+    write_function: Callable[..., Any],
 ) -> None:
     before = "out, table = np.ones(3), np.ones((2, 3))\n"
     after = "\nreturn np.sum(out * [1, 2, 3]) + np.sum(table * [[1], [2]])"
-    fn = written(before + code + after)
-    message = refusal(fn, transform)
+    fn = write_function(before + code + after)
+    message = error_of(fn, transform)
     assert message.startswith(f"{name} = t ") or " *= " in code
     assert f" {instead}" in message
-    better = written(before + instead + after)
+    better = write_function(before + instead + after)
     np.testing.assert_allclose(better(X), fn(X))
     tg.testing.check_grads(better, (X,), order=1)
 
@@ -149,35 +153,37 @@ LAYOUTS = [
 ]
 
 
-def test_code_is_found_wherever_it_stands_without_parsing_the_file(
+def test_code_is_found_without_parsing_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
-    parse, others = ast.parse, "def other():\n  pass\n" * 100
+    parse, other_functions = ast.parse, "def other():\n  pass\n" * 100
     monkeypatch.setattr(ast, "parse", lambda text: parsed.append(text) or parse(text))
     for i, layout in enumerate(LAYOUTS):
         path = tmp_path / f"layout_{i}.py"
-        path.write_text(f"import numpy as np\n{others}{layout}\n{others}", "utf-8")
+        path.write_text(
+            f"import numpy as np\n{other_functions}{layout}\n{other_functions}", "utf-8"
+        )
         code = compile(path.read_text("utf-8"), str(path), "exec")
         parsed.clear()
-        assert "; write tg.asarray(x);" in refusal(lambda x, code=code: exec(code, {"x": x})), (
+        assert "; write tg.asarray(x);" in error_of(lambda x, code=code: exec(code, {"x": x})), (
             layout
         )
         assert layout == LAYOUTS[-1] or all(len(x.split()) < 30 for x in parsed), layout
 
 
-def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(
-    written: Callable[..., Any],
+def test_traceback_of_assignment_ends_in_users_line(
+    write_function: Callable[..., Any],
 ) -> None:
-    fn = written("out = np.zeros(2)\nout[0] = x[0]\nreturn np.sum(out)")
+    fn = write_function("out = np.zeros(2)\nout[0] = x[0]\nreturn np.sum(out)")
     with pytest.raises(TypeError) as caught:
         tg.grad(fn)(X)
     last = traceback.extract_tb(caught.value.__traceback__)[-1]
     assert (last.filename, last.line) == (fn.__code__.co_filename, "out[0] = x[0]")
 
 
-def test_other_errors_of_arrays_stay_as_they_are() -> None:
-    def ragged(x: Array) -> Any:
+def test_other_errors_of_assignments_are_unchanged() -> None:
+    def assign_list(x: Array) -> Any:
         out = np.zeros(2)
         out[0] = [1.0, 2.0]
         return np.sum(x * out)
@@ -186,33 +192,33 @@ def test_other_errors_of_arrays_stay_as_they_are() -> None:
         def __float__(self) -> float:
             raise TypeError("gone")
 
-    def unreadable(x: Array) -> Any:
+    def assign_unreadable(x: Array) -> Any:
         out = np.zeros(2)
         out[0] = Unreadable()
         return np.sum(x * out)
 
     with pytest.raises(ValueError, match="sequence"):
-        tg.grad(ragged)(np.ones(2))
+        tg.grad(assign_list)(np.ones(2))
     with pytest.raises(TypeError, match="gone"):
-        tg.grad(unreadable)(np.ones(2))
+        tg.grad(assign_unreadable)(np.ones(2))
 
 
 @pytest.mark.thorough
-def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(written: Any) -> None:
-    """Ours gives for a list of Tensors the result of NumPy's for one of numbers."""
-    tried = 0
-    # which count integers, hold no numbers, are another function of one argument, or take matrices
-    without = ("bincount", "empty_like", "where", "multi_dot")
+def test_numpy_function_of_a_list_raises_with_code_that_works(write_function: Any) -> None:
+    """The code in the message computes for a list of Tensors what NumPy computes for numbers."""
+    n_compared = 0
+    # functions that count integers, return no values, differ with one argument, or take matrices
+    excluded = ("bincount", "empty_like", "where", "multi_dot")
     lists = ("[x[0], x[1]]", "[[x[0], x[1]], [x[1], 2.0]]", "x[2], [x[0], x[1]]")
     for module, space in (("np", np), ("np.linalg", np.linalg)):
         for i, name in enumerate(dir(space)):
             function = getattr(space, name)
             if not callable(function) or isinstance(function, type) or function not in full_table():
                 continue
-            if name in without:
+            if name in excluded:
                 continue
             for arguments in lists if THOROUGH else lists[i % 3 : i % 3 + 1]:
-                fn = written(f"return {module}.{name}({arguments})")
+                fn = write_function(f"return {module}.{name}({arguments})")
                 try:
                     want = fn(X)
                 except Exception:
@@ -223,31 +229,31 @@ def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(writ
                     code = re.search("; write (.*); to read", str(error))
                     if code is None:
                         continue
-                    got, _ = tg.record(written(f"return {code[1]}"))(X)
-                tried += 1
-                if name == "trim_zeros":  # which gives a list for a list
+                    got, _ = tg.record(write_function(f"return {code[1]}"))(X)
+                n_compared += 1
+                if name == "trim_zeros":  # it returns a list for a list
                     want = np.array(want)
                 for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
                     values = a.value if isinstance(a, tg.Tensor) else a
                     np.testing.assert_allclose(values, b, rtol=1e-6, err_msg=f"{name}{arguments}")
-    assert tried > 60
+    assert n_compared > 60
 
 
-def test_scipys_functions_are_named(written: Callable[..., Any]) -> None:
+def test_error_names_equivalent_of_scipys_function(write_function: Callable[..., Any]) -> None:
     pytest.importorskip("scipy")
     for imported, code, name in (
         ("from scipy.stats import moyal", "moyal.logpdf(x)", "moyal.logpdf"),
         ("from scipy.interpolate import interp1d", "interp1d([0, 1], [0, 1])(x)", "interp1d"),
         ("from scipy.optimize import nnls", "nnls(np.eye(3), x)[0]", "nnls"),
     ):
-        message = refusal(written(f"{imported}\nreturn np.sum({code})"))
+        message = error_of(write_function(f"{imported}\nreturn np.sum({code})"))
         assert message.startswith(name)
         assert "SciPy computes on arrays alone" in message
-        compiled = refusal(written(f"{imported}\nreturn np.sum({code})"), tg.compile)
+        compiled = error_of(write_function(f"{imported}\nreturn np.sum({code})"), tg.compile)
         assert "SciPy computes on arrays alone" in compiled
-    product = refusal(written("import scipy.sparse\nreturn scipy.sparse.eye_array(3) @ x"))
+    product = error_of(write_function("import scipy.sparse\nreturn scipy.sparse.eye_array(3) @ x"))
     assert "write tapegrad.scipy.sparse.coo_array(A) @ t for" in product
-    # by the function that is called, whichever one reads the Tensor
+    # the message names the called function, whichever function inside reads the Tensor
     fft = dict.fromkeys(dir(pytest.importorskip("tapegrad.scipy.fft")), "x")
     linalg = dict.fromkeys(("cholesky", "inv", "det", "eigh", "svd", "norm", "lu_factor"), "x")
     linalg |= {"solve": "np.eye(3), x", "solveh_banded": "np.ones((1, 3)), x"}
@@ -268,55 +274,57 @@ def test_scipys_functions_are_named(written: Callable[..., Any]) -> None:
     named |= {"stats": {"skew": "x"}}
     for module, calls in named.items():
         for name, args in calls.items():
-            if "shift" not in name:  # these are of NumPy's functions
+            if "shift" not in name:  # shift and fftshift call functions of NumPy
                 imported = f"global f\nfrom scipy.{module} import {name} as f"
-                fn = written(f"{imported}\nreturn np.sum(f({args}))")
-                assert f"write tapegrad.scipy.{module}.{name}({args});" in refusal(fn)
-    message = refusal(
-        written(
+                fn = write_function(f"{imported}\nreturn np.sum(f({args}))")
+                assert f"write tapegrad.scipy.{module}.{name}({args});" in error_of(fn)
+    message = error_of(
+        write_function(
             "from scipy.interpolate import CubicSpline\nreturn CubicSpline([0.0, 1.0], [0.0, 1.0])(x)"
         )
     )
     assert "write tapegrad.scipy.interpolate.CubicSpline([0.0, 1.0], [0.0, 1.0])(x);" in message
-    values = written(
+    values = write_function(
         "global scipy\nimport scipy.linalg\nreturn scipy.linalg.eigvals(x * x[:, None])"
     )
-    assert "write np.linalg.eigvals(" in refusal(values)
+    assert "write np.linalg.eigvals(" in error_of(values)
 
 
 @pytest.mark.parametrize("distribution", ["norm", "laplace", "t", "poisson"])
-def test_a_call_of_scipys_distribution_is_answered_with_ours(
-    distribution: str, written: Callable[..., Any]
+def test_error_names_equivalent_of_scipys_distribution(
+    distribution: str, write_function: Callable[..., Any]
 ) -> None:
     stats = pytest.importorskip("scipy.stats")
     tg_stats = pytest.importorskip("tapegrad.scipy.stats")
     method = "logpmf" if distribution == "poisson" else "logpdf"
     shapes = {"t": "3.5, ", "poisson": "2.5, "}.get(distribution, "")
     arguments = f"{shapes}loc=-1.0"
-    ours = f"{distribution}.{method}(x, {arguments})"
-    frozen = f"{distribution}({arguments}).{method}(x)"
-    called = [
-        (f"return stats.{ours}", ours),
-        (f"return stats.{frozen}", frozen),
-        (f"f = stats.{distribution}.{method}\nreturn f(x, {arguments})", ours),
-        (f"kind = stats.{distribution}\nreturn kind.{method}(x, {arguments})", ours),
-        (f"kind = stats.{distribution}\nreturn kind({arguments}).{method}(x)", frozen),
-        (f"f = stats.{distribution}({arguments})\nreturn f.{method}(x)", frozen),
-        (f"f = stats.{distribution}({arguments}).{method}\nreturn f(x)", frozen),
-        (f"f = stats.{distribution}({arguments}).{method}\nreturn (lambda: f(x))()", frozen),
+    call = f"{distribution}.{method}(x, {arguments})"
+    frozen_call = f"{distribution}({arguments}).{method}(x)"
+    codes = [
+        (f"return stats.{call}", call),
+        (f"return stats.{frozen_call}", frozen_call),
+        (f"f = stats.{distribution}.{method}\nreturn f(x, {arguments})", call),
+        (f"kind = stats.{distribution}\nreturn kind.{method}(x, {arguments})", call),
+        (f"kind = stats.{distribution}\nreturn kind({arguments}).{method}(x)", frozen_call),
+        (f"f = stats.{distribution}({arguments})\nreturn f.{method}(x)", frozen_call),
+        (f"f = stats.{distribution}({arguments}).{method}\nreturn f(x)", frozen_call),
+        (f"f = stats.{distribution}({arguments}).{method}\nreturn (lambda: f(x))()", frozen_call),
     ]
-    for code, answer in called:
-        message = refusal(written(f"from scipy import stats\n{code}"))
+    for code, answer in codes:
+        message = error_of(write_function(f"from scipy import stats\n{code}"))
         assert f"write tapegrad.scipy.stats.{answer};" in message
         x = np.arange(3.0)
         assert np.allclose(
             eval(answer, {**vars(tg_stats), "x": x}), eval(answer, {**vars(stats), "x": x})
         )
-    # a method of a distribution whose parameter is the Tensor, under a name of another function
-    held = refusal(
-        written(f"from scipy import stats\nf = stats.{distribution}(x)\nreturn f.{method}(2.0)")
+    # the Tensor is a parameter of the frozen distribution, whose variable is no function of SciPy
+    message_of_method = error_of(
+        write_function(
+            f"from scipy import stats\nf = stats.{distribution}(x)\nreturn f.{method}(2.0)"
+        )
     )
-    assert "stats.f." not in held
+    assert "stats.f." not in message_of_method
 
 
 @pytest.mark.parametrize(
@@ -348,11 +356,11 @@ def test_a_call_of_scipys_distribution_is_answered_with_ours(
         ("return ['a', 'b'][x[0].astype(int)]", "; write tg.getitem(tg.array(rows), i), or choose"),
     ],
 )
-def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
-    body: str, advice: str, written: Callable[..., Any]
+def test_advice_while_compiling_depends_on_the_code(
+    body: str, advice: str, write_function: Callable[..., Any]
 ) -> None:
-    fn = written(body)
-    message = refusal(fn, tg.compile)
+    fn = write_function(body)
+    message = error_of(fn, tg.compile)
     assert advice in message
     # the op and the line
     known = r"while compiling f: only shape .* of line \d+ of the tape, \w+.* are known, at "
@@ -376,17 +384,17 @@ def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
         ("np.cos(X)[int(x[0])]", "tg.getitem(np.cos(X), x[0].astype(int))"),
     ],
 )
-def test_while_compiling_the_code_that_needs_no_value_works(
-    code: str, instead: str, written: Callable[..., Any]
+def test_code_named_while_compiling_works(
+    code: str, instead: str, write_function: Callable[..., Any]
 ) -> None:
-    fn, better = (written(f"X = np.ones(3)\nreturn {x}") for x in (code, instead))
-    message = refusal(fn, tg.compile)
+    fn, better = (write_function(f"X = np.ones(3)\nreturn {x}") for x in (code, instead))
+    message = error_of(fn, tg.compile)
     assert instead in message.rpartition("; write ")[2]
     assert "static_argnums" not in message
     np.testing.assert_array_equal(tg.compile(better)(X), fn(X))
 
 
-def test_a_number_may_be_static() -> None:
+def test_error_advises_a_static_number() -> None:
     with pytest.raises(tg.TraceError, match="; list x in static_argnums, select with"):
         tg.compile(lambda x: x.value)(1.0)
 
@@ -408,16 +416,16 @@ def test_a_number_may_be_static() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:you are shuffling")
-def test_a_draw_is_told_the_draw_with_a_key(
-    code: str, instead: str, written: Callable[..., Any]
+def test_error_names_draw_with_a_key(
+    code: str, instead: str, write_function: Callable[..., Any]
 ) -> None:
-    fn = written(f"rng = np.random.default_rng(0)\nreturn np.sum({code})")
+    fn = write_function(f"rng = np.random.default_rng(0)\nreturn np.sum({code})")
     names: dict[str, Any] = {"key": 0, "shape": (3,), "replace": True, "p": None, "t": np.ones(3)}
     names |= {"loc": 0, "scale": 1, "mean": 0, "sigma": 1, "low": 0, "high": 9, "np": np, "tg": tg}
     draw = None if instead.startswith("the") else eval(instead.removeprefix("t = "), names)
     assert draw is None or draw.shape == (3,)
     for transform in (tg.grad, tg.compile):
-        assert instead in refusal(fn, transform).partition("write")[2]
+        assert instead in error_of(fn, transform).partition("write")[2]
 
 
 INTEGERS = [
@@ -446,7 +454,7 @@ INTEGERS = [
 ]
 
 
-def test_a_number_that_is_not_static_is_named_with_static_argnums() -> None:
+def test_error_names_number_to_list_in_static_argnums() -> None:
     for code in INTEGERS:
         function = eval(f"lambda x, n: {code}", {"np": np, "tg": tg})
         with pytest.raises(tg.TraceError, match="; list n in static_argnums"):
@@ -457,7 +465,7 @@ def test_a_number_that_is_not_static_is_named_with_static_argnums() -> None:
             tg.vmap(function)(np.ones((2, 4)), np.ones(2, int))
 
 
-def test_a_tensor_whose_recording_has_ended_is_read_by_its_value() -> None:
+def test_error_after_recording_names_the_value() -> None:
     output, _ = tg.record(np.exp)(X)
     with pytest.raises(TypeError, match=r"np\.asarray .* its recording has ended; .* t\.value"):
         np.asarray(output)

@@ -1,4 +1,4 @@
-"""In a notebook tapes, Tensors and programs are small, static and escaped HTML."""
+"""The HTML of tapes, Tensors and programs is small, static and escaped."""
 
 from html.parser import HTMLParser
 
@@ -14,7 +14,7 @@ NAME = "<script>alert(1)</script>"
 ATTRIBUTES = {"table": [("class", "tapegrad")], "pre": [("style", "font-family: monospace")]}
 
 
-class Seen(HTMLParser):
+class PageText(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.words = set(), ""
@@ -28,12 +28,12 @@ class Seen(HTMLParser):
         self.words += data
 
 
-def named():
+def named_tape():
     tape, x = tg.Tape().parameter(np.arange(3.0), name=NAME)
     return tape.write(tg.multiply, x, x)
 
 
-def compiled():
+def compiled_step():
     step = tg.compile(lambda x: tg.sum(x * x))
     step(np.ones(3))
     return step
@@ -42,23 +42,23 @@ def compiled():
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (named()[0], [NAME, "multiply", "%0, %0", "[0. 1. 4.]"]),
-        (named()[0].parameters[0], [NAME, "[0., 1., 2.]", "line 0"]),
-        (named()[0].show(), [NAME, "multiply"]),
-        (compiled().program(np.ones(3)), ["def "]),
-        (compiled(), ["<compiled <lambda>, 1 program>", "def "]),
+        (named_tape()[0], [NAME, "multiply", "%0, %0", "[0. 1. 4.]"]),
+        (named_tape()[0].parameters[0], [NAME, "[0., 1., 2.]", "line 0"]),
+        (named_tape()[0].show(), [NAME, "multiply"]),
+        (compiled_step().program(np.ones(3)), ["def "]),
+        (compiled_step(), ["<compiled <lambda>, 1 program>", "def "]),
         (tg.tree.summary({NAME: np.ones(3)}), [NAME, "(3,)"]),
     ],
     ids=["tape", "tensor", "shown", "program", "compiled", "summary"],
 )
-def test_a_notebook_shows_a_thing_as_text(thing, words):
-    seen = Seen(thing._repr_html_())
-    assert "script" not in seen.tags
+def test_html_shows_an_object_as_text(thing, words):
+    page = PageText(thing._repr_html_())
+    assert "script" not in page.tags
     for word in words:
-        assert word in seen.words
+        assert word in page.words
 
 
-def test_what_is_long_is_cut():
+def test_html_of_long_tape_is_cut():
     tape, x = tg.Tape().parameter(np.ones(2))
     for _ in range(500):
         tape, x = tape.write(tg.sin, x)
@@ -67,7 +67,7 @@ def test_what_is_long_is_cut():
     assert len(tape.show()._repr_html_()) < 10_000
 
 
-def test_a_value_is_not_read_while_compiling():
+def test_html_reads_no_value_while_compiling():
     def fn(x):
         assert "shape (2,)" in x._repr_html_()
         return x * 2
