@@ -211,8 +211,8 @@ class Compiled(Wrapper, Generic[P, R]):
         recorded = call.results("", trace, self.fn, call)
         _note_size(recorded, self.proves)
         if self.proves:
-            prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
-            program = prove(recorded, self.passes, call.values)
+            check_passes = lazy_import("tapegrad.testing.proof", "run_checked_passes")
+            program = check_passes(recorded, self.passes, call.values)
         else:
             program = run_passes(recorded, self.passes)
         program._run  # noqa: B018

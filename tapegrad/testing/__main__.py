@@ -11,7 +11,7 @@ from typing import Any
 from tapegrad.core.op import Op
 from tapegrad.errors.functions import label
 from tapegrad.errors.words import a_kind
-from tapegrad.testing.assumed_domains import NEEDED, Assumed
+from tapegrad.testing.assumed_domains import SOURCE_IMPORTS, AssumedDomain
 from tapegrad.testing.calls import domain_of
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("op", help="the op, as package.module:op")
     op = parser.parse_args(argv).op
     try:
-        print(written(op), end="")
+        print(write_tests(op), end="")
     except (TypeError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
@@ -54,7 +54,7 @@ def test_properties_of_{slug}(call):
     testing.check_properties(partial({op}, **call.kwargs), call.args, compiled=True)
 '''
 
-_ASSUMED = """\
+_DOMAIN = """\
 # {op} declares no domain. This one is assumed from its signature and from calls that were tried:
 {says}
 # Change it to what the op is for; an op made by tg.custom_op takes it as domain=.
@@ -63,7 +63,7 @@ _ASSUMED = """\
 """
 
 
-def written(spec: str) -> str:
+def write_tests(spec: str) -> str:
     """The text of a test file for an op.
 
     Parameters
@@ -78,7 +78,7 @@ def written(spec: str) -> str:
     TypeError
         If it is not an op with a rule, or has no domain and no trial domain works.
     """
-    fn = _named(spec)
+    fn = _resolve_op(spec)
     module, _, op = spec.partition(":")
     if not callable(fn):
         raise TypeError(f"{spec} is {a_kind(fn)}; an op is needed, or a function")
@@ -97,16 +97,18 @@ def written(spec: str) -> str:
         "from tapegrad import testing",
     ]
     body, calls = "", f"testing.operands_for({op})"
-    if isinstance(domain, Assumed):
-        names = [name for name in sorted(NEEDED) if re.search(rf"\b{name}\b", domain.source)]
+    if isinstance(domain, AssumedDomain):
+        names = [
+            name for name in sorted(SOURCE_IMPORTS) if re.search(rf"\b{name}\b", domain.source)
+        ]
         head.append(f"from tapegrad.domain import {', '.join(names)}")
-        says = "\n".join(f"#   {line}" for line in domain.says)
-        body = _ASSUMED.format(op=op, says=says, source=domain.source)
+        says = "\n".join(f"#   {line}" for line in domain.assumptions)
+        body = _DOMAIN.format(op=op, says=says, source=domain.source)
         calls = f"testing.operands_for({op}, calls)"
     return "\n".join([*head, "\n", body + _TESTS.format(calls=calls, slug=slug, op=op)])
 
 
-def _named(spec: str) -> Any:
+def _resolve_op(spec: str) -> Any:
     """The object that ``"package.module:op"`` names."""
     module, _, op = spec.partition(":")
     try:

@@ -25,8 +25,14 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
 
 # the names from tapegrad.domain that the source of a domain may need
-NEEDED = ("STACKS", "Call", "Elements", "matrix")
-_OWN = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source uses itself
+SOURCE_IMPORTS = ("STACKS", "Call", "Elements", "matrix")
+_SOURCE_NAMES = {
+    "choose",
+    "shape",
+    "shapes",
+    "float",
+    *SOURCE_IMPORTS,
+}  # names that the source uses itself
 _REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
 
 Numbers = Elements | str  # of an operand: an interval, or "integers", or "booleans"
@@ -45,15 +51,15 @@ _SCALARS: dict[Any, Numbers] = {
     **dict.fromkeys((int, "int"), "integers"),
     **dict.fromkeys((bool, "bool"), "booleans"),
 }
-_MOST_TRIED = 4000  # shapes
-_MOST_FORMS = 4  # of a domain
-_MOST_KINDS = 9  # of numbers
-_STEEPER = 10.0  # a slope that grows by more than this as the step shrinks has no limit
+_MAX_SHAPES = 4000  # shapes
+_MAX_FORMS = 4  # of a domain
+_MAX_KINDS = 9  # of numbers
+_MAX_STEEPENING = 10.0  # a slope that grows by more than this as the step shrinks has no limit
 _RUNS = 12
 
 
 @attrs.frozen(eq=False)
-class Assumed:
+class AssumedDomain:
     """A domain that is assumed, not declared.
 
     Attributes
@@ -67,24 +73,24 @@ class Assumed:
     """
 
     name: str
-    says: tuple[str, ...]
+    assumptions: tuple[str, ...]
     source: str
 
     def __call__(self, choose: Any) -> Call:
-        call: Call = _defined(self.source)(choose)
+        call: Call = _execute_source(self.source)(choose)
         return call
 
 
 @functools.cache
-def _defined(source: str) -> Domain:
+def _execute_source(source: str) -> Domain:
     """The domain that the source defines."""
-    space: dict[str, Any] = {name: getattr(domains, name) for name in NEEDED}
+    space: dict[str, Any] = {name: getattr(domains, name) for name in SOURCE_IMPORTS}
     exec(source, space)
     domain: Domain = space["calls"]
     return domain
 
 
-def assumed(fn: Any) -> Assumed:
+def assume_domain(fn: Any) -> AssumedDomain:
     """Find a domain for a function that declares none.
 
     The operands are read from the parameters. Shapes and numbers are the widest set for which
@@ -105,18 +111,20 @@ def assumed(fn: Any) -> Assumed:
         raise TypeError(f"{label(fn)} declares no domain, and takes {takes} operands; {_REMEDY}")
     notes = getattr(inspect.unwrap(fn), "__annotations__", {})
     trials = _Trials(fn, signature.names[:n], [_SCALARS.get(notes.get(x)) for x in signature.names])
-    options = _options(signature, signature.names[n:], notes)
+    options = _option_expressions(signature, signature.names[n:], notes)
     has_rule = [True] * n if rules is None else [rule is not None for rule in rules]
-    for numbers, chosen in itertools.product(trials.kinds(has_rule), options):
-        forms = trials.forms(numbers, chosen)
-        domain = forms and trials.widest(numbers, forms, chosen)
+    for numbers, chosen in itertools.product(trials.list_kinds(has_rule), options):
+        forms = trials.find_forms(numbers, chosen)
+        domain = forms and trials.find_widest(numbers, forms, chosen)
         if domain:
             return domain
-    met = f" (at last: {trials.met[-1]})" if trials.met else ""
+    met = f" (at last: {trials.errors[-1]})" if trials.errors else ""
     raise TypeError(f"{label(fn)} declares no domain, and no trial domain works{met}; {_REMEDY}")
 
 
-def _options(signature: Signature, names: Sequence[str], notes: Any) -> list[dict[str, str]]:
+def _option_expressions(
+    signature: Signature, names: Sequence[str], notes: Any
+) -> list[dict[str, str]]:
     """Expressions for the options: with those that have a default, and without."""
     expressions: dict[str, str] = {}
     for name in names:
@@ -156,8 +164,8 @@ class _Form:
     """
 
     lines: tuple[str, ...]
-    says: str
-    each: str = "shapes[{}]"
+    description: str
+    operand: str = "shapes[{}]"
     sides: tuple[tuple[str, ...], ...] = ()
 
     def is_case_of(self, other: _Form) -> bool:
@@ -169,7 +177,7 @@ class _Form:
         return all(named.setdefault(theirs, ours) == ours for theirs, ours in pairs)
 
 
-def _general(n: int) -> Iterator[_Form]:
+def _general_forms(n: int) -> Iterator[_Form]:
     """Shapes that only have to broadcast, or that are all the same."""
     if n == 0:
         yield _Form((), "")
@@ -183,7 +191,7 @@ def _general(n: int) -> Iterator[_Form]:
         yield _Form((f"shape = choose.shape({', '.join(least)})",), says, "shape")
 
 
-def _named(n: int) -> Iterator[_Form]:
+def _matching_forms(n: int) -> Iterator[_Form]:
     """Shapes that share some sides, beginning with the most sides."""
     one = [*map(tuple, ("mk", "nm", "km", "mn", "nn", "k", "m", "n", ""))]
 
@@ -191,21 +199,23 @@ def _named(n: int) -> Iterator[_Form]:
         sides = [side for shape in shapes for side in shape]
         return -len(set(sides)), -len(sides)
 
-    tried = itertools.islice(itertools.product(one, repeat=n), _MOST_TRIED)
+    tried = itertools.islice(itertools.product(one, repeat=n), _MAX_SHAPES)
     for shapes in sorted(tried, key=differing):
         order = list(dict.fromkeys(side for shape in shapes for side in shape))
         # under other names the same shapes come again
         if order == [*"nmk"[: len(order)]]:
             lines = tuple([f"{side} = choose.integer(2, 4)" for side in order])
-            yield _Form(lines, f"shapes {' and '.join(map(_tuple, shapes))}", sides=shapes)
+            yield _Form(
+                lines, f"shapes {' and '.join(map(_tuple_expression, shapes))}", sides=shapes
+            )
 
 
-def _tuple(parts: Sequence[str]) -> str:
+def _tuple_expression(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
 # for an op on one matrix, which must not be singular
-_REGULAR = [
+_REGULAR_FORMS = [
     _Form(("n = choose.integer(1, 3)",), says, f"matrix(choose, n, n{stack})")
     for says, stack in (
         ("stacks of regular square matrices", ", choose.among(STACKS)"),
@@ -234,18 +244,18 @@ class _Trials:
     fn: Any
     names: Sequence[str]
     scalars: Sequence[Numbers | None]
-    met: list[str] = attrs.Factory(list)
+    errors: list[str] = attrs.Factory(list)
 
-    def kinds(self, has_rule: Sequence[bool]) -> Iterator[tuple[Numbers, ...]]:
+    def list_kinds(self, has_rule: Sequence[bool]) -> Iterator[tuple[Numbers, ...]]:
         """Possible numbers of the operands; operands without a gradient may be integers."""
         any_kind: list[Numbers] = ["integers", "booleans", REAL]
         choices = [
             [x] if x else [REAL] if rule else any_kind
             for x, rule in zip(self.scalars, has_rule, strict=False)
         ]
-        return itertools.islice(itertools.product(*choices), _MOST_KINDS)
+        return itertools.islice(itertools.product(*choices), _MAX_KINDS)
 
-    def forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
+    def find_forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
         """The shapes for which calls work: one general form, otherwise several."""
         n = len(self.names) - sum(x is not None for x in self.scalars[: len(self.names)])
         # numbers that most functions take, wherever they are defined
@@ -253,56 +263,58 @@ class _Trials:
             tried = [interval if isinstance(x, Elements) else x for x in numbers]
 
             def works(form: _Form, tried: Sequence[Numbers] = tried) -> bool:
-                return self.takes(self.domain(tried, [form], options), _pull_back)
+                return self.accepts(self.make_domain(tried, [form], options), _pull_back)
 
             named: list[_Form] = []
-            general = next(filter(works, _general(n)), None)
-            for form in () if general else _named(n):
-                if len(named) < _MOST_FORMS and not any(map(form.is_case_of, named)):
+            general = next(filter(works, _general_forms(n)), None)
+            for form in () if general else _matching_forms(n):
+                if len(named) < _MAX_FORMS and not any(map(form.is_case_of, named)):
                     named += [form] if works(form) else []
             if not general and n == 1 and [x.sides for x in named] in ([], [(("n", "n"),)]):
-                general = next(filter(works, _REGULAR), None)
+                general = next(filter(works, _REGULAR_FORMS), None)
             if general or named:
                 return [general] if general else named
         return []
 
-    def widest(
+    def find_widest(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
-    ) -> Assumed | None:
+    ) -> AssumedDomain | None:
         """The widest numbers for which results are finite and have slopes, or are finite."""
         places = [i for i, x in enumerate(numbers) if isinstance(x, Elements)]
         # those after the third are as wide as the third
         ranks = sorted(
             itertools.product(range(len(_INTERVALS)), repeat=min(len(places), 3)), key=sum
         )
-        for test, rank in itertools.product((_has_slopes, _finite), ranks):
+        for test, rank in itertools.product((_has_bounded_slopes, _is_finite), ranks):
             intervals = [_INTERVALS[rank[min(k, 2)]] for k in range(len(places))]
-            domain = self.domain(replace_leaves(numbers, places, intervals), forms, options)
-            if self.takes(domain, test):
+            domain = self.make_domain(replace_leaves(numbers, places, intervals), forms, options)
+            if self.accepts(domain, test):
                 return domain
         return None
 
-    def domain(
+    def make_domain(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
-    ) -> Assumed:
+    ) -> AssumedDomain:
         """The domain of these parts."""
         body, says = list(dict.fromkeys(line for form in forms for line in form.lines)), list[str]()
-        shapes = [_tuple([*map(_tuple, form.sides)]) for form in forms if form.sides]
+        shapes = [
+            _tuple_expression([*map(_tuple_expression, form.sides)]) for form in forms if form.sides
+        ]
         if len(shapes) > 1:
             among = [f"        {x}," for x in shapes]
             body += ["shapes = choose.among(", "    [", *among, "    ]", ")"]
         else:
             body += [f"shapes = {x}" for x in shapes]
-        names, arrays = [f"{x}_" if x in _OWN else x for x in self.names], list[str]()
+        names, arrays = [f"{x}_" if x in _SOURCE_NAMES else x for x in self.names], list[str]()
         for name, kind, scalar in zip(names, numbers, self.scalars, strict=False):
             is_number = scalar is not None
-            shape = "()" if is_number else forms[0].each.format(len(arrays))
+            shape = "()" if is_number else forms[0].operand.format(len(arrays))
             arrays += [] if is_number else [name]
-            drawn, described = _drawn(kind, shape, is_number)
+            drawn, described = _draw_expression(kind, shape, is_number)
             body.append(f"{name} = {drawn}")
             says += [f"{name}: {described}"] if described else []
-        says += [", or ".join(form.says for form in forms)] if arrays else []
-        arguments = _tuple(names)
+        says += [", or ".join(form.description for form in forms)] if arrays else []
+        arguments = _tuple_expression(names)
         if options:
             ndim = f"{arrays[0]}.ndim" if arrays else "0"
             pairs = [f'"{name}": {x.replace("ndim", ndim)}' for name, x in options.items()]
@@ -310,9 +322,9 @@ class _Trials:
             says.append(f"{', '.join(options)}: chosen too")
         head = ["def calls(choose):", f'    """Calls of {label(self.fn)}."""']
         lines = [f"    {line}" for line in (*body, f"return Call({arguments})")]
-        return Assumed(label(self.fn), tuple(says), "\n".join([*head, *lines, ""]))
+        return AssumedDomain(label(self.fn), tuple(says), "\n".join([*head, *lines, ""]))
 
-    def takes(self, domain: Assumed, test: Callable[..., bool]) -> bool:
+    def accepts(self, domain: AssumedDomain, test: Callable[..., bool]) -> bool:
         """Whether calls of a domain pass a test."""
         generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
         generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
@@ -324,12 +336,12 @@ class _Trials:
                         return False
             except Exception as error:
                 # whatever it raises, this call cannot be used in a test
-                self.met.append(f"{type(error).__name__}: {error}".splitlines()[0])
+                self.errors.append(f"{type(error).__name__}: {error}".splitlines()[0])
                 return False
         return True
 
 
-def _drawn(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
+def _draw_expression(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
     """The expression that draws an operand, and its numbers in words."""
     if shape.startswith("matrix("):
         return shape, ""
@@ -360,7 +372,7 @@ class _Extreme(Sampled):
 
 def _pull_back(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     """Call a function, and pull cotangents back through it; it may raise."""
-    _results(fn, args)
+    _floating_results(fn, args)
     output, tape = record(fn)(*args)
     for y in tree.leaves(output):
         if type(y) is Tensor and is_floating(y):
@@ -368,32 +380,34 @@ def _pull_back(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     return True
 
 
-def _finite(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+def _is_finite(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     """Whether results are finite."""
-    return all(np.isfinite(y).all() for y in _results(fn, args))
+    return all(np.isfinite(y).all() for y in _floating_results(fn, args))
 
 
-def _has_slopes(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+def _has_bounded_slopes(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     """Whether results are finite, and no slope grows without bound as its step shrinks."""
     args = tuple(
         np.asarray(x, np.float64)[...] if isinstance(x, np.ndarray) and is_floating(x) else x
         for x in args
     )
-    values = _results(fn, args)
+    values = _floating_results(fn, args)
     for sign in (-1, 1):
         slopes = []
         for step in (1e-3, 1e-7):
-            there = _results(fn, tuple(x + sign * step if is_floating(x) else x for x in args))
+            there = _floating_results(
+                fn, tuple(x + sign * step if is_floating(x) else x for x in args)
+            )
             slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
         for far, near in zip(*slopes, strict=True):
             # at the edge of the domain one side has no slope
             both = np.isfinite(far) & np.isfinite(near)
-            if (np.abs(near[both]) > _STEEPER * (np.abs(far[both]) + 1)).any():
+            if (np.abs(near[both]) > _MAX_STEEPENING * (np.abs(far[both]) + 1)).any():
                 return False
     return all(np.isfinite(y).all() for y in values)
 
 
-def _results(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
+def _floating_results(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
     """The floating results of a function."""
     copies = [x.copy() if isinstance(x, np.ndarray) else x for x in args]
     return [np.asarray(y) for y in tree.leaves(fn(*copies)) if is_floating(y)]

@@ -16,7 +16,7 @@ from tapegrad.declare.signature import Signature
 from tapegrad.domain import Call, Choices, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.ops.scipy_special import SCIPY_OPS
-from tapegrad.testing.assumed_domains import assumed
+from tapegrad.testing.assumed_domains import assume_domain
 from tapegrad.testing.choices import Sampled
 from tapegrad.tree.structure import replace_leaves
 
@@ -35,17 +35,17 @@ def domain_of(function: Callable[..., Any], complex: bool = False) -> Domain:
     facts = declaration(function)
     if facts is not None and facts.domain is not None and facts.signature is not None:
         domain = omit_options(function, facts.domain, facts.signature)
-    elif _is_of_the_package(function):
+    elif _is_in_package(function):
         raise TypeError(
             f"{label(function)} is part of tapegrad, and tapegrad's own tests draw its calls; to "
             "draw some here, give a domain: operands_for(op, domain), see tapegrad.domain"
         )
     else:
-        domain = assumed(function)
+        domain = assume_domain(function)
     return with_complex_operands(function, domain) if complex else domain
 
 
-def _is_of_the_package(function: Any) -> bool:
+def _is_in_package(function: Any) -> bool:
     name = getattr(function, "__name__", "")
     return declared_key(function) is not None or any(
         name in table and table[name] is function for table in (FUNCTIONS, SCIPY_OPS)
@@ -62,36 +62,38 @@ def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domai
     def call(choose: Choices) -> Call:
         drawn = domain(choose)
         leaves, structure = tree.flatten(drawn.args)
-        places = [i for i, x in enumerate(leaves) if _kind(x) == "f"]
+        places = [i for i, x in enumerate(leaves) if _dtype_kind(x) == "f"]
         which = choose.integer(1, 2 ** len(places) - 1) if places else 0
-        wider = [_wider(x, choose) if i in places else x for i, x in enumerate(leaves)]
+        wider = [_add_imaginary_part(x, choose) if i in places else x for i, x in enumerate(leaves)]
         left = [i for k, i in enumerate(places) if not which >> k & 1]
         fewer = replace_leaves(wider, left, [leaves[i] for i in left])
         names = drawn.kwargs.items()
-        kwargs = {name: _with_imaginary(x) if name == "dtype" else x for name, x in names}
+        kwargs = {name: _as_complex_dtype(x) if name == "dtype" else x for name, x in names}
 
-        def on(arguments: list[Any]) -> Call:
-            arguments = [_with_imaginary(x) if isinstance(x, type | str) else x for x in arguments]
+        def make_call(arguments: list[Any]) -> Call:
+            arguments = [
+                _as_complex_dtype(x) if isinstance(x, type | str) else x for x in arguments
+            ]
             return Call(tree.unflatten(structure, arguments), kwargs, drawn.needed)
 
-        calls = on(fewer), on(wider)
+        calls = make_call(fewer), make_call(wider)
         # some calls refuse both, such as one with a mode that orders numbers
-        return next((call for call in calls if _takes(function, call)), drawn)
+        return next((call for call in calls if _accepts(function, call)), drawn)
 
     return call
 
 
-def _kind(x: Any) -> str:
+def _dtype_kind(x: Any) -> str:
     return x.dtype.kind if isinstance(x, np.ndarray) else ""
 
 
-def _wider(x: Any, choose: Choices) -> Any:
+def _add_imaginary_part(x: Any, choose: Choices) -> Any:
     """A floating array with imaginary parts."""
     imaginary = choose.array(x.shape, _IMAGINARY, "d" if x.dtype == np.float64 else "f")
     return choose.laid_out((x + 1j * imaginary)[...])
 
 
-def _with_imaginary(x: Any) -> Any:
+def _as_complex_dtype(x: Any) -> Any:
     """The complex dtype for a real one; anything else unchanged."""
     if x in ("float32", float, int, np.float64, np.float32, np.float16, np.int64):
         return np.result_type(x, np.complex64).type
@@ -119,12 +121,12 @@ def omit_options(function: Callable[..., Any], domain: Domain, signature: Signat
         if not left and n == len(drawn.args):
             return drawn
         fewer = Call(drawn.args[:n], {x: y for x, y in drawn.kwargs.items() if x not in left})
-        return fewer if all(_takes(f, fewer) for f in (function, *numpys)) else drawn
+        return fewer if all(_accepts(f, fewer) for f in (function, *numpys)) else drawn
 
     return call
 
 
-def _takes(function: Callable[..., Any], call: Call) -> bool:
+def _accepts(function: Callable[..., Any], call: Call) -> bool:
     # a copy, since some functions of NumPy write into their argument
     args = tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, call.args)
     try:

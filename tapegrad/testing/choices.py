@@ -10,13 +10,13 @@ import numpy as np
 
 from tapegrad.domain import Choices, Elements
 
-_CLEAR = 1 / 16
+_CLEARANCE = 1 / 16
 
 
 def is_clear(x: float, elements: Elements) -> bool:
     """Whether a number is in an interval and away from its poles."""
     within = elements.low <= x <= elements.high
-    return within and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
+    return within and all(abs(x - pole) >= _CLEARANCE for pole in elements.poles)
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def clear_numbers(elements: Elements) -> tuple[float, ...]:
     They are eighths, signed zeros, and the numbers next to the poles, where rules are often wrong.
     """
     eighths = range(math.ceil(elements.low * 8), math.floor(elements.high * 8) + 1)
-    beside = [pole + step for pole in elements.poles for step in (_CLEAR, -_CLEAR)]
+    beside = [pole + step for pole in elements.poles for step in (_CLEARANCE, -_CLEARANCE)]
     tying = dict.fromkeys([*[k / 8 for k in eighths], *beside])
     clear = [x for x in [*tying, -0.0] if is_clear(x, elements)]
     return tuple(sorted(clear, key=abs))

@@ -11,10 +11,10 @@ from tapegrad import tree
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.errors.words import a_kind
-from tapegrad.testing.foreign import Foreign, floats, read
+from tapegrad.testing.foreign import ForeignFunction, copy_to_numpy, is_floating_leaf
 from tapegrad.testing.gradients import check_first, check_linear, check_transposed
-from tapegrad.testing.leaves_as_vector import Flat, Fn, locate, pack, unpack, weights
-from tapegrad.testing.values import CLOSE
+from tapegrad.testing.leaves_as_vector import FlatFunction, Fn, locate, pack, random_weights, unpack
+from tapegrad.testing.values import TOLERANCE
 from tapegrad.types import Array
 
 
@@ -103,8 +103,8 @@ def check_vjp(
     ...     return (g * 2 * args[0],)
     >>> tg.testing.check_vjp(np.square, as_in_jax, (z,), convention="conjugate")
     """
-    f, vjp_fn = Foreign.of(fn, args), _adjoint(vjp_fn, convention)
-    _check(f, "reverse", vjp_fn)
+    f, vjp_fn = ForeignFunction.at_point(fn, args), _to_adjoint_convention(vjp_fn, convention)
+    _check_derivative(f, "reverse", vjp_fn)
     if jvp_fn is not None:
         _check_transposed(f, vjp_fn, jvp_fn)
 
@@ -146,13 +146,13 @@ def check_jvp(
     ...     return dx * w + x * dw
     >>> tg.testing.check_jvp(np.multiply, scaled_jvp, (np.ones(3), np.array([1.0, 2.0, 4.0])))
     """
-    f = Foreign.of(fn, args)
-    _check(f, "forward", jvp_fn)
+    f = ForeignFunction.at_point(fn, args)
+    _check_derivative(f, "forward", jvp_fn)
     if vjp_fn is not None:
-        _check_transposed(f, _adjoint(vjp_fn, convention), jvp_fn)
+        _check_transposed(f, _to_adjoint_convention(vjp_fn, convention), jvp_fn)
 
 
-def _adjoint(vjp_fn: Fn, convention: str) -> Fn:
+def _to_adjoint_convention(vjp_fn: Fn, convention: str) -> Fn:
     """A VJP of either convention as one with cotangents ``dL/dx + i dL/dy``."""
     if convention not in ("adjoint", "conjugate"):
         raise ValueError(f"convention must be 'adjoint' or 'conjugate', not {convention!r}")
@@ -160,22 +160,26 @@ def _adjoint(vjp_fn: Fn, convention: str) -> Fn:
     if convention == "adjoint":
         return vjp_fn
 
-    def conjugated(args: Any, cotangent: Any) -> Any:
-        return tree.map(_conj, vjp_fn(args, tree.map(_conj, cotangent)))
+    def conjugate_vjp(args: Any, cotangent: Any) -> Any:
+        return tree.map(_conjugate, vjp_fn(args, tree.map(_conjugate, cotangent)))
 
-    conjugated.__name__ = label(vjp_fn)
-    return conjugated
+    conjugate_vjp.__name__ = label(vjp_fn)
+    return conjugate_vjp
 
 
-def _conj(c: Any) -> Any:
+def _conjugate(c: Any) -> Any:
     """The conjugate of a leaf of any library."""
     return c.conj() if hasattr(c, "conj") else c.conjugate() if isinstance(c, complex) else c
 
 
-def _pulled(f: Foreign, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]) -> tuple[Array, ...]:
+def _pull_back(
+    f: ForeignFunction, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]
+) -> tuple[Array, ...]:
     """A VJP's result at a point, with an array for each floating leaf of the arguments."""
     n = len(f.args)
-    cotangents = f.called(vjp_fn, "vjp_fn", (f.arguments(xs), f.weight(u)), "the cotangent")
+    cotangents = f.call_unchanged(
+        vjp_fn, "vjp_fn", (f.arguments(xs), f.cotangent(u)), "the cotangent"
+    )
     if n == 1 and not isinstance(cotangents, tuple | list):
         cotangents = (cotangents,)
     if not isinstance(cotangents, tuple | list) or len(cotangents) != n:
@@ -191,24 +195,26 @@ def _pulled(f: Foreign, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]) -> tupl
     parts: list[Any] = []
     for arg, whole in zip(f.args, cotangents, strict=True):
         parts += [c for _, c in tree.zip_leaves(arg, whole, strict=False)]
-    return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
+    return _as_arrays(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
 
 
-def _pushed(f: Foreign, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]) -> tuple[Array, ...]:
+def _push_forward(
+    f: ForeignFunction, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]
+) -> tuple[Array, ...]:
     """A JVP's result at a point, with an array for each floating leaf of the output."""
-    tangent = f.called(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
-    parts = [t for y, t in tree.zip_leaves(f.output, tangent, strict=False) if floats(y)]
-    return _like(f, "jvp_fn", parts, f.y, f.y_paths)
+    tangent = f.call_unchanged(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
+    parts = [t for y, t in tree.zip_leaves(f.output, tangent, strict=False) if is_floating_leaf(y)]
+    return _as_arrays(f, "jvp_fn", parts, f.y, f.y_paths)
 
 
-def _like(
-    f: Foreign, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
+def _as_arrays(
+    f: ForeignFunction, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
 ) -> tuple[Array, ...]:
     """Derivatives as arrays, each in the shape of its value."""
     what = "cotangent" if by == "vjp_fn" else "tangent"
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
-        array = np.zeros(x.shape, x.dtype) if part is None else read(part)
+        array = np.zeros(x.shape, x.dtype) if part is None else copy_to_numpy(part)
         if array.dtype.kind not in ("fiubc" if x.dtype.kind == "c" else "fiub"):
             raise TypeError(
                 f"{f.name}: {by} gives a {what} for {path} that is {a_kind(part)} of "
@@ -230,14 +236,14 @@ def _like(
     return tuple(arrays)
 
 
-def _check(f: Foreign, mode: str, derivative: Fn) -> None:
+def _check_derivative(f: ForeignFunction, mode: str, derivative: Fn) -> None:
     """Check a VJP or a JVP: two runs, linearity, and differences."""
     check_callable(derivative)
-    of: Flat = f
-    applied: Fn = _pulled
+    of: FlatFunction = f
+    applied: Fn = _pull_back
     by, weight, seed, like = "vjp_fn", "u", 1, f.y
     if mode == "forward":
-        of, applied = Flat(f.name, f.fn, f.y, f.y_paths, f.args), _pushed
+        of, applied = FlatFunction(f.name, f.fn, f.y, f.y_paths, f.args), _push_forward
         by, weight, seed, like = "jvp_fn", "v", 2, f.xs
 
     def at_point(w: Array) -> Any:
@@ -250,20 +256,20 @@ def _check(f: Foreign, mode: str, derivative: Fn) -> None:
         return f.evaluate(*xs), applied(f, derivative, xs, v)
 
     rng = np.random.default_rng(seed)
-    u, w = (weights(rng, pack(like).size) for _ in range(2))
+    u, w = (random_weights(rng, pack(like).size) for _ in range(2))
     first = at_point(u)
-    f.require_same(by, first, at_point(u), of.paths)
+    f.check_same(by, first, at_point(u), of.paths)
     eps = f.eps(first)
-    check_linear(of, max(CLOSE, 64 * eps), by, weight, lambda w: pack(at_point(w)), u, w)
+    check_linear(of, max(TOLERANCE, 64 * eps), by, weight, lambda w: pack(at_point(w)), u, w)
     ways = (pull, None) if mode == "reverse" else (None, push)
-    check_first(f.problem(eps, by, *ways), (mode,))
+    check_first(f.make_problem(eps, by, *ways), (mode,))
 
 
-def _check_transposed(f: Foreign, vjp_fn: Fn, jvp_fn: Fn) -> None:
+def _check_transposed(f: ForeignFunction, vjp_fn: Fn, jvp_fn: Fn) -> None:
     check_callable(jvp_fn)
     rng = np.random.default_rng(3)
-    u, v = weights(rng, pack(f.y).size), weights(rng, pack(f.xs).size)
-    pushed = _pushed(f, jvp_fn, f.xs, unpack(v, f.xs))
-    pulled = _pulled(f, vjp_fn, f.xs, unpack(u, f.y))
-    relative = max(CLOSE, 64 * f.eps([*pushed, *pulled]))
+    u, v = random_weights(rng, pack(f.y).size), random_weights(rng, pack(f.xs).size)
+    pushed = _push_forward(f, jvp_fn, f.xs, unpack(v, f.xs))
+    pulled = _pull_back(f, vjp_fn, f.xs, unpack(u, f.y))
+    relative = max(TOLERANCE, 64 * f.eps([*pushed, *pulled]))
     check_transposed(f, relative, ("jvp_fn", "vjp_fn"), u, v, pack(pushed), pack(pulled))

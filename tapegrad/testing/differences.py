@@ -14,7 +14,7 @@ from tapegrad.testing.leaves_as_vector import Fn, pack, unpack
 from tapegrad.types import Array
 
 EPS = float(np.finfo(np.float64).eps)
-_TAIL = 5  # the number of smaller steps that a limit must agree with
+_MIN_SMALLER_STEPS = 5  # the number of smaller steps that a limit must agree with
 
 
 @attrs.frozen(eq=False)
@@ -45,10 +45,10 @@ class Steps:
 # around the usual step, cbrt(eps): larger steps for functions with coarse rounding, and smaller
 # ones for kinks and poles close by
 _LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
-FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
+FINE_STEPS = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
 
-def coarse(eps: float) -> Steps:
+def coarse_steps(eps: float) -> Steps:
     """Steps for inputs or outputs with this relative rounding, which is coarser than float64's."""
     ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
@@ -56,13 +56,13 @@ def coarse(eps: float) -> Steps:
     return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
 
 
-def coarsest(values: Iterable[Any], least: float = 0.0) -> float:
+def coarsest_eps(values: Iterable[Any], least: float = 0.0) -> float:
     """The relative rounding of the coarsest of several floating values."""
     dtypes = {x.dtype for x in values if x.dtype.kind in "fc"}
     return max([least, *[float(np.finfo(dtype).eps) for dtype in dtypes]])
 
 
-def limit(
+def estimate_limit(
     ladder: Array, slopes: Array, power: int, rounding: Array, size: float
 ) -> tuple[Array, Array]:
     """The limit of slopes at the ladder's steps, and its possible error.
@@ -84,7 +84,7 @@ def limit(
     # a step too small to change the value shows no slope
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
     value, error = better[0], np.full_like(better[0], np.inf)
-    for i in range(len(better) - min(_TAIL, len(better) // 2)):
+    for i in range(len(better) - min(_MIN_SMALLER_STEPS, len(better) // 2)):
         # if this is the limit, the differences at smaller steps are noise in the values
         moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
         noise = np.max(steps[i + 1 :] * moves, axis=0)
@@ -141,27 +141,29 @@ class Problem:
     eps: float = EPS
     resolution: float = EPS
     noise: Any = 0.0
-    steps: Steps = FINE
+    steps: Steps = FINE_STEPS
     by: str = ""
     output_paths: tuple[str, ...] = ()
 
-    def where(self, mode: str) -> str:
+    def describe_derivative(self, mode: str) -> str:
         """The text that says which derivative of a function is meant."""
         return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"
 
 
-_FEW = 64  # the most inputs that are moved one by one
+_MAX_SINGLE_INPUTS = 64  # the most inputs that are moved one by one
 _UNDERFLOW = 1e-290  # smaller numbers count as zero
-_FLAT = 8  # the number of smallest steps at which a constant function has to stay constant
+_CONSTANT_STEPS = (
+    8  # the number of smallest steps at which a constant function has to stay constant
+)
 _JUMP = 1e-3  # a larger relative change, as the inputs round, is not due to rounding
 _CELLS = 8  # this number of slopes next to a point shows that it is smooth there
 _SCALES = 6  # this number of sizes of steps between the input's own and the usual ones are tried
-_CLOSEST = 2.0**-12  # the smallest of them, in units of the input
+_SMALLEST_SCALE = 2.0**-12  # the smallest of them, in units of the input
 _DISTANCES = (3e-2, 1e-2, 1e-3, 1e-4)  # between the points whose slopes show noise
 _ORDER = 5  # the order of the differences of slopes that show noise
-_NOISES = 32  # the largest error of a slope, in standard deviations of the noise
-_EXCUSED = 2e-5  # the largest relative error that the noise excuses
-_HIDDEN = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
+_NOISE_DEVIATIONS = 32  # the largest error of a slope, in standard deviations of the noise
+_MAX_EXCUSED_ERROR = 2e-5  # the largest relative error that the noise excuses
+_HIDDEN_FRACTION = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
 
 
 @attrs.frozen(eq=False)
@@ -233,11 +235,11 @@ class Comparison:
         parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
-    def weighed(self, each: Array, u: Array | None = None) -> Array:
+    def weighted_rows(self, each: Array, u: Array | None = None) -> Array:
         """The rows of something linear, from its parts for each output."""
         return self.rows(each @ (self.u if u is None else u), each)
 
-    def noise(self, rounding: Array) -> Array:
+    def row_rounding(self, rounding: Array) -> Array:
         """The rounding of the rows, by that of each output."""
         return self.rows(_norm(self.u * rounding), rounding)
 
@@ -273,7 +275,9 @@ class Comparison:
         right = (self.evaluate(self.x + step) - self.y) / h
         return left, right
 
-    def close(self, support: Array) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
+    def compare_first_steps(
+        self, support: Array
+    ) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
         """The derivative of each row along a direction, if it agrees at once, and the sides."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
@@ -289,18 +293,21 @@ class Comparison:
             # an output that does not change has no new rounding
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
-            numeric, noise = self.weighed(numeric), 2 * self.noise(rounding) / steps.first[1]
+            numeric, noise = (
+                self.weighted_rows(numeric),
+                2 * self.row_rounding(rounding) / steps.first[1],
+            )
             return analytic, np.abs(numeric - analytic) <= steps.close * size + noise, sides
 
     def probe(self, support: Array) -> Finding | None:
         """Compare along the direction through some of the inputs; None if all rows agree."""
-        analytic, close, sides = self.close(support)
+        analytic, close, sides = self.compare_first_steps(support)
         if close.all():
             return None
         with np.errstate(all="ignore"):
-            return self.examine(support, analytic, np.flatnonzero(~close), sides)
+            return self.compare_all_steps(support, analytic, np.flatnonzero(~close), sides)
 
-    def examine(
+    def compare_all_steps(
         self,
         support: Array,
         analytic: Array,
@@ -322,33 +329,36 @@ class Comparison:
         moving = (sides != 0).any(axis=(0, 1))
         size, largest, rounding = self.sizes_around(sides, moving, apart)
         left, right, doubt, spread = self.one_sided(sides, rounding, size, largest)
-        central, noise = self.weighed(sides.mean(axis=1))[:, rows], self.noise(rounding)[:, rows]
-        numeric, error = limit(ladder, central, 2, noise, largest)
+        central, noise = (
+            self.weighted_rows(sides.mean(axis=1))[:, rows],
+            self.row_rounding(rounding)[:, rows],
+        )
+        numeric, error = estimate_limit(ladder, central, 2, noise, largest)
         # the analytic side rounds as well
         alone = np.where(moving, self.y, 0) if apart else None
         floor = self.least_error(support, analytic, rows, size, alone)
         error += floor
-        mean = self.weighed((left + right) / 2)[rows]
-        doubt, spread = (self.weighed(x, np.abs(self.u))[rows] for x in (doubt, spread))
+        mean = self.weighted_rows((left + right) / 2)[rows]
+        doubt, spread = (self.weighted_rows(x, np.abs(self.u))[rows] for x in (doubt, spread))
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
         # zero is right if nothing changes for many steps: a change further off is a kink
-        constant = (central[-_FLAT:] == 0).all(axis=0) & (np.abs(analytic[rows]) <= floor)
+        constant = (central[-_CONSTANT_STEPS:] == 0).all(axis=0) & (np.abs(analytic[rows]) <= floor)
         numeric, error = np.where(constant, 0, numeric), np.where(constant, floor, error)
         wrong &= ~constant
         off = np.abs(analytic[rows] - numeric)
         # the doubt is at most this, and takes derivatives at many points
         if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
-            error += self.doubt(support, analytic)[rows]
+            error += self.change_from_rounding(support, analytic)[rows]
             wrong &= off > error + spread
         low, high = np.full(error.shape, np.inf), np.full(error.shape, -np.inf)
         if wrong.any() and support.size == 1:
             least = np.min((off - error)[wrong])
-            low, high = (side[rows] for side in self.beside(int(support[0]), least))
+            low, high = (side[rows] for side in self.slope_range_nearby(int(support[0]), least))
             wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
-        left, right = self.weighed(left)[rows], self.weighed(right)[rows]
+        left, right = self.weighted_rows(left)[rows], self.weighted_rows(right)[rows]
         values = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
         return Finding(*values)
 
@@ -369,8 +379,8 @@ class Comparison:
     ) -> tuple[Array, Array, Array, Array]:
         """The slopes of each output to the left and right, their error, and half their distance."""
         steps = self.problem.steps
-        left, left_error = limit(steps.ladder, sides[:, 0], 1, rounding, largest)
-        right, right_error = limit(steps.ladder, sides[:, 1], 1, rounding, largest)
+        left, left_error = estimate_limit(steps.ladder, sides[:, 0], 1, rounding, largest)
+        right, right_error = estimate_limit(steps.ladder, sides[:, 1], 1, rounding, largest)
         gap, doubt = np.abs(right - left), left_error + right_error
         # the derivative may be anything between two different sides; if a kink is so close that
         # the sides are not known, it may be anything that they could be
@@ -385,14 +395,16 @@ class Comparison:
         """The rounding of the derivative by the rules; `apart` has the outputs that move."""
         reach = max(1, np.max(np.abs(self.v[support])))
         if apart is not None:
-            floor = np.maximum(np.abs(self.weighed(apart)[rows]) * reach, np.abs(analytic[rows]))
+            floor = np.maximum(
+                np.abs(self.weighted_rows(apart)[rows]) * reach, np.abs(analytic[rows])
+            )
         else:
             # terms that cancel in one output may be the derivative of another
             floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
         error: Array = 16 * self.problem.eps * floor + _UNDERFLOW
         return error
 
-    def doubt(self, support: Array, analytic: Array) -> Array:
+    def change_from_rounding(self, support: Array, analytic: Array) -> Array:
         """The change of the derivative as the inputs round, which limits its accuracy.
 
         At a kink the derivative jumps, which is not due to rounding.
@@ -415,7 +427,7 @@ class Comparison:
         doubt = 4 * np.max(moved, axis=0, initial=0)
         return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
 
-    def beside(self, at: int, least: float) -> tuple[Array, Array]:
+    def slope_range_nearby(self, at: int, least: float) -> tuple[Array, Array]:
         """The least and the largest slope of each row by one input, close to the point.
 
         Where several inputs tie, moving one alone does not show how the function behaves nearby:
@@ -427,15 +439,15 @@ class Comparison:
         `least`, no further steps are taken.
         """
         moving = int(np.count_nonzero(self.v))
-        steps = np.linspace(-1.25, 1.25, 3 * min(moving, _FEW) + 8)
+        steps = np.linspace(-1.25, 1.25, 3 * min(moving, _MAX_SINGLE_INPUTS) + 8)
         nears = self.problem.steps.near
         long = steps[np.linspace(0, steps.size - 1, _CELLS + 1).astype(int)]
-        few = self.slopes_beside(at, nears[-1], long)
-        smooth = np.minimum(least / _HIDDEN, _JUMP * np.max(np.abs(few), axis=0))
+        few = self.slopes_nearby(at, nears[-1], long)
+        smooth = np.minimum(least / _HIDDEN_FRACTION, _JUMP * np.max(np.abs(few), axis=0))
         if (np.ptp(few, axis=0) <= smooth).all():
             nowhere = np.full(few.shape[1], np.inf)
             return nowhere, -nowhere
-        sides = [self.slopes_beside(at, near, steps) for near in nears]
+        sides = [self.slopes_nearby(at, near, steps) for near in nears]
         lows = [np.fmin.reduce(each) for each in sides]
         highs = [np.fmax.reduce(each) for each in sides]
         low, high = np.max(lows, axis=0), np.min(highs, axis=0)
@@ -443,7 +455,7 @@ class Comparison:
         stays = (changes <= (high - low) / 8) & (low < high)
         return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
 
-    def slopes_beside(self, at: int, near: float, steps: Array) -> Array:
+    def slopes_nearby(self, at: int, near: float, steps: Array) -> Array:
         """The slopes of each row by one input, from step to step, as it moves past all others."""
         rng = np.random.default_rng(0)
         scale = np.where(self.v != 0, np.maximum(1, np.abs(self.x)), 0)
@@ -458,9 +470,11 @@ class Comparison:
                 point[at] = self.x[at] + near * scale[at] * step
                 values.append(self.evaluate(point))
             slopes.append(np.diff(values, axis=0) / lengths[:, None])
-        return self.weighed(np.concatenate(slopes) * self.v[at])
+        return self.weighted_rows(np.concatenate(slopes) * self.v[at])
 
-    def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding] | None:
+    def narrow_to_one_output(
+        self, support: Array, finding: Finding
+    ) -> tuple[Comparison, Finding] | None:
         """A finding about weighted outputs, narrowed to a single output if possible.
 
         None if it is about a kink at which each of several outputs is right: their weighted sum
@@ -472,7 +486,7 @@ class Comparison:
         with np.errstate(all="ignore"):
             slopes = np.mean(self.slopes(support, self.problem.steps.first[0]), axis=0)
         # the outputs that move most come first
-        for j in np.argsort(-np.abs(slopes), kind="stable")[:_FEW]:
+        for j in np.argsort(-np.abs(slopes), kind="stable")[:_MAX_SINGLE_INPUTS]:
             u = np.zeros(self.y.size)
             u[j] = 1
             gradient = pack(self.pullback(list(unpack(u, self.outputs))))
@@ -481,11 +495,11 @@ class Comparison:
             if narrowed is not None and narrowed.wrong[0]:
                 return single, narrowed
         is_kink = np.all(finding.low < finding.high, where=finding.wrong)
-        if self.y.size <= _FEW and np.sum(finding.wrong) == 1 and is_kink:
+        if self.y.size <= _MAX_SINGLE_INPUTS and np.sum(finding.wrong) == 1 and is_kink:
             return None
         return self, finding
 
-    def is_right_closer(self, support: Array, finding: Finding) -> bool:
+    def is_right_at_smaller_steps(self, support: Array, finding: Finding) -> bool:
         """Whether the derivative agrees with differences at smaller steps.
 
         Where a function varies over lengths far below 1, as beside a pole or beside much larger
@@ -497,9 +511,13 @@ class Comparison:
         numeric, error = np.full(rows.shape, np.nan), np.full(rows.shape, np.inf)
         right = np.zeros(rows.shape, bool)
         with np.errstate(all="ignore"):
-            for scale in np.geomspace(_CLOSEST * (size or _CLOSEST), 1, _SCALES, endpoint=False):
+            for scale in np.geomspace(
+                _SMALLEST_SCALE * (size or _SMALLEST_SCALE), 1, _SCALES, endpoint=False
+            ):
                 closer = attrs.evolve(self, v=self.v * scale)
-                recheck = closer.examine(support, closer.analytic(support), rows, {}, apart=True)
+                recheck = closer.compare_all_steps(
+                    support, closer.analytic(support), rows, {}, apart=True
+                )
                 slope, doubt = recheck.numeric / scale, recheck.error / scale
                 # fine enough to show a slope like the one that contradicts the rule
                 shown = np.maximum(np.abs(recheck.analytic / scale), claimed)
@@ -517,13 +535,13 @@ class Comparison:
         which no differences at the point show. The noise excuses small errors alone.
         """
         with np.errstate(all="ignore"):
-            noise = _NOISES * self.noise_of_slopes(support)[finding.rows]
+            noise = _NOISE_DEVIATIONS * self.slope_noise(support)[finding.rows]
         off = np.abs(finding.analytic - finding.numeric)
-        small = _EXCUSED * np.maximum(np.abs(finding.analytic), np.abs(finding.numeric))
+        small = _MAX_EXCUSED_ERROR * np.maximum(np.abs(finding.analytic), np.abs(finding.numeric))
         error = np.maximum(finding.error, np.minimum(noise, small))
         return attrs.evolve(finding, error=error, wrong=finding.wrong & ~(off <= error))
 
-    def noise_of_slopes(self, support: Array) -> Array:
+    def slope_noise(self, support: Array) -> Array:
         """The noise of each row's slopes along a direction, from their differences of high order.
 
         These vanish for slopes of a smooth function, and have changing signs for noise (Moré and
@@ -537,7 +555,7 @@ class Comparison:
             slopes = [
                 self.evaluate(x + h * direction) - self.evaluate(x - h * direction) for x in points
             ]
-            differences = np.diff(self.weighed(np.array(slopes)) / (2 * h), _ORDER, axis=0)
+            differences = np.diff(self.weighted_rows(np.array(slopes)) / (2 * h), _ORDER, axis=0)
             changes = np.sum(differences[1:] * differences[:-1] < 0, axis=0)
             # the median of noise of a standard deviation of 1, and the sum of squared binomials
             typical = np.median(np.abs(differences), axis=0) / (
@@ -555,15 +573,23 @@ class Comparison:
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
         sizes = np.maximum(sizes, np.max(sizes, initial=-np.inf) - 14)
         groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
-        fine = self.problem.steps is FINE and self.problem.pull is not None
-        if moving.size <= _FEW:
+        fine = self.problem.steps is FINE_STEPS and self.problem.pull is not None
+        if moving.size <= _MAX_SINGLE_INPUTS:
             # inputs that agree when they move together need not move one by one
-            left = [x for x in groups if not fine or x.size == 1 or not self.close(x)[1].all()]
+            left = [
+                x
+                for x in groups
+                if not fine or x.size == 1 or not self.compare_first_steps(x)[1].all()
+            ]
             return [np.array([i]) for i in sorted(itertools.chain(*left))]
         if fine:
             return [moving, *groups]
         # coarse rounding hides more, and without cotangents the sizes are unknown
-        return [part for group in groups for part in np.array_split(group, min(_FEW, group.size))]
+        return [
+            part
+            for group in groups
+            for part in np.array_split(group, min(_MAX_SINGLE_INPUTS, group.size))
+        ]
 
 
 def _norm(vector: Array) -> Any:

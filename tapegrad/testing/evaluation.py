@@ -42,7 +42,7 @@ from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.types import Array
 
 # steps of a loop whose length depends on a value, after which it is taken to never end
-_MOST_STEPS = 1000
+_MAX_STEPS = 1000
 
 # what rounding does to an op's result: a function of the op, the operands, the options, the result
 Rounding = Callable[[Primitive, Sequence[Any], Any, Any], Any]
@@ -52,13 +52,13 @@ class EndlessError(Exception):
     """A loop whose length depends on a value did not end."""
 
 
-def _as_it_is(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
+def _keep_result(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
     return result
 
 
 @np.errstate(all="ignore")
-def evaluated(
-    code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is, sums: _Sums | None = None
+def evaluate(
+    code: Code, inputs: Sequence[Any], rounding: Rounding = _keep_result, sums: _Sums | None = None
 ) -> list[Any]:
     """The outputs of a program, of which every instruction calls its op's forward function.
 
@@ -80,9 +80,9 @@ def evaluated(
 
     def apply(instruction: Instruction, operands: list[Any]) -> Any:
         this = rounding
-        if isinstance(rounding, Rounded):
-            this = attrs.evolve(rounding, terms=known.terms_of(instruction, operands))
-        return _result(instruction, operands, this)
+        if isinstance(rounding, PerturbedRounding):
+            this = attrs.evolve(rounding, terms=known.add_terms(instruction, operands))
+        return _compute_result(instruction, operands, this)
 
     return make_interpreter(code, apply)(inputs)
 
@@ -100,21 +100,21 @@ def operands_of_bodies(code: Code, inputs: Sequence[Any]) -> dict[int, list[Any]
         i = next(numbers)
         if bodies_in(instruction.options):
             operands[i] = values
-        return _result(instruction, values, _as_it_is)
+        return _compute_result(instruction, values, _keep_result)
 
     with suppress(Exception):
         make_interpreter(code, apply)(inputs)
     return operands
 
 
-def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> Any:
+def _compute_result(instruction: Instruction, values: list[Any], rounding: Rounding) -> Any:
     loop, branch = instruction.options.get("loop"), instruction.options.get("branch")
     if isinstance(loop, Loop):
-        return _looped(loop, values, rounding)
+        return _run_loop(loop, values, rounding)
     if isinstance(branch, Branch):
         pred, *operands = values
         return Parts(
-            tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
+            tuple(evaluate(branch.on_true if pred else branch.on_false, operands, rounding))
         )
     op, options, result = (
         instruction.op,
@@ -124,10 +124,10 @@ def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> 
     if not isinstance(result, Parts):
         return rounding(op, values, options, result)
     each = enumerate(result.values)
-    return Parts(tuple([rounding(_giving(op, k), values, options, x) for k, x in each]))
+    return Parts(tuple([rounding(_select_result(op, k), values, options, x) for k, x in each]))
 
 
-def _giving(op: Primitive, k: int) -> Primitive:
+def _select_result(op: Primitive, k: int) -> Primitive:
     """An op that gives one of the several results of another."""
 
     def forward(*operands: Any, **options: Any) -> Any:
@@ -136,29 +136,31 @@ def _giving(op: Primitive, k: int) -> Primitive:
     return Primitive(op.name, forward, (), op.jvp)
 
 
-def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
+def _run_loop(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     n, n_carry, n_outputs = loop.n_captured, loop.n_carry, len(loop.body.outputs)
     carry = operands[n : n + n_carry]
     rows: list[list[Any]] = []
-    added = _added(loop) if isinstance(rounding, Rounded) else {}
+    added = _find_sums(loop) if isinstance(rounding, PerturbedRounding) else {}
     body = attrs.evolve(loop.body, outputs=(*loop.body.outputs, *added.values()))
     terms = {k: Terms.of_value(carry[k]) for k in added}
 
     def step(inputs: list[Any]) -> list[Any]:
-        if loop.stop is not None and len(rows) == _MOST_STEPS:
+        if loop.stop is not None and len(rows) == _MAX_STEPS:
             raise EndlessError
         sums = _Sums()
-        results = evaluated(body, inputs, rounding, sums)
+        results = evaluate(body, inputs, rounding, sums)
         for (k, ref), value in zip(added.items(), results[n_outputs:], strict=True):
             terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
         return results
 
-    for _, _, results in loop.run_steps(operands, step, lambda stop: partial(evaluated, stop)):
+    for _, _, results in loop.run_steps(operands, step, lambda stop: partial(evaluate, stop)):
         carry = results[:n_carry]
         rows.append(results[n_carry:n_outputs])
     for k, total in terms.items():
-        assert isinstance(rounding, Rounded)
-        carry[k] = attrs.evolve(rounding, terms=total)(_SUMMED, carry[k : k + 1], {}, carry[k])
+        assert isinstance(rounding, PerturbedRounding)
+        carry[k] = attrs.evolve(rounding, terms=total)(
+            _SUM_OF_CARRY, carry[k : k + 1], {}, carry[k]
+        )
     if loop.reverse:
         rows.reverse()
     likes = [loop.body.spec(x) for x in loop.body.outputs[n_carry:]]
@@ -166,10 +168,10 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
 
 
 # gives what a loop has added up
-_SUMMED = Primitive("summed", np.asarray, (), add.jvp)
+_SUM_OF_CARRY = Primitive("summed", np.asarray, (), add.jvp)
 
 
-def _added(loop: Loop) -> dict[int, Any]:
+def _find_sums(loop: Loop) -> dict[int, Any]:
     """The term of each floating carry to which a step does nothing but add."""
     body, n = loop.body, loop.n_captured
     used = [x for instruction in body.instructions for x in instruction.operands]
@@ -202,19 +204,24 @@ class Terms:
     """
 
     size: Any
-    units: Any
+    inverse_bits: Any
 
     @classmethod
-    def of(cls, op: Primitive, operands: Sequence[Any], options: Any, dtype: Any) -> Terms | None:
+    def of_op(
+        cls, op: Primitive, operands: Sequence[Any], options: Any, dtype: Any
+    ) -> Terms | None:
         """Those of an op that adds; None if it refuses the sizes."""
-        wide = _wider(dtype)
-        values = [_widened(x, dtype, wide) for x in operands]
+        wide = _wider_dtype(dtype)
+        values = [_widen(x, dtype, wide) for x in operands]
         try:
-            added = [op.forward(*map(f, values), **options) for f in (_finite_size, _units)]
+            added = [
+                op.forward(*map(f, values), **options)
+                for f in (_finite_magnitude, _inverse_lowest_bit)
+            ]
         except Exception:
             return None
         # those of a Fourier transform are complex
-        return cls(*map(_size, added))
+        return cls(*map(_magnitude, added))
 
     @classmethod
     def of_value(cls, value: Any) -> Terms:
@@ -222,16 +229,16 @@ class Terms:
         x = np.asarray(value)
         x = x.astype(np.result_type(x, np.float16))
         dtype = np.finfo(x.dtype).dtype
-        wide = _widened(x, dtype, _wider(dtype))
-        return cls(_finite_size(wide), _units(wide))
+        wide = _widen(x, dtype, _wider_dtype(dtype))
+        return cls(_finite_magnitude(wide), _inverse_lowest_bit(wide))
 
     def plus(self, other: Terms) -> Terms:
         """Those of the sum of both."""
-        return Terms(self.size + other.size, self.units + other.units)
+        return Terms(self.size + other.size, self.inverse_bits + other.inverse_bits)
 
-    def moved(self, op: Primitive, rest: Sequence[Any], options: Any) -> Terms:
+    def apply_op(self, op: Primitive, rest: Sequence[Any], options: Any) -> Terms:
         """Those of the same sums, or of sums of them, after an op of one operand."""
-        return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.units)])
+        return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.inverse_bits)])
 
     def are_exact(self, size: Any) -> Any:
         """Where no order rounds, nor would one without rounding of the terms.
@@ -243,7 +250,7 @@ class Terms:
         """
         # all partial sums are multiples of the lowest bit, so those of so many bits have no more
         bits = np.finfo(np.result_type(size)).nmant + 1
-        return (size == self.size) & (self.size * self.units <= 2.0**bits)
+        return (size == self.size) & (self.size * self.inverse_bits <= 2.0**bits)
 
 
 class _Sums:
@@ -254,7 +261,7 @@ class _Sums:
         self.sums: set[Any] = set()
         self.numbers = count()
 
-    def terms_of(self, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
+    def add_terms(self, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
         """The terms of what adds in one order of many; None for all else.
 
         It is asked about each instruction in turn.
@@ -272,10 +279,10 @@ class _Sums:
             terms, adds = one.plus(other), True
         elif first is not None and (moves or op is sum_):
             rest, adds = values[1:], op is sum_ or operands[0] in self.sums
-            terms = first if op is negative else first.moved(op, rest, instruction.options)
+            terms = first if op is negative else first.apply_op(op, rest, instruction.options)
         elif adds or op in (multiply, square):
             of, factors = (multiply, (*values, *values)) if op is square else (op, values)
-            terms = Terms.of(of, factors, instruction.options, np.finfo(instruction.dtype).dtype)
+            terms = Terms.of_op(of, factors, instruction.options, np.finfo(instruction.dtype).dtype)
         if terms is None:
             return None
         self.terms[ref] = terms
@@ -294,11 +301,11 @@ def _is_outer(product: Instruction, values: Sequence[Any]) -> bool:
 
 # the result of a sum that overflows in some order, up to the sign; what depends on it may be the
 # same for some of these, but not for all if the order matters
-_ANYTHING = (0.0, np.nan, np.inf, 1.0)
+_OVERFLOW_RESULTS = (0.0, np.nan, np.inf, 1.0)
 
 
 @attrs.frozen
-class Rounded:
+class PerturbedRounding:
     """Results that are rounded are off by a unit in the last place, up or down.
 
     Attributes
@@ -322,57 +329,63 @@ class Rounded:
         terms = self.terms
         if terms is not None:
             size = np.asarray(terms.size).astype(dtype)
-            over = _of_parts(~np.isfinite(size), result)
+            over = _repeat_for_parts(~np.isfinite(size), result)
             ulp = np.where(np.isfinite(result) & np.isfinite(size), np.spacing(size), 0)
-            exact = exact & _of_parts(terms.are_exact(size), result) & ~over
+            exact = exact & _repeat_for_parts(terms.are_exact(size), result) & ~over
         elif not is_elementwise(op):
-            sizes = [_size(x) for x in operands]
+            sizes = [_magnitude(x) for x in operands]
             try:
                 of_sizes = np.asarray(op.forward(*sizes, **options))
                 still = _is_exact(op, sizes, options, of_sizes)
-                exact = exact & _of_parts(still, result)
+                exact = exact & _repeat_for_parts(still, result)
             except Exception:
                 exact = np.False_
         if np.all(exact):
             return result
         if is_elementwise(op):
-            mixed = sum((_mixed(x) for x in operands), np.uint64(0))
+            mixed = sum((_hash_elements(x) for x in operands), np.uint64(0))
             mixed = np.broadcast_to(mixed, np.shape(result))
         else:
             places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
             # the same where the same is computed again, from operands in the same order
-            hashes = [np.sum(_mixed(x)) for x in operands]
+            hashes = [np.sum(_hash_elements(x)) for x in operands]
             mixed = places + sum(
                 (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
             )
-        parts, ulp, signs = _parts(result), _of_parts(ulp, result), _signs(mixed, self.seed, result)
+        parts, ulp, signs = (
+            _split_complex(result),
+            _repeat_for_parts(ulp, result),
+            _random_signs(mixed, self.seed, result),
+        )
         moved = parts + signs * np.copysign(ulp, parts)
         if terms is not None and self.seed % 2:
             # where large terms cancel, another order leaves others of the small ones
             moved = np.where(np.abs(parts) < ulp, parts * -(0.5 + signs / 2), moved)
         if terms is not None:
             # beside infinities too
-            moved = np.where(over, signs * _ANYTHING[self.seed % len(_ANYTHING)], moved)
-        return _like(result, np.where(exact, parts, moved))
+            moved = np.where(
+                over, signs * _OVERFLOW_RESULTS[self.seed % len(_OVERFLOW_RESULTS)], moved
+            )
+        return _from_parts(result, np.where(exact, parts, moved))
 
 
 def _is_exact(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
     """Where a result, or each part of a complex one, is what the wider dtype gives."""
     dtype = np.finfo(np.result_type(result)).dtype
-    wide = _wider(dtype)
+    wide = _wider_dtype(dtype)
     if wide.itemsize == dtype.itemsize:
         return np.False_
     try:
-        exact = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
+        exact = op.forward(*[_widen(x, dtype, wide) for x in operands], **options)
     except Exception:
         return np.False_
     if np.shape(exact) != np.shape(result) or np.iscomplexobj(exact) != np.iscomplexobj(result):
         return np.False_
-    exact, result = _parts(exact), _parts(result)
+    exact, result = _split_complex(exact), _split_complex(result)
     return (exact == result) | (np.isnan(exact) & np.isnan(result))
 
 
-def _widened(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
+def _widen(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
     if not _is_floating(x):
         return x
     if type(x) in (float, complex):
@@ -384,18 +397,18 @@ def _is_floating(x: Any) -> bool:
     return type(x) in (float, complex) or (isinstance(x, np.ndarray) and x.dtype.kind in "fc")
 
 
-def _parts(x: Any) -> Any:
+def _split_complex(x: Any) -> Any:
     """An array; of a complex one, the two parts along a last axis."""
     x = np.asarray(x)
     return x if x.dtype.kind != "c" else np.stack([x.real, x.imag], -1)
 
 
-def _of_parts(x: Any, like: Any) -> Any:
+def _repeat_for_parts(x: Any, like: Any) -> Any:
     """A fact about each element of a result, for each of its parts."""
     return np.asarray(x)[..., None] if np.iscomplexobj(like) else x
 
 
-def _like(result: Any, parts: Any) -> Any:
+def _from_parts(result: Any, parts: Any) -> Any:
     """As a result is, from its parts: a Python number, or an array of its dtype."""
     if np.iscomplexobj(result):
         array = np.empty(np.shape(result), np.result_type(result))
@@ -404,28 +417,28 @@ def _like(result: Any, parts: Any) -> Any:
     return float(parts) if type(result) is float else np.asarray(parts, result.dtype)
 
 
-def _wider(dtype: Any) -> np.dtype[Any]:
+def _wider_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
 
 
-def _size(x: Any) -> Any:
+def _magnitude(x: Any) -> Any:
     """Of complex numbers the sum of the sizes of the parts, which is exact where they are."""
     if not _is_floating(x):
         return x
     return np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else abs(x)
 
 
-def _finite_size(x: Any) -> Any:
-    size = _size(x)
+def _finite_magnitude(x: Any) -> Any:
+    size = _magnitude(x)
     return np.where(np.isfinite(size), size, 0) if _is_floating(x) else x
 
 
-def _units(x: Any) -> Any:
+def _inverse_lowest_bit(x: Any) -> Any:
     """One over the lowest bit of each number; for complex ones, the sum of it for both parts."""
     if not _is_floating(x):
         return x
     if np.iscomplexobj(x):
-        return _units(np.real(x)) + _units(np.imag(x))
+        return _inverse_lowest_bit(np.real(x)) + _inverse_lowest_bit(np.imag(x))
     fraction, exponent = np.frexp(np.where(np.isfinite(x), x, 0))
     # as whole numbers of at most 53 bits
     whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
@@ -447,18 +460,18 @@ def _spacing(x: Any) -> Any:
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mixed(x: Any) -> Any:
+def _hash_elements(x: Any) -> Any:
     """A hash of each element, the same for its negative, and for its conjugate."""
     if np.iscomplexobj(x):
         with np.errstate(over="ignore"):
-            return _mixed(np.real(x)) + _mixed(np.imag(x)) * _ODD
+            return _hash_elements(np.real(x)) + _hash_elements(np.imag(x)) * _ODD
     bits = np.abs(np.asarray(x, np.float64)).view(np.uint64)
     with np.errstate(over="ignore"):
         bits = (bits ^ (bits >> np.uint64(29))) * _ODD
         return bits ^ (bits >> np.uint64(32))
 
 
-def _signs(mixed: Any, seed: int, like: Any) -> Array:
+def _random_signs(mixed: Any, seed: int, like: Any) -> Array:
     """1 or -1 for each element, by its hash; two for a complex one."""
     if np.iscomplexobj(like):
         mixed = np.stack([mixed, ~np.asarray(mixed)], -1)

@@ -15,12 +15,12 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import got
-from tapegrad.testing.differences import EPS, FINE, Problem, coarse, coarsest
+from tapegrad.testing.differences import EPS, FINE_STEPS, Problem, coarse_steps, coarsest_eps
 from tapegrad.testing.leaves_as_vector import (
-    Flat,
+    FlatFunction,
     Fn,
     check_sequence,
-    leaves_of,
+    flatten_arguments,
     locate,
     pack,
     unpack,
@@ -31,7 +31,7 @@ from tapegrad.types import Array
 _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 
 
-def _seen(x: Any) -> Array:
+def _as_numpy(x: Any) -> Array:
     """A leaf as NumPy reads it."""
     # NumPy refuses a PyTorch tensor that requires a gradient or whose conjugation is pending
     for name in ("detach", "resolve_conj", "resolve_neg"):
@@ -39,14 +39,14 @@ def _seen(x: Any) -> Array:
     return np.asarray(x)
 
 
-def read(x: Any) -> Array:
+def copy_to_numpy(x: Any) -> Array:
     """A leaf as a copied array: a function may write to its result in the next call."""
-    return np.array(_seen(x))
+    return np.array(_as_numpy(x))
 
 
-def floats(x: Any) -> bool:
+def is_floating_leaf(x: Any) -> bool:
     """Whether NumPy reads a leaf as floating numbers, real or complex."""
-    return not isinstance(x, str | bytes) and _seen(x).dtype.kind in "fc"
+    return not isinstance(x, str | bytes) and _as_numpy(x).dtype.kind in "fc"
 
 
 def _is_foreign(x: Any) -> bool:
@@ -66,13 +66,13 @@ def _array_like(x: Any, values: Array) -> Any:
         return x.dtype.type(values)
     if isinstance(x, float | complex):
         return type(x)(values)
-    array = np.empty_like(x if isinstance(x, np.ndarray) else _seen(x), subok=False)
+    array = np.empty_like(x if isinstance(x, np.ndarray) else _as_numpy(x), subok=False)
     array[...] = values
     return array
 
 
 @attrs.frozen(eq=False)
-class Foreign(Flat):
+class ForeignFunction(FlatFunction):
     """A function of any library's arrays as a function of its floating leaves, in float64.
 
     The leaves are real or complex, and `xs` has them as NumPy reads them.
@@ -99,22 +99,22 @@ class Foreign(Flat):
     y: tuple[Array, ...] = ()
 
     @classmethod
-    def of(cls, fn: Fn, args: Sequence[Any]) -> Foreign:
+    def at_point(cls, fn: Fn, args: Sequence[Any]) -> ForeignFunction:
         """The function at a point, if it is deterministic and does not change its arguments."""
         check_callable(fn)
         check_sequence(args)
-        leaves, structure, paths, places = leaves_of(fn, args, floats)
-        xs = tuple(read(leaves[i]) for i in places)
+        leaves, structure, paths, places = flatten_arguments(fn, args, is_floating_leaf)
+        xs = tuple(copy_to_numpy(leaves[i]) for i in places)
         moving = tuple(paths[i] for i in places)
         f = cls(label(fn), fn, xs, moving, tuple(args), leaves, structure, places, paths)
-        output = f.called(fn, f.name, f.arguments(xs))
-        y = f.floating(output)
+        output = f.call_unchanged(fn, f.name, f.arguments(xs))
+        y = f.floating_leaves(output)
         if not y:
             raise TypeError(
                 f"{f.name} returns no floating leaf to differentiate, but {got(output)}"
             )
         f = attrs.evolve(f, output=output, y=y)
-        f.require_same(f.name, y, f.floating(fn(*f.arguments(xs))), f.y_paths)
+        f.check_same(f.name, y, f.floating_leaves(fn(*f.arguments(xs))), f.y_paths)
         if not np.isfinite(pack(y)).all():
             raise ValueError(f"{f.name} is not finite at the point to check: {y}")
         return f
@@ -123,26 +123,28 @@ class Foreign(Flat):
     def y_paths(self) -> tuple[str, ...]:
         """The name of each floating leaf of the output in messages."""
         paths = zip(tree.paths(self.output), tree.leaves(self.output), strict=True)
-        return tuple(f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf))
+        return tuple(
+            f"output.{p}" if p else "output" for p, leaf in paths if is_floating_leaf(leaf)
+        )
 
     def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments with other floating leaves, in new arrays."""
-        return self._filled(
+        return self._fill_arguments(
             [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves], xs
         )
 
-    def floating(self, output: Any) -> tuple[Array, ...]:
+    def floating_leaves(self, output: Any) -> tuple[Array, ...]:
         """The floating leaves of another output."""
-        return tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
+        return tuple(copy_to_numpy(leaf) for leaf in tree.leaves(output) if is_floating_leaf(leaf))
 
     def evaluate(self, *xs: Any) -> tuple[Array, ...]:
         """The outputs at a point; empty after an arithmetic error."""
         try:
-            return self.floating(self.fn(*self.arguments(xs)))
+            return self.floating_leaves(self.fn(*self.arguments(xs)))
         except ArithmeticError:
             return ()
 
-    def called(self, fn: Fn, name: str, args: Sequence[Any], what: str = "") -> Any:
+    def call_unchanged(self, fn: Fn, name: str, args: Sequence[Any], what: str = "") -> Any:
         """The result of a function that must not change its arguments.
 
         ``args`` may have a further argument after those of the point; messages call it `what`.
@@ -155,7 +157,7 @@ class Foreign(Flat):
                 raise AssertionError(f"{name} changes {path}, which it is given")
         return result
 
-    def require_same(
+    def check_same(
         self, name: str, first: Sequence[Any], second: Sequence[Any], paths: Sequence[str]
     ) -> None:
         """Raise unless two runs gave the same results, to the last bit."""
@@ -172,24 +174,24 @@ class Foreign(Flat):
                 f"{one[at]:.17g}, then {two[at]:.17g}, at {locate(int(at), first, paths)}"
             )
 
-    def weight(self, u: Sequence[Any]) -> Any:
+    def cotangent(self, u: Sequence[Any]) -> Any:
         """A cotangent, a tree like the output."""
         foreign = any(_is_foreign(x) for x in self.leaves)
         rest = iter(u)
 
-        def filled(leaf: Any) -> Any:
-            if not floats(leaf):
+        def fill_leaf(leaf: Any) -> Any:
+            if not is_floating_leaf(leaf):
                 return leaf
-            like = leaf if foreign or isinstance(leaf, float | complex) else _seen(leaf)
+            like = leaf if foreign or isinstance(leaf, float | complex) else _as_numpy(leaf)
             return _array_like(like, np.asarray(next(rest)))
 
-        return tree.map(filled, self.output)
+        return tree.map(fill_leaf, self.output)
 
     def tangents(self, v: Sequence[Any]) -> tuple[Any, ...]:
         """Tangents, a tree like each argument."""
-        return self._filled([None] * len(self.leaves), v)
+        return self._fill_arguments([None] * len(self.leaves), v)
 
-    def _filled(self, others: list[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
+    def _fill_arguments(self, others: list[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
         """The structure of the arguments with these arrays for the floating leaves."""
         like = (self.leaves[i] for i in self.places)
         arrays = [_array_like(x, np.asarray(a)) for x, a in zip(like, xs, strict=True)]
@@ -200,10 +202,10 @@ class Foreign(Flat):
 
     def eps(self, derivative: Sequence[Array]) -> float:
         """The relative rounding of the coarsest number involved."""
-        eps = coarsest([*self.xs, *self.y, *derivative], EPS)
-        return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
+        eps = coarsest_eps([*self.xs, *self.y, *derivative], EPS)
+        return max(eps, _find_input_rounding(self)) if eps <= _FINE_ENOUGH else eps
 
-    def problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
+    def make_problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
         """The problem of comparing derivatives with differences."""
         fine = eps <= _FINE_ENOUGH
         return Problem(
@@ -216,8 +218,8 @@ class Foreign(Flat):
             output_paths=self.y_paths,
             eps=eps,
             resolution=eps,
-            noise=0.0 if fine else _noise(self, eps),
-            steps=FINE if fine else coarse(eps),
+            noise=0.0 if fine else _measure_noise(self, eps),
+            steps=FINE_STEPS if fine else coarse_steps(eps),
             by=by,
         )
 
@@ -226,10 +228,10 @@ def snapshot(x: Any) -> tuple[Any, ...]:
     """Everything in a leaf that a call could change."""
     if isinstance(x, np.ndarray):
         return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
-    return (_seen(x).tobytes() if _is_foreign(x) else x,)
+    return (_as_numpy(x).tobytes() if _is_foreign(x) else x,)
 
 
-def _noise(f: Foreign, eps: float) -> Any:
+def _measure_noise(f: ForeignFunction, eps: float) -> Any:
     """The spread of the outputs as the inputs round, which reveals terms that cancel."""
     rng = np.random.default_rng(6)
     runs = []
@@ -245,7 +247,7 @@ def _noise(f: Foreign, eps: float) -> Any:
     return np.max(np.abs(np.nan_to_num(same, posinf=0.0, neginf=0.0)), axis=0) if same else 0.0
 
 
-def _read_as(f: Foreign) -> float:
+def _find_input_rounding(f: ForeignFunction) -> float:
     """The relative rounding of the dtype in which a function of float64 reads its arguments.
 
     At a point with more digits, a function that reads float32 returns exactly what it returns

@@ -13,9 +13,17 @@ from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.casting import stopped
-from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest
-from tapegrad.testing.leaves_as_vector import Flat, Fn, flattened, locate, pack, unpack, weights
-from tapegrad.testing.values import CLOSE, check_values
+from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest_eps
+from tapegrad.testing.leaves_as_vector import (
+    FlatFunction,
+    Fn,
+    flatten_function,
+    locate,
+    pack,
+    random_weights,
+    unpack,
+)
+from tapegrad.testing.values import TOLERANCE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
 from tapegrad.types import Array
 
@@ -24,7 +32,7 @@ _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding
 
 
 def compare(
-    f: Flat, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
+    f: FlatFunction, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
 ) -> None:
     """Compare packed arrays, entry by entry, that have an entry for each element of the leaves.
 
@@ -49,18 +57,18 @@ def compare(
         )
 
 
-def length(u: Array, v: Array) -> Any:
+def norm_product(u: Array, v: Array) -> Any:
     """The largest possible product of two directions."""
     return np.linalg.norm(u) * np.linalg.norm(v)
 
 
 def check_linear(
-    f: Flat, relative: float, name: str, weight: str, derivative: Fn, u: Array, w: Array
+    f: FlatFunction, relative: float, name: str, weight: str, derivative: Fn, u: Array, w: Array
 ) -> None:
     """Check that a derivative maps zeros to zeros, and a sum of weights to the sum."""
     zero, one, other, both = (derivative(x) for x in (0 * u, u, w, 2 * u - 3 * w))
     # if terms cancel, only rounding is left, in proportion to the weights
-    part = FLOOR if relative == CLOSE else _COARSE_FLOOR
+    part = FLOOR if relative == TOLERANCE else _COARSE_FLOOR
     size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
     compare(f, relative, f"{name} of zeros", zero, "zero", 0 * zero, 0 * size)
     of_sum, want = f"{name} of 2{weight} - 3w", 2 * one - 3 * other
@@ -68,11 +76,17 @@ def check_linear(
 
 
 def check_transposed(
-    f: Flat, relative: float, by: tuple[str, str], u: Array, v: Array, pushed: Array, pulled: Array
+    f: FlatFunction,
+    relative: float,
+    by: tuple[str, str],
+    u: Array,
+    v: Array,
+    pushed: Array,
+    pulled: Array,
 ) -> None:
     """Check that a JVP and a VJP, named in `by`, are of one linear map."""
     forward, reverse = u * pushed, pulled * v
-    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
+    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * norm_product(u, v)
     one, other = np.sum(forward), np.sum(reverse)
     if not np.abs(one - other) <= relative * size:
         raise AssertionError(
@@ -81,7 +95,7 @@ def check_transposed(
         )
 
 
-_SPLITS = 128  # how many times directions through kinks are split at most
+_MAX_SPLITS = 128  # how many times directions through kinks are split at most
 
 
 def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
@@ -98,24 +112,25 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
     if not np.isfinite(y).all():
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
-    u = weights(rng, y.size)
+    u = random_weights(rng, y.size)
     # an input that is not finite has no neighbours, so it does not move
     moves = np.isfinite(x)
-    v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
+    v = random_weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
     pulled = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
     gradient = np.where(moves, pulled, 0)
     for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
+        place = locate(i, problem.x, problem.paths)
         raise AssertionError(
-            f"{problem.name} has a derivative of {gradient[i]} at "
-            f"{locate(i, problem.x, problem.paths)} = {x[i]} {problem.where('reverse')}"
+            f"{problem.name} has a derivative of {gradient[i]} at {place} = {x[i]} "
+            f"{problem.describe_derivative('reverse')}"
         )
-    problem = attrs.evolve(problem, eps=coarsest(outputs, problem.eps))
+    problem = attrs.evolve(problem, eps=coarsest_eps(outputs, problem.eps))
     comparison = Comparison(problem, modes, outputs, x, y, u, v, gradient, pullback, y[:0])
     tangent = comparison.tangent(np.flatnonzero(moves)) if "forward" in modes else y
     sizes = comparison.rows(np.max(np.abs(gradient * v), initial=0.0), np.abs(tangent))
     comparison = attrs.evolve(comparison, sizes=sizes)
     supports = comparison.supports()
-    for _ in range(len(supports) + _SPLITS):
+    for _ in range(len(supports) + _MAX_SPLITS):
         if not supports:
             break
         support = supports.pop()
@@ -127,8 +142,8 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             # several kinks together may look wrong, or hide an error; single inputs decide
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
-        elif wrong and not comparison.is_right_closer(support, finding):
-            narrowed = comparison.sharpened(support, finding)
+        elif wrong and not comparison.is_right_at_smaller_steps(support, finding):
+            narrowed = comparison.narrow_to_one_output(support, finding)
             if narrowed is not None:
                 single, finding = narrowed[0], narrowed[0].with_measured_noise(support, narrowed[1])
                 if finding.wrong.any():
@@ -155,7 +170,7 @@ def _message(comparison: Comparison, finding: Finding, at: int) -> str:
         per = per * comparison.u[output] if reverse else per
     lines = [
         f"{problem.name} has a wrong derivative at {place} "
-        f"{problem.where('reverse' if reverse else 'forward')}",
+        f"{problem.describe_derivative('reverse' if reverse else 'forward')}",
         f"  {problem.by or 'analytic':<10} {finding.analytic[i] / per:.12g}",
     ]
     low, high = sorted((finding.low[i] / per, finding.high[i] / per))
@@ -185,7 +200,7 @@ def _message(comparison: Comparison, finding: Finding, at: int) -> str:
     return "\n".join(lines)
 
 
-_RECORDS = 200  # the most ops of a failing function that are checked one by one
+_MAX_RECORDS = 200  # the most ops of a failing function that are checked one by one
 
 
 @warns_at_users_line
@@ -249,25 +264,27 @@ def check_grads(
         raise ValueError(
             f"order must be at least 1, and modes 'reverse' or 'forward'; not {order}, {modes!r}"
         )
-    f = flattened(fn, args, np.float64)
-    problem = _of(f.name, f.fn, f.xs, f.paths)
+    f = flatten_function(fn, args, np.float64)
+    problem = _make_problem(f.name, f.fn, f.xs, f.paths)
     once, again = pack(problem.evaluate(*f.xs)), pack(problem.evaluate(*f.xs))
     # values that are not finite are reported below
     finite = np.abs(once[np.isfinite(once)])
-    if not np.allclose(once, again, CLOSE, CLOSE * np.max(finite, initial=0), equal_nan=True):
+    if not np.allclose(
+        once, again, TOLERANCE, TOLERANCE * np.max(finite, initial=0), equal_nan=True
+    ):
         raise ValueError(
             f"{f.name} returns two values at one point, so differences say nothing; draw "
             "random numbers outside, or from a key that is an argument"
         )
     check_values(fn, f.args)
-    problem = attrs.evolve(problem, evaluate=_quickly(f, problem.evaluate, once))
+    problem = attrs.evolve(problem, evaluate=_make_fast_evaluation(f, problem.evaluate, once))
     try:
-        _check(problem, f.fn, order, tuple(modes))
+        _check_orders(problem, f.fn, order, tuple(modes))
     except AssertionError as error:
-        raise AssertionError("\n".join([str(error), *_culprits(f)])) from None
+        raise AssertionError("\n".join([str(error), *_find_wrong_op(f)])) from None
 
 
-def _quickly(f: Flat, recorded: Fn, once: Array) -> Fn:
+def _make_fast_evaluation(f: FlatFunction, recorded: Fn, once: Array) -> Fn:
     """The function on plain arrays, if its bits at the point equal the recorded ones."""
 
     def plain(*xs: Any) -> Any:
@@ -280,19 +297,19 @@ def _quickly(f: Flat, recorded: Fn, once: Array) -> Fn:
     return plain if pack(plain(*f.xs)).tobytes() == once.tobytes() else recorded
 
 
-def _culprits(f: Flat) -> list[str]:
+def _find_wrong_op(f: FlatFunction) -> list[str]:
     """The first op on the tape whose own rule is wrong, as a line of the message."""
     _, tape = record(f.fn)(*f.xs)
     # the derivative of stop_gradient is 0 on purpose
-    for x in [x for x in tape if x.op is not stopped][:_RECORDS]:
+    for x in [x for x in tape if x.op is not stopped][:_MAX_RECORDS]:
         operands = [a.value if isinstance(a, Tensor) else a for a in x._operands]
 
         def alone(*operands: Any, x: Tensor = x) -> Any:
             return apply(x.op, operands, x._options)
 
         try:
-            check = flattened(alone, operands, np.float64)
-            check_first(_of(x.op.name, check.fn, check.xs, check.paths), ("reverse",))
+            check = flatten_function(alone, operands, np.float64)
+            check_first(_make_problem(x.op.name, check.fn, check.xs, check.paths), ("reverse",))
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
@@ -301,7 +318,7 @@ def _culprits(f: Flat) -> list[str]:
     return []
 
 
-def _of(name: str, fn: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
+def _make_problem(name: str, fn: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
     """The problem of checking a recorded function."""
     at: Any = None
     recorded: Any = None
@@ -321,7 +338,7 @@ def _of(name: str, fn: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem
     return Problem(name, evaluate, pull, push, x, tuple(paths), **of)
 
 
-def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
+def _check_orders(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
     """Check a function's first derivatives and, by recursion, its higher ones.
 
     These are derivatives of the VJP and the JVP, as functions of the point and a weight.
@@ -336,23 +353,23 @@ def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None
 
     # if only the weight moves, the recording at the point is used again
 
-    def pulled(*inputs: Any) -> list[Any]:
-        pullback = comparison.pullback if _same(inputs[:n], x) else None
-        return _of_finite((pullback or vjp(fn, *inputs[:n])[1])(list(inputs[n:])), x)
+    def pull_back(*inputs: Any) -> list[Any]:
+        pullback = comparison.pullback if _are_equal_arrays(inputs[:n], x) else None
+        return _zero_where_not_finite((pullback or vjp(fn, *inputs[:n])[1])(list(inputs[n:])), x)
 
-    def pushed(*inputs: Any) -> list[Any]:
-        push = problem.push if _same(inputs[:n], x) else None
-        tangents = _of_finite(inputs[n:], x)
+    def push_forward(*inputs: Any) -> list[Any]:
+        push = problem.push if _are_equal_arrays(inputs[:n], x) else None
+        tangents = _zero_where_not_finite(inputs[n:], x)
         return list(push(x, tangents)[1] if push else jvp(fn, inputs[:n], tangents)[1])
 
     outward = [f"cotangent of output {i}" for i in range(len(outputs))]
     inward = [f"tangent of {path}" for path in problem.paths]
     for mode, name, derivative, weight, like, of in (
-        ("reverse", "VJP", pulled, comparison.u, outputs, outward),
-        ("forward", "JVP", pushed, comparison.v, x, inward),
+        ("reverse", "VJP", pull_back, comparison.u, outputs, outward),
+        ("forward", "JVP", push_forward, comparison.v, x, inward),
     ):
         if mode in modes:
-            further = _of(
+            further = _make_problem(
                 f"the {name} of {problem.name}",
                 derivative,
                 (*x, *unpack(weight, like)),
@@ -362,16 +379,16 @@ def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None
                 scale=scale * np.max(np.abs(weight), initial=1.0),
                 eps=problem.eps,
             )
-            _check(further, derivative, order, modes)
+            _check_orders(further, derivative, order, modes)
 
 
-def _same(xs: Sequence[Any], ys: Sequence[Any]) -> bool:
+def _are_equal_arrays(xs: Sequence[Any], ys: Sequence[Any]) -> bool:
     """Whether these are plain arrays, and equal."""
     pairs = zip(xs, ys, strict=True)
     return all(type(x) is not Tensor and np.array_equal(x, y) for x, y in pairs)
 
 
-def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
+def _zero_where_not_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
     """Cotangents or tangents of inputs, zero for inputs that are not finite."""
     return [
         d if np.isfinite(x).all() else np.where(np.isfinite(x), d, 0.0)

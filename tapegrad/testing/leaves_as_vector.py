@@ -21,7 +21,7 @@ Fn = Callable[..., Any]
 
 
 @attrs.frozen(eq=False)
-class Flat:
+class FlatFunction:
     """A function from the floating leaves of its arguments to the floating leaves of its result.
 
     Attributes
@@ -52,21 +52,23 @@ def check_sequence(args: Any) -> None:
         )
 
 
-def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
+def flatten_function(fn: Fn, args: Sequence[Any], dtype: Any = None) -> FlatFunction:
     """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
     check_sequence(args)
     if dtype is not None:
-        args = tree.map(partial(_widened, dtype), tuple(args))
-    leaves, structure, paths, places = leaves_of(fn, args, is_floating)
+        args = tree.map(partial(_cast_leaf, dtype), tuple(args))
+    leaves, structure, paths, places = flatten_arguments(fn, args, is_floating)
 
     def flat(*xs: Any) -> list[Any]:
-        return floating(fn, fn(*tree.unflatten(structure, replace_leaves(leaves, places, xs))))
+        return floating_leaves(
+            fn, fn(*tree.unflatten(structure, replace_leaves(leaves, places, xs)))
+        )
 
     xs = tuple(leaves[i] for i in places)
-    return Flat(label(fn), flat, xs, tuple(paths[i] for i in places), tuple(args))
+    return FlatFunction(label(fn), flat, xs, tuple(paths[i] for i in places), tuple(args))
 
 
-def leaves_of(
+def flatten_arguments(
     fn: Fn, args: Sequence[Any], floats: Callable[[Any], bool]
 ) -> tuple[list[Any], tree.Structure, list[str], tuple[int, ...]]:
     """The leaves of arguments, their tree, their paths, and the positions of floating ones."""
@@ -79,7 +81,7 @@ def leaves_of(
     return leaves, structure, paths, places
 
 
-def floating(fn: Fn, output: Any) -> list[Any]:
+def floating_leaves(fn: Fn, output: Any) -> list[Any]:
     """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
@@ -87,7 +89,7 @@ def floating(fn: Fn, output: Any) -> list[Any]:
     return outputs
 
 
-def _widened(dtype: Any, leaf: Any) -> Any:
+def _cast_leaf(dtype: Any, leaf: Any) -> Any:
     """A floating leaf in another dtype; a Python number stays one."""
     if not is_floating(leaf):
         return leaf
@@ -107,7 +109,7 @@ def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
     raise IndexError(at)
 
 
-def weights(rng: np.random.Generator, n: int) -> Array:
+def random_weights(rng: np.random.Generator, n: int) -> Array:
     """Random signs and sizes near 1, so that none vanishes and hardly any two cancel."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
 

@@ -35,14 +35,14 @@ from tapegrad.program.passes import PASSES
 from tapegrad.program.passes.loops import improve_bodies
 from tapegrad.program.program import Improvement, Pass, Program
 from tapegrad.program.text import make_runner
-from tapegrad.testing.evaluation import Rounded, evaluated, operands_of_bodies
+from tapegrad.testing.evaluation import PerturbedRounding, evaluate, operands_of_bodies
 from tapegrad.types import Array
 
 # how many times as far as rounding moves a result a pass may
 BOUND = 8.0
 # experiments, and again where these show a fault; most passes move results by a few units in the
 # last place, and then none is needed
-_EXPERIMENTS = (0, 4, 32)
+_EXPERIMENT_COUNTS = (0, 4, 32)
 
 Values = Sequence[Any]
 Found = tuple["Pass | None", "Fault", Values]
@@ -75,7 +75,7 @@ class Fault:
 
 
 @attrs.frozen
-class Moved:
+class RoundingEffect:
     """How far rounding moves the outputs of a program, for each output.
 
     Attributes
@@ -88,13 +88,13 @@ class Moved:
         Where it decides nothing between finite numbers, infinities and nans.
     """
 
-    by: list[Any]
+    change: list[Any]
     exact: list[Any]
     steady: list[Any]
 
 
 @attrs.frozen(eq=False)
-class Known:
+class Results:
     """The results of a program for some inputs.
 
     Attributes
@@ -106,34 +106,34 @@ class Known:
     program: Code
     inputs: Values
     outputs: list[Any]
-    _moved: dict[int, Moved | None] = attrs.field(init=False, factory=dict)
+    _effects: dict[int, RoundingEffect | None] = attrs.field(init=False, factory=dict)
 
     @classmethod
-    def of(cls, program: Code, inputs: Values) -> Known | None:
+    def evaluate(cls, program: Code, inputs: Values) -> Results | None:
         """The results of a program for these inputs; None if it raises there."""
         try:
-            return cls(program, inputs, evaluated(program, inputs))
+            return cls(program, inputs, evaluate(program, inputs))
         except Exception:
             return None
 
-    def moved(self, n: int) -> Moved | None:
+    def rounding_effect(self, n: int) -> RoundingEffect | None:
         """How far rounding moves the outputs, by n experiments.
 
         None if rounding decides between raising and not.
         """
-        if n not in self._moved:
-            self._moved[n] = self._experiment(n)
-        return self._moved[n]
+        if n not in self._effects:
+            self._effects[n] = self._measure_rounding(n)
+        return self._effects[n]
 
     @np.errstate(all="ignore")
-    def _experiment(self, n: int) -> Moved | None:
+    def _measure_rounding(self, n: int) -> RoundingEffect | None:
         arrays = [np.asarray(x) for x in self.outputs]
         by = [np.zeros(x.shape) for x in arrays]
         exact = [np.ones(x.shape, bool) for x in arrays]
         steady = [np.ones(x.shape, bool) for x in arrays]
         for seed in range(n):
             try:
-                others = evaluated(self.program, self.inputs, Rounded(seed))
+                others = evaluate(self.program, self.inputs, PerturbedRounding(seed))
             except Exception:
                 return None
             for i, (x, other) in enumerate(zip(arrays, map(np.asarray, others), strict=True)):
@@ -141,30 +141,30 @@ class Known:
                     continue
                 if other.shape != x.shape:
                     return None
-                exact[i] &= _same(x, other)
-                steady[i] &= _alike(x, other)
-                off = np.abs(np.subtract(x, other, dtype=_wide(x)))
+                exact[i] &= _is_same(x, other)
+                steady[i] &= _is_same_kind(x, other)
+                off = np.abs(np.subtract(x, other, dtype=_wide_dtype(x)))
                 by[i] = np.fmax(by[i], np.where(np.isfinite(off), off, 0.0))
-        return Moved(by, exact, steady)
+        return RoundingEffect(by, exact, steady)
 
 
-def _wide(x: Array) -> Any:
+def _wide_dtype(x: Array) -> Any:
     return np.complex128 if x.dtype.kind == "c" else np.float64
 
 
-def _same(x: Array, y: Array) -> Any:
+def _is_same(x: Array, y: Array) -> Any:
     return (x == y) | ((x != x) & (y != y))
 
 
-def _alike(x: Array, y: Array) -> Any:
+def _is_same_kind(x: Array, y: Array) -> Any:
     """Where both are nans, both the same infinity, or both finite."""
     if x.dtype.kind not in "fc":
         return x == y
-    return np.where(np.isfinite(x), np.isfinite(y), _same(x, y))
+    return np.where(np.isfinite(x), np.isfinite(y), _is_same(x, y))
 
 
 @np.errstate(all="ignore")
-def difference(before: Values, after: Values, known: Known, paths: Sequence[str]) -> Fault | None:
+def find_fault(before: Values, after: Values, known: Results, paths: Sequence[str]) -> Fault | None:
     """The first fault in the outputs after a pass, beside those before; None without a fault."""
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
     for path, (x, y) in zip(paths, pairs, strict=True):
@@ -174,27 +174,30 @@ def difference(before: Values, after: Values, known: Known, paths: Sequence[str]
     if all(x.tobytes() == y.tobytes() for x, y in pairs):
         return None
     fault = None
-    for n in _EXPERIMENTS:
-        moved = known.moved(n)
-        fault = None if moved is None else _compared(pairs, moved, paths)
+    for n in _EXPERIMENT_COUNTS:
+        moved = known.rounding_effect(n)
+        fault = None if moved is None else _find_wrong_value(pairs, moved, paths)
         if fault is None:
             break
     return fault
 
 
-def _compared(
-    pairs: Sequence[tuple[Array, Array]], moved: Moved, paths: Sequence[str]
+def _find_wrong_value(
+    pairs: Sequence[tuple[Array, Array]], moved: RoundingEffect, paths: Sequence[str]
 ) -> Fault | None:
     """The fault in values that rounding may have moved so far."""
     for i, (x, y) in enumerate(pairs):
         if x.dtype.kind not in "fciub":
             continue
-        by, exact, steady = moved.by[i], moved.exact[i], moved.steady[i]
+        by, exact, steady = moved.change[i], moved.exact[i], moved.steady[i]
         if x.dtype.kind in "fc":
-            finite, off = np.isfinite(x) & np.isfinite(y), np.abs(np.subtract(x, y, dtype=_wide(x)))
+            finite, off = (
+                np.isfinite(x) & np.isfinite(y),
+                np.abs(np.subtract(x, y, dtype=_wide_dtype(x))),
+            )
             far = off > BOUND * (by + np.abs(np.spacing(np.abs(x))))
             kinds = {
-                "limit": steady & ~_alike(x, y),
+                "limit": steady & ~_is_same_kind(x, y),
                 "zero": exact & finite & (x == 0) & (y != 0),
                 "value": finite & steady & far,
             }
@@ -205,11 +208,11 @@ def _compared(
                 at = tuple(np.argwhere(wrong)[0].tolist())
                 place = f" at {list(at)}" if at else ""
                 return Fault(kind, paths[i], f"{x[at]!r} before, {y[at]!r} after{place}")
-    return _untied(pairs, moved, paths)
+    return _find_broken_tie(pairs, moved, paths)
 
 
-def _untied(
-    pairs: Sequence[tuple[Array, Array]], moved: Moved, paths: Sequence[str]
+def _find_broken_tie(
+    pairs: Sequence[tuple[Array, Array]], moved: RoundingEffect, paths: Sequence[str]
 ) -> Fault | None:
     """Elements of the outputs that were equal, exactly, and are not any more."""
     for dtype in {x.dtype for x, _ in pairs if x.dtype.kind in "fc"}:
@@ -254,17 +257,17 @@ class Proof:
     ) -> None:
         self.program = program
         self.tries = tries or trials
-        known = [Known.of(program, x) for x in self.tries(program, values)]
+        known = [Results.evaluate(program, x) for x in self.tries(program, values)]
         self.known = [x for x in known if x is not None]
         self.paths = [path or "the result" for path in tree.structure_paths(program.structure)]
 
     def faults(
-        self, passes: Iterable[Pass], fired: Callable[[Pass, Program], None] = lambda *_: None
+        self, passes: Iterable[Pass], on_change: Callable[[Pass, Program], None] = lambda *_: None
     ) -> Iterator[Found]:
         """The passes at fault, each with the fault and the inputs that show it.
 
-        The passes are run one after another; one at fault is left out. `fired` is called with each
-        that changes the program, and the program that it made. The bodies of loops and branches
+        The passes run one after another, without those at fault. `on_change` is called with each
+        pass that changes the program, and with the new program. The bodies of loops and branches
         are proved as programs of their inputs, since the inputs of the program may never run them.
         """
         before, expected = self.program, [x.outputs for x in self.known]
@@ -272,7 +275,7 @@ class Proof:
         builder = Builder(before, passes)
         for improve in passes:
             if improve is improve_bodies:
-                inside = list(self.faults_inside(before, passes))
+                inside = list(self.faults_in_bodies(before, passes))
                 yield from inside
                 if inside:
                     continue
@@ -290,15 +293,15 @@ class Proof:
                 continue
             if after == before:
                 continue
-            fired(improve, after)
-            fault, inputs, results = self.compared(before, after, expected)
+            on_change(improve, after)
+            fault, inputs, results = self.compare(before, after, expected)
             if fault is None:
                 before, expected = after, results
             else:
                 yield improve, fault, inputs
                 builder = Builder(before, passes)
 
-    def faults_inside(self, program: Code, passes: tuple[Pass, ...]) -> Iterator[Found]:
+    def faults_in_bodies(self, program: Code, passes: tuple[Pass, ...]) -> Iterator[Found]:
         """The passes at fault in the bodies of the loops and the branches of a program."""
         operands = operands_of_bodies(program, self.known[0].inputs) if self.known else {}
         for i, instruction in enumerate(program.instructions):
@@ -316,32 +319,32 @@ class Proof:
                         inside = fault.within or body
                         yield improve, attrs.evolve(fault, within=inside), inputs
 
-    def compared(
+    def compare(
         self, before: Program, after: Program, expected: Sequence[list[Any]]
     ) -> tuple[Fault | None, Values, list[list[Any]]]:
         """The fault of a program after a pass, the inputs that show it, and its results so far."""
         results: list[list[Any]] = []
-        fault = self.structure(before, after)
+        fault = self.find_structure_fault(before, after)
         if fault is not None:
             return fault, (), results
         for known, old in zip(self.known, expected, strict=True):
             try:
-                outputs = evaluated(after, known.inputs)
+                outputs = evaluate(after, known.inputs)
             except Exception as error:
                 fault = Fault("raises", "", f"{type(error).__name__}: {error}")
                 return fault, known.inputs, results
-            fault = difference(old, outputs, known, self.paths)
+            fault = find_fault(old, outputs, known, self.paths)
             if fault is not None and fault.kind == "value" and before is not self.program:
                 # its terms may be written out by now, as those of a softmax are
-                further = Known.of(before, known.inputs)
-                fault = fault if further is None else difference(old, outputs, further, self.paths)
+                further = Results.evaluate(before, known.inputs)
+                fault = fault if further is None else find_fault(old, outputs, further, self.paths)
             if fault is not None:
                 return fault, known.inputs, results
             results.append(outputs)
         return None, (), results
 
     @staticmethod
-    def structure(before: Program, after: Program) -> Fault | None:
+    def find_structure_fault(before: Program, after: Program) -> Fault | None:
         """A fault that a program has for any inputs."""
         try:
             check_code(after)
@@ -354,14 +357,16 @@ class Proof:
         return None
 
 
-def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]) -> Found | None:
+def find_written_fault(
+    program: Program, known: Sequence[Results], paths: Sequence[str]
+) -> Found | None:
     """How a program that is written and run differs from the same evaluated; None if it does not.
 
     It runs twice on each of the inputs: the buffers are full then, of others' values. The results
     are compared at the end, since those of the first runs must not change.
     """
     run = make_runner(program)()[0]
-    results: list[tuple[Known, list[Any]]] = []
+    results: list[tuple[Results, list[Any]]] = []
     for x in (*known, *known):
         try:
             with np.errstate(all="ignore"):
@@ -369,13 +374,13 @@ def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]
         except Exception as error:
             return None, Fault("raises", "", f"{type(error).__name__}: {error}"), x.inputs
     for x, outputs in results:
-        fault = difference(x.outputs, outputs, x, paths)
+        fault = find_fault(x.outputs, outputs, x, paths)
         if fault is not None:
             return None, fault, x.inputs
     return None
 
 
-def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values) -> Program:
+def run_checked_passes(program: Program, passes: Iterable[Pass], values: Values) -> Program:
     """The program after these passes, each proved on these inputs and on others like them.
 
     Raises
@@ -386,13 +391,15 @@ def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values
     proof = Proof(program, values)
     last = [program]
 
-    def fired(improve: Pass, after: Program) -> None:
+    def on_change(improve: Pass, after: Program) -> None:
         last.append(after)
 
-    fault = next(proof.faults(passes, fired), None)
+    fault = next(proof.faults(passes, on_change), None)
     if fault is None:
-        known = [x for old in proof.known if (x := Known.of(last[-1], old.inputs)) is not None]
-        fault = written_fault(last[-1], known, proof.paths)
+        known = [
+            x for old in proof.known if (x := Results.evaluate(last[-1], old.inputs)) is not None
+        ]
+        fault = find_written_fault(last[-1], known, proof.paths)
     if fault is not None:
         raise ProofError(_message(program, *fault)) from fault[1].error
     return last[-1]
@@ -412,7 +419,7 @@ def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Value
     for x, value in zip(within.inputs, inputs, strict=False):
         lines.append(f"  {x.path} = {np.array2string(np.asarray(value), threshold=50)}")
     if improve is not None and improve not in PASSES:
-        lines.append(f"It is no pass of tapegrad's: it {_blame(improve, fault)}")
+        lines.append(f"It is no pass of tapegrad's: it {_describe_origin(improve, fault)}")
         return "\n".join(lines)
     lines.append(
         "This is a fault of tapegrad: please report it with the function and this message."
@@ -425,7 +432,7 @@ def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Value
     return "\n".join(lines)
 
 
-def _blame(improve: Pass, fault: Fault) -> str:
+def _describe_origin(improve: Pass, fault: Fault) -> str:
     """In words, that a pass raised or is wrong, and where, as far as that is the caller's code."""
     place: Any = ""
     if fault.error is not None:
@@ -444,7 +451,7 @@ def _blame(improve: Pass, fault: Fault) -> str:
 # --- trials: inputs that a program is tried on, ordinary, tied, huge, tiny, infinite ------
 
 # elements that try many combinations at once
-_FEW = 64
+_SMALL_SIZE = 64
 
 
 def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
@@ -473,7 +480,7 @@ def _anything(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> 
 
 
 # the numbers of each kind, by a generator, the shape and the limits of the dtype
-_DRAWN: dict[str, Callable[..., Any]] = {
+_DRAWS: dict[str, Callable[..., Any]] = {
     "ordinary": lambda rng, shape, _: rng.normal(size=shape),
     "whole": lambda rng, shape, _: rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0]),
     "zeros": lambda rng, shape, _: rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2]),
@@ -489,7 +496,7 @@ _DRAWN: dict[str, Callable[..., Any]] = {
     "limits": _limits,
     "anything": _anything,
 }
-KINDS = (*_DRAWN, "mixed")
+KINDS = (*_DRAWS, "mixed")
 _MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
 
 
@@ -505,10 +512,10 @@ def body_values(body: Code, held: Loop | Branch, operands: Values | None) -> lis
         first = held.n_captured + held.n_carry
         rows = [x[0] if len(x) else None for x in operands[first:]]
         values = [*operands[:first], *rows]
-    return [_as_input(x, value) for x, value in zip(body.inputs, values, strict=False)]
+    return [_convert_input(x, value) for x, value in zip(body.inputs, values, strict=False)]
 
 
-def _as_input(x: Input, value: Any) -> Any:
+def _convert_input(x: Input, value: Any) -> Any:
     if value is None or np.shape(value) != x.shape:
         value = np.zeros(x.shape, x.dtype)
     # an int may have more bits than its dtype
@@ -541,24 +548,26 @@ def inputs_like(
                 drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
             arrays.append(drawn)
             continue
-        this = KINDS[rng.integers(len(_DRAWN))] if kind == "mixed" else kind
-        drawn = _drawn(this, x.shape, x.dtype, rng)
+        this = KINDS[rng.integers(len(_DRAWS))] if kind == "mixed" else kind
+        drawn = _draw_array(this, x.shape, x.dtype, rng)
         drawn.setflags(write=False)
         arrays.append(drawn.item() if x.number else drawn)
     return arrays
 
 
-def _drawn(
+def _draw_array(
     kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
 ) -> Array:
     limits = np.finfo(dtype)
     if dtype.kind == "c":
         parts = np.empty((*shape, 2), limits.dtype)
-        parts[..., 0], parts[..., 1] = [_drawn(kind, shape, limits.dtype, rng) for _ in range(2)]
+        parts[..., 0], parts[..., 1] = [
+            _draw_array(kind, shape, limits.dtype, rng) for _ in range(2)
+        ]
         if kind == "zeros" and rng.random() < 0.5:
             parts[..., 1] = 0  # the real numbers among them
         return parts.view(dtype).reshape(shape)
-    return np.asarray(_DRAWN[kind](rng, shape, limits), dtype)
+    return np.asarray(_DRAWS[kind](rng, shape, limits), dtype)
 
 
 def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
@@ -571,7 +580,7 @@ def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
     iterates = any(
         facts(x.op).iterates for code in nested_codes(program) for x in code.instructions
     )
-    small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
+    small = max([math.prod(x.shape) for x in inputs], default=0) < _SMALL_SIZE
     for kind in _MODERATE if iterates else KINDS:
         often = 20 if small and kind in ("limits", "anything") else 2
         for seed in range(often):

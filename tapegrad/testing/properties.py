@@ -21,20 +21,26 @@ from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import nested_codes
-from tapegrad.testing.differences import coarsest
+from tapegrad.testing.differences import coarsest_eps
 from tapegrad.testing.foreign import snapshot
-from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
+from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, norm_product
 from tapegrad.testing.leaves_as_vector import (
-    Flat,
+    FlatFunction,
     Fn,
     check_sequence,
-    flattened,
+    flatten_function,
     locate,
     pack,
+    random_weights,
     unpack,
-    weights,
 )
-from tapegrad.testing.values import agreeing, check_values, on_plain_arrays, rounding, spread
+from tapegrad.testing.values import (
+    call_on_plain_arrays,
+    check_values,
+    is_close,
+    rounding_spread,
+    rounding_tolerance,
+)
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.structure import replace_leaves
@@ -62,11 +68,11 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_linear_in_cotangent(tg.tanh, (np.ones(3),))
     """
-    f = flattened(fn, args, np.float64)
+    f = flatten_function(fn, args, np.float64)
     outputs, pulled = _pullback(f)
     rng = np.random.default_rng(1)
-    u, w = (weights(rng, outputs.size) for _ in range(2))
-    check_linear(f, _rounding(f), "the pullback", "u", pulled, u, w)
+    u, w = (random_weights(rng, outputs.size) for _ in range(2))
+    check_linear(f, _recorded_tolerance(f), "the pullback", "u", pulled, u, w)
 
 
 @warns_at_users_line
@@ -88,12 +94,12 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_transposes(lambda x: tg.softmax(x @ x.T), (np.eye(3),))
     """
-    f = flattened(fn, args, np.float64)
+    f = flatten_function(fn, args, np.float64)
     outputs, pulled = _pullback(f)
     rng = np.random.default_rng(2)
-    u, v = weights(rng, outputs.size), weights(rng, pack(f.xs).size)
+    u, v = random_weights(rng, outputs.size), random_weights(rng, pack(f.xs).size)
     pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
-    check_transposed(f, _rounding(f), ("the JVP", "the VJP"), u, v, pushed, pulled(u))
+    check_transposed(f, _recorded_tolerance(f), ("the JVP", "the VJP"), u, v, pushed, pulled(u))
 
 
 @warns_at_users_line
@@ -128,14 +134,14 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
       by a, then by b   2
       point             a = 1.0, b = 3.0
     """
-    f = flattened(fn, args, np.float64)
+    f = flatten_function(fn, args, np.float64)
     like = [np.asarray(y) for y in vjp(f.fn, *f.xs)[0]]
     outputs = pack(like)
     rng = np.random.default_rng(3)
-    u = list(unpack(weights(rng, outputs.size) if outputs.size > 1 else outputs**0, like))
+    u = list(unpack(random_weights(rng, outputs.size) if outputs.size > 1 else outputs**0, like))
     n = pack(f.xs).size
-    v, w = (weights(rng, n) for _ in range(2))
-    close = _rounding(f)
+    v, w = (random_weights(rng, n) for _ in range(2))
+    close = _recorded_tolerance(f)
 
     def slope(*xs: Any) -> list[Any]:
         return list(vjp(f.fn, *xs)[1](u))
@@ -145,23 +151,23 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
 
     def is_symmetric(xs: tuple[Any, ...]) -> Any:
         hv, hw = product(xs, v), product(xs, w)
-        size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + FLOOR * length(v, w)
+        size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + FLOOR * norm_product(v, w)
         return np.abs(np.sum(w * hv) - np.sum(v * hw)) <= close * size
 
     if is_symmetric(f.xs):
         return
 
-    def turned(t: Array) -> Array:
+    def reverse_product(t: Array) -> Array:
         return pack(vjp(slope, *f.xs)[1](list(unpack(t, f.xs))))
 
-    i = int(np.argmax(np.abs(product(f.xs, v) - turned(v))))
-    by_i, into_i = (of(np.eye(1, n, i)[0]) for of in (partial(product, f.xs), turned))
+    i = int(np.argmax(np.abs(product(f.xs, v) - reverse_product(v))))
+    by_i, into_i = (of(np.eye(1, n, i)[0]) for of in (partial(product, f.xs), reverse_product))
     j = int(np.argmax(np.abs(by_i - into_i)))
     forward, backward = by_i[j], into_i[j]
     if j < i:
         i, j, forward, backward = j, i, backward, forward
     x = pack(f.xs)
-    beside = x + _NEAR * np.maximum(1, np.abs(x)) * weights(rng, n)
+    beside = x + _NEAR * np.maximum(1, np.abs(x)) * random_weights(rng, n)
     verdict = (
         "not at points close by: this is a kink, where they may; check at another point"
         if is_symmetric(unpack(beside, f.xs))
@@ -199,14 +205,14 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_stop_gradient(tg.exp, (np.ones(3),))
     """
-    f = flattened(fn, args)
+    f = flatten_function(fn, args)
     stopped = attrs.evolve(f, fn=lambda *xs: f.fn(*stop_gradient(list(xs))))
     (outputs, _), (values, pulled) = _pullback(f), _pullback(stopped)
     if outputs.tobytes() != values.tobytes():
         raise AssertionError(f"{f.name} returns another value for stop_gradient(x) than for x")
     gradient = pulled(np.ones(values.size))
     what, zero = "the gradient through stop_gradient", 0 * gradient
-    compare(f, _rounding(f), what, gradient, "zero", zero, zero)
+    compare(f, _recorded_tolerance(f), what, gradient, "zero", zero, zero)
 
 
 @warns_at_users_line
@@ -234,8 +240,8 @@ def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
     ...     print(error)
     <lambda> gives another value in the second run, of the same arguments
     """
-    f = flattened(fn, args)
-    first, second = (_everything(f) for _ in range(2))
+    f = flatten_function(fn, args)
+    first, second = (_value_and_derivatives(f) for _ in range(2))
     for name in first:
         if first[name].tobytes() != second[name].tobytes():
             raise AssertionError(
@@ -262,10 +268,10 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_unchanged(tg.tanh, (np.ones(3),))
     """
-    f = flattened(fn, args)
+    f = flatten_function(fn, args)
     before = _snapshots(args)
-    on_plain_arrays(fn, args, f.name)
-    _everything(f)
+    call_on_plain_arrays(fn, args, f.name)
+    _value_and_derivatives(f)
     after = _snapshots(args)
     for path in before | after:
         if before.get(path) != after.get(path):
@@ -296,18 +302,20 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_compiled(tg.softmax, (np.ones(3),))
     """
-    f = flattened(fn, args)
+    f = flatten_function(fn, args)
 
     def step(*xs: Any) -> tuple[Any, Any]:
         outputs, pullback = vjp(f.fn, *xs)
-        return outputs, pullback([_waves(y) for y in outputs])
+        return outputs, pullback([_wave_cotangent(y) for y in outputs])
 
     _compare_compiled(f, step, f.xs)
     ones = [np.ones_like(x) for x in f.xs]
-    _compare_compiled(f, partial(_amid, f.fn), (f.xs, ones, [x + x for x in ones], 1.0, 2.0))
+    _compare_compiled(
+        f, partial(_call_amid_temporaries, f.fn), (f.xs, ones, [x + x for x in ones], 1.0, 2.0)
+    )
 
 
-def _amid(fn: Fn, xs: Any, ones: Any, twos: Any, one: Any, two: Any) -> list[Any]:
+def _call_amid_temporaries(fn: Fn, xs: Any, ones: Any, twos: Any, one: Any, two: Any) -> list[Any]:
     """The outputs for computed arguments, used after further values of the arguments' size."""
     outputs = fn(*[x * y for x, y in zip(xs, ones, strict=True)])
     later = [x * y for x, y in zip(xs, twos, strict=True)]
@@ -317,13 +325,13 @@ def _amid(fn: Fn, xs: Any, ones: Any, twos: Any, one: Any, two: Any) -> list[Any
     return [y * factor for y in outputs]
 
 
-def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
+def _compare_compiled(f: FlatFunction, step: Fn, args: Sequence[Any]) -> None:
     """Raise unless a function of floating arguments gives the same, compiled, in two runs."""
     compiled = compile_(step)
     want = tree.leaves(step(*args))
     # a result is as accurate as the narrowest value that it is computed from
     steps = [x for code in nested_codes(compiled.program(*args)) for x in code.instructions]
-    eps = 64 * coarsest([*steps, *map(np.asarray, want)])
+    eps = 64 * coarsest_eps([*steps, *map(np.asarray, want)])
     # twice, since the second run finds the buffers full
     for run in ("first", "second"):
         for i, (one, other) in enumerate(zip(tree.leaves(compiled(*args)), want, strict=True)):
@@ -336,7 +344,7 @@ def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
             size = eps * np.max(np.abs(recorded), initial=1.0)
             close = np.isclose(got, recorded, rtol=eps, atol=size, equal_nan=True)
             if not np.all(close):
-                close |= np.abs(got - recorded) <= 4 * spread(step, args)[i]
+                close |= np.abs(got - recorded) <= 4 * rounding_spread(step, args)[i]
             if not np.all(close):
                 raise AssertionError(
                     f"{f.name}, compiled, gives\n{got}\nin its {run} run, where recorded it "
@@ -344,7 +352,7 @@ def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
                 )
 
 
-_ALL = (
+_CHECKS = (
     check_unchanged,
     check_deterministic,
     check_values,
@@ -376,35 +384,35 @@ def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> Non
     >>> import tapegrad as tg
     >>> tg.testing.check_properties(tg.tanh, (np.ones(3),), compiled=True)
     """
-    for check in _ALL:
+    for check in _CHECKS:
         check(fn, args)
     if compiled:
         check_compiled(fn, args)
-        f = flattened(fn, args)
+        f = flatten_function(fn, args)
         program = compile_(f.fn)
-        for check in _ALL:
+        for check in _CHECKS:
             check(program, f.xs)
 
 
-def _pullback(f: Flat) -> tuple[Array, Callable[[Array], Array]]:
+def _pullback(f: FlatFunction) -> tuple[Array, Callable[[Array], Array]]:
     """The packed outputs, and the packed gradient of a packed cotangent."""
     output, pullback = vjp(f.fn, *f.xs)
     like = [np.asarray(y) for y in output]
     return pack(like), lambda u: pack(pullback(list(unpack(u, like))))
 
 
-def _everything(f: Flat) -> dict[str, Array]:
+def _value_and_derivatives(f: FlatFunction) -> dict[str, Array]:
     """The value, the gradient and the tangent along fixed directions."""
     value, pulled = _pullback(f)
     rng = np.random.default_rng(4)
-    gradient = pulled(weights(rng, value.size))
-    moves = unpack(weights(rng, pack(f.xs).size), f.xs)
+    gradient = pulled(random_weights(rng, value.size))
+    moves = unpack(random_weights(rng, pack(f.xs).size), f.xs)
     tangents = [np.asarray(v, np.asarray(x).dtype) for v, x in zip(moves, f.xs, strict=True)]
     tangent = pack(jvp(f.fn, f.xs, tangents)[1])
     return {"value": value, "gradient": gradient, "tangent": tangent}
 
 
-def _waves(y: Any) -> Any:
+def _wave_cotangent(y: Any) -> Any:
     """A cotangent for an output."""
     c = np.cos(np.arange(y.size)).reshape(y.shape)
     return c + 1j * np.sin(2 + c) if y.dtype.kind == "c" else c
@@ -416,8 +424,8 @@ def _snapshots(args: Sequence[Any]) -> dict[str, Any]:
     return {path: snapshot(leaf) for path, leaf in zip(paths, leaves, strict=True)}
 
 
-def _rounding(f: Flat) -> float:
-    return rounding(record(f.fn)(*f.xs)[1])
+def _recorded_tolerance(f: FlatFunction) -> float:
+    return rounding_tolerance(record(f.fn)(*f.xs)[1])
 
 
 # --- batches ------------------------------------------------------------------------------
@@ -455,18 +463,18 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     floating = [i for i in arrays if leaves[i].dtype.kind in "fc"]
     if not arrays:
         raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
-    examples = [leaves, [_varied(x) for x in leaves]]
+    examples = [leaves, [_vary(x) for x in leaves]]
 
-    def called(leaves: Sequence[Any]) -> Any:
+    def call(leaves: Sequence[Any]) -> Any:
         return fn(*tree.unflatten(structure, leaves))
 
     for chosen in dict.fromkeys(tuple(x) for x in (arrays, floating, *[[i] for i in arrays]) if x):
         rows = [
-            called([row[i] if i in chosen else x for i, x in enumerate(leaves)]) for row in examples
+            call([row[i] if i in chosen else x for i, x in enumerate(leaves)]) for row in examples
         ]
 
         def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
-            return called(replace_leaves(leaves, chosen, parts))
+            return call(replace_leaves(leaves, chosen, parts))
 
         try:
             got = vmap(one)(*[np.stack([row[i] for row in examples]) for i in chosen])
@@ -475,25 +483,25 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
                 raise
             continue
         names = [path for i, path in enumerate(tree.paths(tuple(args))) if i in chosen]
-        close = rounding(record(called)(leaves)[1])
+        close = rounding_tolerance(record(call)(leaves)[1])
         name = f"{label(fn)}, batched along {', '.join(names)}"
-        for path, x, y in _results(label(fn), got, rows):
+        for path, x, y in _zip_results(label(fn), got, rows):
             if (x.shape, x.dtype) != (y.shape, y.dtype):
                 raise AssertionError(
                     f"{name}: {path} is {x.dtype} {x.shape}, but {y.dtype} {y.shape} in a loop"
                 )
-            if not np.all(agreeing(x, y, close)):
+            if not np.all(is_close(x, y, close)):
                 raise AssertionError(f"{name}: {path} is\n{x}\nbut in a loop\n{y}")
 
 
-def _varied(x: Any) -> Any:
+def _vary(x: Any) -> Any:
     """Another array of the same shape and dtype, which the function can take in its place."""
     if not isinstance(x, np.ndarray):
         return x
     return x * x.dtype.type(0.875) if x.dtype.kind in "fc" else np.flip(x)
 
 
-def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+def _zip_results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
     """The path of each array, its value in the batch, and its value in the loop."""
     structure, others = tree.flatten(got)[1], [tree.flatten(row)[1] for row in rows]
     for other in others:

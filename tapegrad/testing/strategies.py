@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements
-from tapegrad.testing.assumed_domains import Assumed
+from tapegrad.testing.assumed_domains import AssumedDomain
 from tapegrad.testing.calls import domain_of
 from tapegrad.testing.choices import clear_numbers, is_clear
 from tapegrad.types import Array
@@ -24,7 +24,7 @@ Strategy = st.SearchStrategy[Any]
 
 
 @functools.cache
-def whole(low: int, high: int) -> st.SearchStrategy[int]:
+def integers(low: int, high: int) -> st.SearchStrategy[int]:
     """Integers, by a cached strategy, since creating one takes longer than drawing from it."""
     return st.integers(low, high)
 
@@ -46,7 +46,7 @@ class Drawn(Choices):
     draw: st.DrawFn
 
     def integer(self, low: int, high: int) -> int:
-        return self.draw(whole(low, high))
+        return self.draw(integers(low, high))
 
     def _number(self, elements: Elements) -> float:
         number: float = self.draw(numbers(elements))
@@ -135,11 +135,11 @@ def broadcasting(
     """
 
     @st.composite
-    def drawn(draw: st.DrawFn) -> tuple[Array, ...]:
+    def broadcasting_arrays(draw: st.DrawFn) -> tuple[Array, ...]:
         shapes = Drawn(draw).broadcastable(n)
         return tuple([draw(arrays(shape, elements, dtypes, scales)) for shape in shapes])
 
-    return drawn()
+    return broadcasting_arrays()
 
 
 class Pair(NamedTuple):
@@ -255,4 +255,8 @@ def operands_for(
         call: Call = chosen(Drawn(draw))
         return call
 
-    return calls(assumed="; ".join(chosen.says)) if isinstance(chosen, Assumed) else calls()
+    return (
+        calls(assumed="; ".join(chosen.assumptions))
+        if isinstance(chosen, AssumedDomain)
+        else calls()
+    )

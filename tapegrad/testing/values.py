@@ -11,11 +11,11 @@ from tapegrad import tree
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import warns_at_users_line
-from tapegrad.testing.differences import coarsest
-from tapegrad.testing.leaves_as_vector import Fn, flattened, floating
+from tapegrad.testing.differences import coarsest_eps
+from tapegrad.testing.leaves_as_vector import Fn, flatten_function, floating_leaves
 from tapegrad.types import Array
 
-CLOSE = 1e-9  # the relative error allowed for rounding
+TOLERANCE = 1e-9  # the relative error allowed for rounding
 
 
 @warns_at_users_line
@@ -50,11 +50,11 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
       plain      -1
       of         output[0]
     """
-    name = flattened(fn, args).name
+    name = flatten_function(fn, args).name
     output, tape = record(fn)(*args)
-    floating(fn, output)
-    relative = rounding(tape)
-    for plain in on_plain_arrays(fn, tree.map(_copied, tuple(args)), name):
+    floating_leaves(fn, output)
+    relative = rounding_tolerance(tape)
+    for plain in call_on_plain_arrays(fn, tree.map(_copy_leaf, tuple(args)), name):
         (got, structure), (want, other) = tree.flatten(output), tree.flatten(plain)
         if structure != other:
             raise AssertionError(
@@ -74,9 +74,9 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
                     f"  plain      {b.dtype} {b.shape}\n"
                     f"  of         {place}"
                 )
-            close = agreeing(a, b, relative)
+            close = is_close(a, b, relative)
             if b.dtype.kind in "fc" and not np.all(close):
-                close |= np.abs(a - b) <= 4 * spread(fn, args)[i]
+                close |= np.abs(a - b) <= 4 * rounding_spread(fn, args)[i]
             for at in np.argwhere(~close)[:1].tolist():
                 index = str(at) if at else ""
                 raise AssertionError(
@@ -87,7 +87,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
                 )
 
 
-def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
+def call_on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
     """A function's result on plain arrays, in a tuple; an empty one if it needs a Tensor."""
     try:
         return (fn(*args),)
@@ -98,16 +98,16 @@ def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
         raise
 
 
-def rounding(tape: Any) -> float:
+def rounding_tolerance(tape: Any) -> float:
     """The relative error allowed for rounding, by the narrowest dtype on a tape."""
-    return max(CLOSE, 64 * coarsest(tape))
+    return max(TOLERANCE, 64 * coarsest_eps(tape))
 
 
 # rounding moves a result by at most this part of the largest number among arguments and results
 _JUMP = 1e-9
 
 
-def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
+def rounding_spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
     """The change of each result, as an array like it, when the arguments round.
 
     It is large where terms cancel, and 0 where a result jumps, as at a kink, since a jump is not
@@ -118,11 +118,11 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
     def rounded(x: Any) -> Any:
         kind = np.asarray(x).dtype
         if kind.kind not in "fc":
-            return _copied(x)
+            return _copy_leaf(x)
         moved = x * (1 + 2 * np.finfo(kind).eps * rng.integers(-1, 2, np.shape(x)))
         return moved.astype(kind) if isinstance(x, np.ndarray) else type(x)(moved)
 
-    results = [np.asarray(y) for y in tree.leaves(fn(*tree.map(_copied, tuple(args))))]
+    results = [np.asarray(y) for y in tree.leaves(fn(*tree.map(_copy_leaf, tuple(args))))]
     moves = [np.zeros(y.shape) for y in results]
     sizes = [
         np.max(np.abs(x[np.isfinite(x)]), initial=0) for x in map(np.asarray, tree.leaves(args))
@@ -136,12 +136,12 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
         for i, (x, y) in enumerate(zip(results, moved, strict=False)):
             if x.dtype.kind in "fc" and x.shape == y.shape:
                 moves[i] = np.fmax(moves[i], np.abs(y - x))
-    coarse = max(_JUMP, 64 * coarsest(results))
+    coarse = max(_JUMP, 64 * coarsest_eps(results))
     largest = [max([np.max(np.abs(y), initial=0, where=np.isfinite(y)), *sizes]) for y in results]
     return [np.where(x <= coarse * y, x, 0) for x, y in zip(moves, largest, strict=True)]
 
 
-def agreeing(x: Array, y: Array, relative: float) -> Array:
+def is_close(x: Array, y: Array, relative: float) -> Array:
     """For each element, whether two arrays agree; floating ones may differ by rounding."""
     if y.dtype.kind not in "fc":
         return np.asarray(x == y)
@@ -149,5 +149,5 @@ def agreeing(x: Array, y: Array, relative: float) -> Array:
     return np.isclose(x, y, relative, relative * size, equal_nan=True)
 
 
-def _copied(leaf: Any) -> Any:
+def _copy_leaf(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf

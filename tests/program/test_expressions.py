@@ -30,7 +30,7 @@ from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program
 from tapegrad.program.text import make_runner
 from tapegrad.testing.choices import Sampled
-from tapegrad.testing.evaluation import evaluated
+from tapegrad.testing.evaluation import evaluate
 
 Among = Callable[[Any], Any]
 
@@ -254,7 +254,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
         # the buffers are full from the second run on
         for args in (operands, others, operands):
             wanted = call_or_error(
-                evaluated, program, [np.copy(x) if np.ndim(x) else x for x in args], in_order
+                evaluate, program, [np.copy(x) if np.ndim(x) else x for x in args], in_order
             )
             got = call_or_error(run, *args)
             if isinstance(wanted, Exception):
@@ -281,7 +281,7 @@ def test_of_one_element_all_is_computed_as_of_many(fn, args):
     program = trace(lambda x, y: (fn(x, y) * 1, fn(x * 1, y)), args, {})
     run = make_runner(program)()[0]
     for _ in range(2):
-        for got, wanted in zip(run(*args), evaluated(program, args, in_order), strict=True):
+        for got, wanted in zip(run(*args), evaluate(program, args, in_order), strict=True):
             assert_same_bits(got, wanted)
 
 

@@ -24,15 +24,15 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, content_key
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import Improvement, rule
-from tapegrad.testing.evaluation import EndlessError, evaluated
+from tapegrad.testing.evaluation import EndlessError, evaluate
 from tapegrad.testing.proof import (
     KINDS,
-    Known,
     Proof,
-    difference,
+    Results,
+    find_fault,
+    find_written_fault,
     inputs_like,
     trials,
-    written_fault,
 )
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -66,9 +66,9 @@ def small_blocks() -> Iterator[None]:
 
 def fault_of_writing(proof: Proof, program: Any) -> Any:
     """How a program that is written differs from one evaluated; None if it does not."""
-    known = [new for x in proof.known if (new := Known.of(program, x.inputs))]
+    known = [new for x in proof.known if (new := Results.evaluate(program, x.inputs))]
     with small_blocks():
-        return written_fault(program, known, proof.paths)
+        return find_written_fault(program, known, proof.paths)
 
 
 @functools.cache
@@ -283,10 +283,10 @@ def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:
     proved = tg.compile(fn, check=True)
     assert proved(1.0) == fn(1.0)
     with pytest.raises(EndlessError):
-        evaluated(trace(fn, (1.0,), {}), (-np.inf,))
+        evaluate(trace(fn, (1.0,), {}), (-np.inf,))
     # a loop of known length ends, however long it is
     rows = trace(lambda x: tg.scan(lambda c, r: (c + r, None), 0.0, x)[0], (np.ones(1200),), {})
-    assert evaluated(rows, (np.ones(1200),)) == [1200.0]
+    assert evaluate(rows, (np.ones(1200),)) == [1200.0]
 
 
 def test_draws_of_each_example_are_proved() -> None:
@@ -336,7 +336,7 @@ def test_the_terms_of_a_sum_may_be_added_in_any_order(name: str) -> None:
     rng = np.random.default_rng(0)
     drawn = [rng.choice(AWKWARD, (2, 4)) * rng.choice([-1, 1], (2, 4)) for _ in range(24)]
     for terms in (*TERMS, *drawn):
-        known = Known.of(program, [np.array(x) for x in terms])
+        known = Results.evaluate(program, [np.array(x) for x in terms])
         assert known
         x, y = np.array(terms, np.longdouble)
         # each product is rounded, or added unrounded, which no function of rows does
@@ -344,4 +344,4 @@ def test_the_terms_of_a_sum_may_be_added_in_any_order(name: str) -> None:
         for products in (rounded,) if name in BY_ROWS else (x * y, rounded):
             for order in itertools.permutations(range(4)):
                 total = functools.reduce(lambda s, k: np.float64(s + products[k]), order, 0.0)
-                assert difference(known.outputs, with_infinities(total), known, ["y"] * 3) is None
+                assert find_fault(known.outputs, with_infinities(total), known, ["y"] * 3) is None

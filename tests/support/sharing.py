@@ -11,7 +11,7 @@ from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts
 from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.entry import read
-from tapegrad.testing.evaluation import evaluated
+from tapegrad.testing.evaluation import evaluate
 
 
 def laid_out(x: Any) -> dict[str, Any]:
@@ -91,5 +91,5 @@ def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Primitive]
         return result
 
     program = tg.compile(fn, passes=()).program(*args)
-    evaluated(program, read(args, {}, ()).values, check)
+    evaluate(program, read(args, {}, ()).values, check)
     return {made.op for code in nested_codes(program) for made in code.instructions}

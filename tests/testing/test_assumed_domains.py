@@ -15,7 +15,7 @@ from messages import check_refusals
 import tapegrad as tg
 from tapegrad.domain import Call, Elements, each
 from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
-from tapegrad.testing.__main__ import written
+from tapegrad.testing.__main__ import write_tests
 
 # named as in a user's file
 OPS = """
@@ -221,7 +221,7 @@ def test_a_file_is_written_and_runs_as_it_is(ops: Path, monkeypatch: pytest.Monk
     made = run(ops, "tapegrad.testing", "write", "mine.ops:log")
     assert made.returncode == 0, made.stderr
     monkeypatch.syspath_prepend(str(ops))
-    for i, text in enumerate([made.stdout, written("mine.ops:Ops.square")]):
+    for i, text in enumerate([made.stdout, write_tests("mine.ops:Ops.square")]):
         assert "phases=set(Phase) - {Phase.explain}" in text
         # fewer examples than a user would run
         fewer = text.replace("max_examples=50", "max_examples=2")
@@ -251,7 +251,7 @@ def test_the_command_writes_a_test_that_finds_a_wrong_rule_or_says_what_it_needs
         assert message in capsys.readouterr().err
     main(["write", "mine.ops:wrong"])
     text = capsys.readouterr().out
-    assert text == written("mine.ops:wrong")
+    assert text == write_tests("mine.ops:wrong")
     assert "#   x: real numbers from -4 to 4\n#   any shape\n" in text
     space: dict[str, Any] = {}
     exec(text, space)

@@ -17,7 +17,7 @@ from tapegrad.program.passes import fold
 from tapegrad.program.passes.algebra import algebra, parse_rules, words
 from tapegrad.program.passes.fold import ALGEBRA
 from tapegrad.program.program import rule, run_passes
-from tapegrad.testing.proof import improved_and_proved
+from tapegrad.testing.proof import run_checked_passes
 
 LAST = {"axis": -1, "keepdims": True}
 # the options that the ops of patterns are drawn with, for an operand
@@ -102,7 +102,7 @@ def test_a_rule_is_proved_on_programs_of_its_pattern(rule):
     alone, fired = algebra(rule.text, complex=True), 0
     for program, args in programs(rule):
         if is_changed(program, alone):
-            improved_and_proved(program, (alone,), args)
+            run_checked_passes(program, (alone,), args)
             fired += 1
             # no rule before it stands in its way
             assert is_changed(program, fold)
@@ -115,7 +115,7 @@ def is_refused(text):
     alone = algebra(text, complex=True)
     for program, args in programs(rule):
         try:
-            improved_and_proved(program, (alone,), args)
+            run_checked_passes(program, (alone,), args)
         except ProofError:
             return True
     return False
