@@ -1,4 +1,4 @@
-"""Contributions have the same sum, in place or not, whoever holds the arrays of rules."""
+"""Contributions have the same sum, in place or not, whatever holds the arrays of rules."""
 
 import inspect
 import itertools
@@ -31,14 +31,14 @@ USES = [
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
-def test_contributions_add_up_whatever_comes_before_them(layout):
+def test_contributions_add_up_in_any_order(layout):
     def loss(*uses):
         return lambda x: sum(np.sum(np.sin(use(x))) for use in uses)
 
-    alone = {use: tg.jacobian(loss(use), mode="forward")(X) for use in USES}
-    for one, other in itertools.product(USES, repeat=2):
-        want = 2 * alone[one] + alone[other]
-        slope = tg.grad(loss(one, other, one))(layout(X))
+    single = {use: tg.jacobian(loss(use), mode="forward")(X) for use in USES}
+    for first, second in itertools.product(USES, repeat=2):
+        want = 2 * single[first] + single[second]
+        slope = tg.grad(loss(first, second, first))(layout(X))
         np.testing.assert_allclose(slope, want, rtol=1e-6, atol=1e-6)
 
 
@@ -52,46 +52,46 @@ def test_contributions_add_up_whatever_comes_before_them(layout):
         ),
     ],
 )
-def test_an_error_in_a_rule_says_where(op):
+def test_error_in_a_rule_names_op_operand_and_line(op):
     with pytest.raises(ZeroDivisionError) as caught:
         tg.grad(lambda x: append_record(op, (x,), {}))(np.ones(()))
     assert any("operand 0 of line 1 of the tape, broken" in x for x in caught.value.__notes__)
 
 
-# --- whoever holds a cotangent ----------------------------------------------------------------
+# --- owners of a cotangent --------------------------------------------------------------------
 
 
 OWNERS = st.sampled_from(
-    ["made", "its own", "view", "kept", "view of kept", "constant", "operand", "output"]
+    ["new", "cotangent", "view", "kept", "view of kept", "constant", "operand", "output"]
 )
 STEPS = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 2), OWNERS, OWNERS, st.booleans()),
     min_size=4,
     max_size=12,
 )
-WAYS = {
+TRANSFORMS = {
     "grad": tg.grad,
     "checked": lambda loss: tg.grad(loss, check_finite=True),
     "vjp": lambda loss: lambda x: tg.vjp(loss, x)[1](np.ones(()))[0],
     "jacobian": lambda loss: tg.jacobian(loss, mode="reverse"),
-    "steps": lambda loss: lambda x: _of_steps(*tg.record(loss)(x)),
+    "steps": lambda loss: lambda x: gradient_by_steps(*tg.record(loss)(x)),
 }
 
 
-def _of_steps(output, tape):
+def gradient_by_steps(output, tape):
     (x,) = tape.parameters
-    (found,) = [step.cotangent for step in tg.sweep_steps(tape, output) if step.record is x]
-    return found
+    (result,) = [step.cotangent for step in tg.sweep_steps(tape, output) if step.record is x]
+    return result
 
 
 @given(STEPS)
-def test_sums_are_the_same_whoever_holds_what_a_rule_gives(steps):
-    def gradient(way, is_copied):
+def test_sums_do_not_depend_on_the_owner_of_a_contribution(steps):
+    def gradient(transform, is_copied):
         kept, constant = [], np.array([1.0, -2.0])
 
         def rule(owner, g, y, x):
             c = {
-                "its own": lambda: g,
+                "cotangent": lambda: g,
                 "view": lambda: g[::-1],
                 "constant": lambda: constant,
                 "operand": lambda: x,
@@ -114,19 +114,19 @@ def test_sums_are_the_same_whoever_holds_what_a_rule_gives(steps):
                 values.append(append_record(op, (a, b), {"shift": 0.5} if has_option else {}))
             return np.sum(values[-1])
 
-        found = WAYS[way](loss)(np.array([0.25, -0.5]))
-        for now, before in kept:
-            np.testing.assert_array_equal(now, before)
+        result = TRANSFORMS[transform](loss)(np.array([0.25, -0.5]))
+        for after, before in kept:
+            np.testing.assert_array_equal(after, before)
         np.testing.assert_array_equal(constant, [1.0, -2.0])
-        return found.tobytes()
+        return result.tobytes()
 
     expected = gradient("grad", True)
-    for way in WAYS:
-        assert gradient(way, False) == expected, way
+    for transform in TRANSFORMS:
+        assert gradient(transform, False) == expected, transform
 
 
-def _handed_over(call):
-    """How many arguments Python functions get in a call, of those that they take any number of."""
+def count_variadic_arguments(call):
+    """Return how many arguments a call passes to Python functions by `*args`."""
     n = 0
 
     def count(frame, event, arg):
@@ -146,21 +146,21 @@ def _handed_over(call):
 
 
 @pytest.mark.parametrize("name", ["concatenate", "stack", "hstack", "vstack", "dstack", "block"])
-def test_rules_of_many_operands_do_not_get_all_of_them_for_each(name):
-    def handed_over(n):
+def test_rules_of_many_operands_take_linear_work(name):
+    def count_in_record_and_sweep(n):
         def loss(xs):
-            # beside constants, which the tape copies
+            # the constants, which the tape copies, are operands too
             return np.sum(getattr(tg, name)([*xs, *np.ones((n, 2))]))
 
         output, tape = tg.record(loss)([np.ones(2)] * n)
-        recorded = _handed_over(lambda: tg.record(loss)([np.ones(2)] * n))
-        return recorded, _handed_over(lambda: tg.reverse_sweep(tape, output))
+        recorded = count_variadic_arguments(lambda: tg.record(loss)([np.ones(2)] * n))
+        return recorded, count_variadic_arguments(lambda: tg.reverse_sweep(tape, output))
 
-    for few, many in zip(handed_over(20), handed_over(80), strict=True):
+    for few, many in zip(count_in_record_and_sweep(20), count_in_record_and_sweep(80), strict=True):
         assert 0 < many < 6 * few
 
 
-def test_a_joint_rule_is_called_once():
+def test_joint_rule_is_called_once():
     calls = []
 
     def joint(g, y, *operands):
@@ -168,6 +168,6 @@ def test_a_joint_rule_is_called_once():
         return [None if i % 3 == 0 else g * i for i in range(len(operands))]
 
     op = Primitive("joint", lambda *xs: sum(xs), Joint(joint), None)
-    found = tg.grad(lambda xs: append_record(op, (*xs, 2.0), {}))([np.ones(())] * 6)
+    result = tg.grad(lambda xs: append_record(op, (*xs, 2.0), {}))([np.ones(())] * 6)
     assert calls == [7]
-    assert [float(c) for c in found] == [0, 1, 2, 0, 4, 5]
+    assert [float(c) for c in result] == [0, 1, 2, 0, 4, 5]

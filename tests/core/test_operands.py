@@ -25,7 +25,7 @@ from tapegrad.testing import check_grads
         lambda a, b: tg.interp(a, [0.0, 9.0], [a, b]),
     ],
 )
-def test_a_list_is_the_array_of_it(fn: Callable[..., Any]) -> None:
+def test_list_of_tensors_is_an_array_operand(fn: Callable[..., Any]) -> None:
     a, b = np.array(1.5), np.array(-0.5)
     check_grads(fn, (a, b), order=1)
     output = fn(a, b)
@@ -33,7 +33,7 @@ def test_a_list_is_the_array_of_it(fn: Callable[..., Any]) -> None:
     np.testing.assert_allclose(tg.compile(fn)(a, b), output, rtol=1e-15)
 
 
-def test_a_list_is_stacked_on_the_tape_that_is_written_by_hand() -> None:
+def test_list_is_stacked_on_a_hand_written_tape() -> None:
     tape, x = tg.Tape().parameter(2.0)
     tape, y = tape.write(tg.multiply, [x, 3.0], x)
     assert [r.op.name for r in tape] == ["parameter", "asarray", "stack", "multiply"]
@@ -41,7 +41,7 @@ def test_a_list_is_stacked_on_the_tape_that_is_written_by_hand() -> None:
     assert tg.reverse_sweep(tape, y, np.ones(2))[x] == 7.0
 
 
-def test_a_list_with_a_tensor_of_another_tape_is_refused() -> None:
+def test_list_with_a_tensor_of_another_tape_raises() -> None:
     x, _ = tg.record(lambda x: x * 1.0)(2.0)
     for op in (tg.exp, OPS["add"]):
         with pytest.raises(tg.TapeError, match="no recording is running"):

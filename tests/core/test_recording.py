@@ -1,4 +1,4 @@
-"""No gradient is cut off in silence, and a recording that ends, however it ends, leaves nothing."""
+"""No gradient is cut off in silence, and a recording leaves nothing behind, however it ends."""
 
 import asyncio
 import sys
@@ -21,10 +21,10 @@ from tapegrad.core.writing import CURRENT
 from tapegrad.errors import TapeError
 from tapegrad.types import Array
 
-# --- what becomes a parameter ---------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------
 
 
-def test_every_floating_leaf_of_every_argument_is_a_parameter():
+def test_every_floating_leaf_is_a_parameter():
     def fn(p, x, n, *, scale, text):
         assert (n, text) == (3, "t")
         assert np.shares_memory(p["counts"], counts)
@@ -45,7 +45,7 @@ def test_every_floating_leaf_of_every_argument_is_a_parameter():
 
 
 @given(FLOATS, FLOATS)
-def test_writing_by_hand_and_in_a_recording_is_the_same(a, b):
+def test_tape_written_by_hand_equals_recorded_tape(a, b):
     output, recorded = tg.record(lambda a, b: tg.sin(a * b) + b)(np.array(a), np.array(b))
     tape, x = tg.Tape().parameter(np.array(a), name="a")
     tape, y = tape.parameter(np.array(b), name="b")
@@ -67,15 +67,15 @@ ROUNDS = tg.custom_op(vjps=(None,), name="rounds")(np.round)
 
 
 @pytest.mark.parametrize(
-    ("fn", "loses"),
+    ("fn", "loses_gradient"),
     [
-        (lambda x: x[0], True),  # one rule for any number of operands
+        (lambda x: x[0], True),  # its rule is for any number of operands
         (lambda x: x[0] * 2.0, True),
         (lambda x: np.concatenate([x[:1], x[:1]])[1], True),
         (lambda x: tg.stop_gradient(x)[0], True),
         (lambda x: tg.stop_gradient(x[0]), False),
         (lambda x: x[0] > 1.0, False),
-        # of integers, by ops that have rules
+        # integers, by ops that have rules
         (lambda x: np.argsort(x)[0], False),
         (lambda x: np.argmax(x) + 1, False),
         (lambda x: x.astype(int)[0], False),
@@ -83,10 +83,10 @@ ROUNDS = tg.custom_op(vjps=(None,), name="rounds")(np.round)
         (lambda x: ROUNDS(x[0]), False),
     ],
 )
-def test_a_tensor_is_read_out_just_where_no_gradient_is_lost(fn, loses):
-    def reads(x):
+def test_conversion_raises_only_where_a_gradient_is_lost(fn, loses_gradient):
+    def read_all(x):
         for read in READ:
-            if loses:
+            if loses_gradient:
                 with pytest.raises(TypeError, match=r"gradient.*t\.value"):
                     read(fn(x))
                 with pytest.raises((TypeError, IndexError)):
@@ -95,10 +95,10 @@ def test_a_tensor_is_read_out_just_where_no_gradient_is_lost(fn, loses):
                 np.testing.assert_array_equal(read(fn(x)), np.asarray(fn(np.array([3.0, 1.0]))))
         return np.sum(x)
 
-    tg.grad(reads)(np.array([3.0, 1.0]))
+    tg.grad(read_all)(np.array([3.0, 1.0]))
 
 
-def test_bool_int_and_index_work_on_what_has_no_gradient():
+def test_bool_int_and_index_work_without_a_gradient():
     def fn(x):
         n = tg.argmax(x)
         assert ["a", "b", "c"][n] == "c"
@@ -125,7 +125,7 @@ class OopsError(Exception):
     pass
 
 
-def test_an_error_in_an_op_writes_nothing():
+def test_error_in_an_op_writes_no_record():
     def fn(x):
         with pytest.raises(ValueError, match="add"):
             x + np.ones(4)
@@ -136,18 +136,18 @@ def test_an_error_in_an_op_writes_nothing():
     assert len(tape) == 2
 
 
-def test_an_error_that_is_caught_leaves_the_recordings_around_it_as_they_were():
+def test_caught_error_leaves_outer_recordings_unchanged():
     def fn(x):
         y = x * 2
         with pytest.raises(OopsError):
-            tg.grad(raising)(y)
+            tg.grad(raise_oops)(y)
         return y * x
 
     assert tg.grad(tg.grad(fn))(3.0) == 4.0
     assert nothing_is_being_recorded()
 
 
-def raising(x):
+def raise_oops(x):
     raise OopsError
 
 
@@ -155,18 +155,18 @@ INTERRUPTED_FILES = ("tape.py", "recording.py", "writing.py", "checkpoint.py", "
 INTERRUPTED_FILES += ("gradients.py", "products.py", __file__)
 
 
-def interrupted(call: Callable[..., Any], at: int) -> bool:
-    """Call with an interrupt before the at-th instruction that records; whether it came.
+def is_interrupted(call: Callable[..., Any], at: int) -> bool:
+    """Call with an interrupt before the at-th instruction of recording; return whether it occurred.
 
-    One that comes while Python closes a generator is written to standard error, and lost.
+    Python writes an interrupt in a closing generator to standard error, and continues.
     """
-    left = at
+    remaining = at
 
     def step(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
+        nonlocal remaining
         if event == "opcode":
-            left -= 1
-            if left < 0:
+            remaining -= 1
+            if remaining < 0:
                 raise KeyboardInterrupt
         return step
 
@@ -186,11 +186,11 @@ def interrupted(call: Callable[..., Any], at: int) -> bool:
         pass
     finally:
         sys.settrace(before)
-    return left < 0
+    return remaining < 0
 
 
 @tg.custom_vjp(lambda g, y, x: (2 * g * x,))
-def squared(x: Any) -> Any:
+def square(x: Any) -> Any:
     return x * x
 
 
@@ -199,17 +199,17 @@ INTERRUPTED = {
     "record": lambda: tg.record(lambda x: x * x)(3.0),
     "jvp": lambda: tg.jvp(lambda x: x * x, (3.0,), (1.0,)),
     "checkpoint": lambda: tg.grad(tg.checkpoint(lambda x: x * x))(3.0),
-    "custom_vjp": lambda: tg.grad(squared)(3.0),
+    "custom_vjp": lambda: tg.grad(square)(3.0),
 }
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", sorted(INTERRUPTED) if THOROUGH else ["grad", "checkpoint"])
-def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
+def test_interrupt_at_any_instruction_ends_the_recording(name):
     at, errors = 0, np.geterr()
-    # Python 3.13 may not trace the instructions of what it traces for the first time
-    assert not interrupted(INTERRUPTED[name], 1_000_000)
-    while interrupted(INTERRUPTED[name], at):
+    # Python 3.13 may not trace the instructions of code that it traces for the first time
+    assert not is_interrupted(INTERRUPTED[name], 1_000_000)
+    while is_interrupted(INTERRUPTED[name], at):
         assert CURRENT.get() is None
         assert np.geterr() == errors
         at += 1
@@ -217,7 +217,7 @@ def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     assert tg.grad(lambda x: x * x)(3.0) == 6.0
 
 
-# --- threads and tasks, each with a recording of its own --------------------------------------
+# --- threads and tasks record separately ------------------------------------------------------
 
 
 def test_two_threads_record_at_once():
@@ -226,7 +226,7 @@ def test_two_threads_record_at_once():
     def run(x):
         def slow(x):
             for k in range(1, 20):
-                # every step lets the other recording in between
+                # the two threads alternate
                 barrier.wait(300)
                 x = x * (1.0 + 1.0 / k)
             return x
@@ -241,7 +241,7 @@ def test_two_threads_record_at_once():
     np.testing.assert_allclose(results, [(20.0, 20.0), (20.0, 40.0)])
 
 
-def test_a_thread_cannot_use_the_tensor_of_another():
+def test_thread_cannot_use_tensor_of_another_thread():
     def fn(x):
         with ThreadPoolExecutor(1) as pool:
             with pytest.raises(TapeError, match="thread"):
@@ -256,8 +256,8 @@ def test_a_thread_cannot_use_the_tensor_of_another():
     assert tg.grad(fn)(2.0) == 4.0
 
 
-def in_child_tasks(fn: Callable[..., Any], *args: Any) -> list[Any]:
-    """The results of a function of each argument, in tasks that start tasks of their own."""
+def run_in_child_tasks(fn: Callable[..., Any], *args: Any) -> list[Any]:
+    """Return a function's result for each argument, computed in child tasks."""
 
     async def child(x: Any) -> Any:
         await asyncio.sleep(0)
@@ -269,8 +269,8 @@ def in_child_tasks(fn: Callable[..., Any], *args: Any) -> list[Any]:
     return asyncio.run(parent())
 
 
-def later(x: Array) -> Array:
-    """A record that takes the line which another claims."""
+def write_five_records(x: Array) -> Array:
+    """Write records on lines that another task's records have."""
     for _ in range(5):
         x = x * 1.0
     return x
@@ -278,15 +278,15 @@ def later(x: Array) -> Array:
 
 USES: dict[str, Any] = {
     "at once": lambda x, a, b: a + b,
-    "however late": lambda x, a, b: later(x) + a,
-    "in an inner gradient": lambda x, a, b: (later(x), tg.grad(lambda y: y * y)(a))[1],
+    "however late": lambda x, a, b: write_five_records(x) + a,
+    "in an inner gradient": lambda x, a, b: (write_five_records(x), tg.grad(lambda y: y * y)(a))[1],
 }
 
 
 @pytest.mark.parametrize("use", USES)
-def test_what_a_child_task_writes_is_refused_by_its_parent(use):
+def test_record_of_a_child_task_raises_in_its_parent(use):
     def fn(x):
-        a, b = in_child_tasks(lambda x: x * 2, x, x)
+        a, b = run_in_child_tasks(lambda x: x * 2, x, x)
         return USES[use](x, a, b)
 
     with pytest.raises(TapeError):
@@ -294,13 +294,13 @@ def test_what_a_child_task_writes_is_refused_by_its_parent(use):
     assert nothing_is_being_recorded()
 
 
-def test_a_recording_in_a_child_task_does_not_touch_the_parents():
+def test_recording_in_a_child_task_is_separate():
     def slope(x):
         return tg.grad(lambda y: y * y)(x)
 
     def fn(x):
-        (c,) = in_child_tasks(slope, 3.0)
+        (c,) = run_in_child_tasks(slope, 3.0)
         return x * (c.value if isinstance(c, tg.Tensor) else c)
 
-    assert in_child_tasks(slope, 1.0, 2.0, 3.0) == [2.0, 4.0, 6.0]
+    assert run_in_child_tasks(slope, 1.0, 2.0, 3.0) == [2.0, 4.0, 6.0]
     assert tg.grad(fn)(2.0) == 6.0

@@ -17,14 +17,14 @@ from tapegrad.errors import TapeError
 from tapegrad.types import Array
 
 
-def leaked() -> Array:
+def leak_tensor() -> Array:
     kept = []
     tg.grad(lambda x: (kept.append(x), x * x)[1])(3.0)
     return kept[0]
 
 
-ENDED = leaked()
-ALONE: list[Refusal] = [
+ENDED = leak_tensor()
+USED_ALONE: list[Refusal] = [
     (TapeError, lambda: ENDED * 2, "no recording"),
     (TapeError, lambda: tg.stop_gradient(ENDED), "no recording"),
     (TapeError, lambda: ENDED > 0, "no recording"),
@@ -42,7 +42,7 @@ ALONE: list[Refusal] = [
             lambda f: lambda x: tg.hvp(f, (x,), (1.0,)),
         )
     ],
-    # returned, by an inner function too
+    # returned, also by an inner function
     (TapeError, lambda: tg.grad(lambda a: ENDED)(1.0), "line 0"),
     *[
         (TapeError, lambda f=f: tg.value_and_grad(lambda a: a * f(a * a * a))(1.0), "line 0")
@@ -55,13 +55,13 @@ ALONE: list[Refusal] = [
 SGD = tg.optim.SGD(0.1)
 
 
-def test_a_tensor_whose_recording_has_ended_is_refused_wherever_it_is_used():
-    check_refusals(ALONE)
+def test_tensor_of_an_ended_recording_raises_in_every_use():
+    check_refusals(USED_ALONE)
     assert nothing_is_being_recorded()
     assert tg.grad(lambda a: a * ENDED.value)(1.0) == 3.0
 
 
-def test_a_leak_names_the_op_the_line_and_the_function_it_is_from():
+def test_error_names_op_line_and_function_of_the_leak():
     kept = []
 
     def first(weights):
@@ -80,68 +80,70 @@ def test_a_leak_names_the_op_the_line_and_the_function_it_is_from():
         assert part in message
 
 
-# --- leaks from within ------------------------------------------------------------------------
+# --- leaks from an inner function -------------------------------------------------------------
 
 Leak = Callable[[Any, list[Any]], Any]
 
 
-def leaky(kept: list[Any], fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function that also puts what it returns into a list."""
+def leak_result(kept: list[Any], fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that also appends its result to a list."""
 
-    def leaking(*args: Any) -> Array:
+    def keep_result(*args: Any) -> Array:
         kept.append(fn(*args))
         return kept[-1]
 
-    return leaking
+    return keep_result
 
 
-def square(kept: list[Any], x: Array) -> Callable[[Any], Any]:
-    return leaky(kept, lambda y: y * x)
+def leak_product_with(kept: list[Any], x: Array) -> Callable[[Any], Any]:
+    return leak_result(kept, lambda y: y * x)
 
 
-def product(kept: list[Any]) -> Callable[..., Any]:
-    return leaky(kept, np.multiply)
+def leak_product(kept: list[Any]) -> Callable[..., Any]:
+    return leak_result(kept, np.multiply)
 
 
-# functions that are recorded on a tape of their own, each of which leaks x * x
-ASIDE: dict[str, Leak] = {
-    "scan": lambda x, kept: tg.scan(lambda c, _: (product(kept)(c, x), None), x, length=2),
+# functions that are recorded on a separate tape, and leak x * x
+SEPARATE_TAPE: dict[str, Leak] = {
+    "scan": lambda x, kept: tg.scan(lambda c, _: (leak_product(kept)(c, x), None), x, length=2),
     "scan, checkpointed": lambda x, kept: tg.scan(
-        tg.checkpoint(lambda c, _: (product(kept)(c, x), None)), x, length=2
+        tg.checkpoint(lambda c, _: (leak_product(kept)(c, x), None)), x, length=2
     ),
-    "fori_loop": lambda x, kept: tg.fori_loop(0, 2, lambda i, c: product(kept)(c, x), x),
+    "fori_loop": lambda x, kept: tg.fori_loop(0, 2, lambda i, c: leak_product(kept)(c, x), x),
     "while_loop": lambda x, kept: tg.while_loop(
-        lambda c: c < 9.0, lambda c: product(kept)(c, x), x
+        lambda c: c < 9.0, lambda c: leak_product(kept)(c, x), x
     ),
     "the condition of while_loop": lambda x, kept: tg.while_loop(
-        lambda c: product(kept)(c, x) < 9.0, lambda c: c * 2.0, x
+        lambda c: leak_product(kept)(c, x) < 9.0, lambda c: c * 2.0, x
     ),
-    "cond": lambda x, kept: tg.cond(x > 0.0, square(kept, x), lambda y: y * 1.0, x),
-    "the other branch": lambda x, kept: tg.cond(x < 0.0, square(kept, x), lambda y: y * 1.0, x),
-    "vmap": lambda x, kept: tg.vmap(square(kept, x))(x * np.ones(2)),
-    "checkpoint": lambda x, kept: tg.checkpoint(leaky(kept, lambda y: y * x * 1.0))(x),
+    "cond": lambda x, kept: tg.cond(x > 0.0, leak_product_with(kept, x), lambda y: y * 1.0, x),
+    "the other branch": lambda x, kept: tg.cond(
+        x < 0.0, leak_product_with(kept, x), lambda y: y * 1.0, x
+    ),
+    "vmap": lambda x, kept: tg.vmap(leak_product_with(kept, x))(x * np.ones(2)),
+    "checkpoint": lambda x, kept: tg.checkpoint(leak_result(kept, lambda y: y * x * 1.0))(x),
     "checkpoint in checkpoint": lambda x, kept: tg.checkpoint(
-        lambda y: tg.checkpoint(leaky(kept, lambda z: z * x * 1.0))(y) * 2.0
+        lambda y: tg.checkpoint(leak_result(kept, lambda z: z * x * 1.0))(y) * 2.0
     )(x),
-    # x alone
+    # only x is a Tensor
     "scan on arrays": lambda x, kept: tg.scan(
-        lambda c, y: (product(kept)(c, x), y), 1.0, np.ones(2)
+        lambda c, y: (leak_product(kept)(c, x), y), 1.0, np.ones(2)
     ),
-    "vmap of constants": lambda x, kept: tg.vmap(square(kept, x))(np.ones(2)),
+    "vmap of constants": lambda x, kept: tg.vmap(leak_product_with(kept, x))(np.ones(2)),
 }
-# functions that are recorded on the tape around them: what leaks from them is one of its records
-WITHIN: dict[str, Leak] = {
-    "grad": lambda x, kept: tg.grad(square(kept, x))(x),
-    "vjp": lambda x, kept: tg.vjp(square(kept, x), x)[1](1.0),
-    "jvp": lambda x, kept: tg.jvp(square(kept, x), (x,), (1.0,)),
-    "linearize": lambda x, kept: tg.linearize(square(kept, x), x),
-    "jacobian": lambda x, kept: tg.jacobian(square(kept, x))(x),
-    "hessian_diag": lambda x, kept: tg.hessian_diag(square(kept, x))(x),
-    "record": lambda x, kept: tg.record(square(kept, x))(x),
-    "compile": lambda x, kept: tg.compile(square(kept, x))(x),
+# functions that are recorded on the outer tape: their leak is one of its records
+SAME_TAPE: dict[str, Leak] = {
+    "grad": lambda x, kept: tg.grad(leak_product_with(kept, x))(x),
+    "vjp": lambda x, kept: tg.vjp(leak_product_with(kept, x), x)[1](1.0),
+    "jvp": lambda x, kept: tg.jvp(leak_product_with(kept, x), (x,), (1.0,)),
+    "linearize": lambda x, kept: tg.linearize(leak_product_with(kept, x), x),
+    "jacobian": lambda x, kept: tg.jacobian(leak_product_with(kept, x))(x),
+    "hessian_diag": lambda x, kept: tg.hessian_diag(leak_product_with(kept, x))(x),
+    "record": lambda x, kept: tg.record(leak_product_with(kept, x))(x),
+    "compile": lambda x, kept: tg.compile(leak_product_with(kept, x))(x),
 }
 
-AROUND: dict[str, Callable[[Any], Any]] = {
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "record": lambda f: tg.record(f)(2.0)[0].value,
     "grad": lambda f: tg.grad(f)(2.0),
     "grad of grad": lambda f: tg.grad(tg.grad(f))(2.0),
@@ -172,10 +174,10 @@ USES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("around", AROUND)
-def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(around: str) -> None:
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_leak_raises_unless_it_is_on_the_same_tape(transform: str) -> None:
     uses = list(USES.values())[: None if THOROUGH else 2]
-    for inner, leak in (ASIDE | WITHIN).items():
+    for inner, leak in (SEPARATE_TAPE | SAME_TAPE).items():
         for use, which in itertools.product(uses, (0, -1) if THOROUGH else (0,)):
 
             def fn(
@@ -185,50 +187,56 @@ def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(aro
                 leak(x, kept)
                 return use(x, kept[which])
 
-            # where it is not recorded apart, a checkpointed call is like any other
-            if inner in WITHIN or "checkpoint" in inner:
+            # a checkpointed call may be recorded on the outer tape
+            if inner in SAME_TAPE or "checkpoint" in inner:
                 try:
-                    got = AROUND[around](fn)
+                    got = TRANSFORMS[transform](fn)
                 except TapeError:
-                    assert inner not in WITHIN
+                    assert inner not in SAME_TAPE
                     continue
                 if which == 0:
-                    same(got, AROUND[around](lambda x, use=use: use(x, x * x)), 1e-12)
+                    same(got, TRANSFORMS[transform](lambda x, use=use: use(x, x * x)), 1e-12)
             else:
                 with pytest.raises(TapeError, match="tape of"):
-                    AROUND[around](fn)
+                    TRANSFORMS[transform](fn)
     assert nothing_is_being_recorded()
 
 
-def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
+def test_error_about_a_leak_names_its_source_and_remedy() -> None:
     kept: list[Any] = []
 
     def step(c: Array, _: Any) -> tuple[Any, ...]:
         kept.append(c * 2.0)
         return c, None
 
-    def around(x: Array) -> dict[str, Array]:
+    def leak_from_scan(x: Array) -> dict[str, Array]:
         tg.scan(step, x, length=3)
         return {"last": kept[-1]}
 
-    for run in (tg.record(around), tg.compile(around), tg.jacobian(around)):
+    for run in (tg.record(leak_from_scan), tg.compile(leak_from_scan), tg.jacobian(leak_from_scan)):
         message = message_of(TapeError, lambda run=run: run(1.0))
-        for part in ("around returned", "last", "multiply", "the tape of step", "return it"):
+        for part in (
+            "leak_from_scan returned",
+            "last",
+            "multiply",
+            "the tape of step",
+            "return it",
+        ):
             assert part in message
 
 
-@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
-def test_what_another_context_wrote_is_refused_by_all(around: str) -> None:
+@pytest.mark.parametrize("transform", sorted(TRANSFORMS.keys() - {"record", "has_aux"}))
+def test_record_of_another_context_raises(transform: str) -> None:
     def fn(x: Array, use: Callable[..., Any]) -> Array:
         return use(x, copy_context().run(lambda: x * x))
 
     for use in USES.values():
         with pytest.raises(TapeError, match="another branch"):
-            AROUND[around](lambda x, use=use: fn(x, use))
+            TRANSFORMS[transform](lambda x, use=use: fn(x, use))
 
 
-# each returns a Tensor of a tape around its own
-OUTER: dict[str, Callable[[Any], Any]] = {
+# functions that return a Tensor of the outer tape
+RETURNING_OUTER: dict[str, Callable[[Any], Any]] = {
     "scan": lambda x: tg.scan(lambda c, _: (x, x), 0.0, length=2)[1][1],
     "while_loop": lambda x: tg.while_loop(lambda c: c < 1.0, lambda c: x, x * 0.0),
     "cond": lambda x: tg.cond(x > 0.0, lambda y: x, lambda y: y, x * 2.0),
@@ -241,8 +249,8 @@ OUTER: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
-def test_a_tensor_of_a_tape_around_may_be_returned(around: str) -> None:
-    wanted = AROUND[around](lambda x: x**3)
-    for inner in OUTER.values():
-        same(AROUND[around](lambda x, inner=inner: inner(x) ** 3), wanted, 1e-12)
+@pytest.mark.parametrize("transform", sorted(TRANSFORMS.keys() - {"record", "has_aux"}))
+def test_tensor_of_an_outer_tape_may_be_returned(transform: str) -> None:
+    wanted = TRANSFORMS[transform](lambda x: x**3)
+    for inner in RETURNING_OUTER.values():
+        same(TRANSFORMS[transform](lambda x, inner=inner: inner(x) ** 3), wanted, 1e-12)

@@ -1,4 +1,4 @@
-"""The reverse sweep gives what another engine gives, on any tape and any branch of one."""
+"""The reverse sweep agrees with complex steps on any tape and any branch."""
 
 import itertools
 import weakref
@@ -26,7 +26,7 @@ FLOATS = st.floats(-3, 3, allow_subnormal=False)
 
 @pytest.mark.parametrize("dtype", "fdeFg")
 @pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, lambda x: x[..., ::-1]])
-def test_what_broadcasting_repeats_is_summed_in_any_shape_and_layout(dtype, layout):
+def test_unbroadcast_sums_repeated_axes_of_any_shape_and_layout(dtype, layout):
     shapes = [(3,), (5, 2, 3), (2, 3, 1, 4), (0, 3), (3, 0), (1, 1), (3, 1030), (2, 1030, 2)]
     for shape in shapes:
         # whole numbers, whose sums have no rounding errors
@@ -42,7 +42,7 @@ def test_what_broadcasting_repeats_is_summed_in_any_shape_and_layout(dtype, layo
                     np.testing.assert_array_equal(found, want.reshape(primal.shape), strict=True)
 
 
-def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
+def test_gradients_are_a_read_only_mapping_by_parameter():
     tape, x, y, z = squares()
     tape, p = tape.parameter(np.ones((2, 2), np.float32))
     gradients = tg.reverse_sweep(tape, z)
@@ -58,7 +58,7 @@ def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
         assert not g.flags.writeable
 
 
-def test_a_key_that_is_no_parameter_is_told_what_keys_there_are():
+def test_error_for_a_wrong_key_names_the_keys():
     tape, _, y, z = squares()
     gradients = tg.reverse_sweep(tape, z)
     with pytest.raises(KeyError, match=r"line 1 of the tape, multiply, is not a parameter .*show"):
@@ -68,7 +68,7 @@ def test_a_key_that_is_no_parameter_is_told_what_keys_there_are():
     assert gradients.get(y) is None
 
 
-def test_a_ladder_of_diamonds_is_swept_once_a_record():
+def test_sweep_visits_each_record_once():
     # 2**60 paths, 61 records
     tape, a = tg.Tape().parameter(1.0)
     b = a
@@ -78,14 +78,14 @@ def test_a_ladder_of_diamonds_is_swept_once_a_record():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=6))
-def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed(with_options):
+def test_sweep_frees_passed_records_and_contributions(with_options):
     records, made, left = [], [], []
 
-    def alive(references):
+    def count_alive(references):
         return sum(reference() is not None for reference in references)
 
     def first(g, y, a, b, shift=1.0):
-        left.append((alive(records), alive(made)))
+        left.append((count_alive(records), count_alive(made)))
         return second(g, y, a, b)
 
     def second(g, y, a, b, shift=1.0):
@@ -93,12 +93,12 @@ def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed
         made.append(weakref.ref(c))
         return c
 
-    watched = tg.custom_op(vjps=(first, second))(lambda a, b, shift=1.0: (a + b) / 2 + shift)
+    op = tg.custom_op(vjps=(first, second))(lambda a, b, shift=1.0: (a + b) / 2 + shift)
 
     def loss(x):
         for has_option in with_options:
             # options take the sweep's longer path, and two uses are summed
-            x = watched(x, x, shift=2.0) if has_option else watched(x, x)
+            x = op(x, x, shift=2.0) if has_option else op(x, x)
             records.append(weakref.ref(x))
         return np.sum(x)
 
@@ -114,7 +114,7 @@ def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 @pytest.mark.parametrize("dtype", ["f2", ">f4", "f8"])
-def test_an_output_of_one_element_needs_no_cotangent_and_may_be_a_parameter(shape, dtype):
+def test_output_of_one_element_needs_no_cotangent(shape, dtype):
     tape, x = tg.Tape().parameter(np.ones(shape, dtype))
     tape, y = tape.write(tg.multiply, x, x)
     for output, slope in ((y, 2.0), (x, 1.0)):
@@ -124,8 +124,8 @@ def test_an_output_of_one_element_needs_no_cotangent_and_may_be_a_parameter(shap
     np.testing.assert_array_equal(g, np.full(shape, 2.0, x.dtype), strict=True)
 
 
-def other_tapes() -> list[Refusal]:
-    """Sweeps and writes of records that are of another branch, or of another tape."""
+def make_misplaced_records() -> list[Refusal]:
+    """Return sweeps and writes of records of another branch or another tape."""
     stem, x = tg.Tape().parameter(2.0)
     left, a = stem.write(tg.multiply, x, 3.0)
     right, b = stem.write(tg.multiply, x, x)
@@ -145,11 +145,11 @@ def other_tapes() -> list[Refusal]:
     ]
 
 
-def test_what_is_not_of_the_tape_is_refused():
-    check_refusals(other_tapes())
+def test_record_of_another_tape_or_branch_raises():
+    check_refusals(make_misplaced_records())
 
 
-def test_a_sweep_inside_its_own_recording_is_recorded():
+def test_sweep_inside_a_recording_is_recorded():
     def fn(x):
         y, inner = tg.record(lambda a: tg.sum(a * a * a))(x)
         (p,) = inner.parameters
@@ -164,7 +164,7 @@ def test_a_sweep_inside_its_own_recording_is_recorded():
     np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[x], [6.0, 12.0])
 
 
-def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
+def test_sweep_of_hand_written_tape_in_a_recording_returns_arrays():
     tape, x, _, z = squares()
 
     def fn(a):
@@ -175,10 +175,10 @@ def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
     np.testing.assert_array_equal(tg.grad(fn)(np.ones(3)), [2.0, 4.0, 6.0])
 
 
-# --- another engine ---------------------------------------------------------------
+# --- compared with complex steps ------------------------------------------------------
 
 
-# beside each record a number whose imaginary part is its tangent, times a step that rounds nothing
+# each record has a number with its tangent as imaginary part, times a step too small to round
 STEP = 1e-100
 UNARY = {
     tg.negative: np.negative,
@@ -188,7 +188,7 @@ UNARY = {
 }
 BINARY = {tg.add: np.add, tg.subtract: np.subtract, tg.multiply: np.multiply}
 SHAPES = st.sampled_from([(), (3,), (1, 3), (2, 3), (2, 1)])
-# Python floats too, which tapes keep as they are
+# Python floats too, which tapes keep
 VALUES = FLOATS | SHAPES.flatmap(lambda shape: hnp.arrays(np.float64, shape, elements=FLOATS))
 CHOICE = st.integers(0, 1_000_000)
 
@@ -202,13 +202,13 @@ class Branch(NamedTuple):
     values: bytes
 
 
-class TwoEngines(RuleBasedStateMachine):
-    """Tapes that branch at random, each record beside a complex number: nothing there is swept."""
+class ReverseAndComplexStep(RuleBasedStateMachine):
+    """Tapes that branch at random, and a complex number for each record, which needs no sweep."""
 
-    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Array) -> None:
+    def add_branch(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Array) -> None:
         if np.max(np.abs([np.real(number), np.imag(number) / STEP])) > 1e4:
-            return  # what cancels later would leave no digits, and what overflows none at all
-        # complex numbers are rounded elsewhere
+            return  # a later cancellation or overflow would leave no digits
+        # complex operations round differently
         np.testing.assert_allclose(record.value, np.real(number), rtol=1e-9, atol=1e-9)
         values = b"".join(r.value.tobytes() for r in tape)
         records, numbers = (*branch.records, record), (*branch.numbers, number)
@@ -229,36 +229,36 @@ class TwoEngines(RuleBasedStateMachine):
         branch = self.branches[0] if at % 9 == 0 else self.pick(at)
         tape, x = branch.tape.parameter(value)
         tangent = np.random.default_rng(len(self.branches)).normal(size=x.shape)
-        self.keep(branch, tape, x, value + 1j * STEP * tangent)
+        self.add_branch(branch, tape, x, value + 1j * STEP * tangent)
 
     def write(
-        self, at: int, op: tg.Op, rule: Callable[..., Any], *places: Any, **options: Any
+        self, at: int, op: tg.Op, rule: Callable[..., Any], *arguments: Any, **options: Any
     ) -> None:
-        """Write an op of records, which numbers stand for, and of constants."""
+        """Write an op; an integer argument selects a record, others are constants."""
         branch = self.pick(at)
-        places = [i % len(branch.records) if type(i) is int else i for i in places]
+        arguments = [i % len(branch.records) if type(i) is int else i for i in arguments]
         records, numbers = (
-            [known[i] if type(i) is int else i for i in places]
-            for known in (branch.records, branch.numbers)
+            [values[i] if type(i) is int else i for i in arguments]
+            for values in (branch.records, branch.numbers)
         )
         tape, record = branch.tape.write(op, *records, **options)
-        self.keep(branch, tape, record, rule(*numbers, **options))
+        self.add_branch(branch, tape, record, rule(*numbers, **options))
 
     @rule(at=CHOICE, i=CHOICE, op=st.sampled_from(list(UNARY)))
     def unary(self, at: int, i: int, op: tg.Op) -> None:
         self.write(at, op, UNARY[op], i)
 
     @rule(
-        at=CHOICE, i=CHOICE, j=CHOICE | VALUES, turned=st.booleans(), op=st.sampled_from([*BINARY])
+        at=CHOICE, i=CHOICE, j=CHOICE | VALUES, swapped=st.booleans(), op=st.sampled_from([*BINARY])
     )
-    def binary(self, at: int, i: int, j: Array | float, turned: bool, op: tg.Op) -> None:
-        self.write(at, op, BINARY[op], *((j, i) if turned else (i, j)))
+    def binary(self, at: int, i: int, j: Array | float, swapped: bool, op: tg.Op) -> None:
+        self.write(at, op, BINARY[op], *((j, i) if swapped else (i, j)))
 
     @rule(at=CHOICE, i=CHOICE, axis=st.sampled_from([None, -1]))
     def sum(self, at: int, i: int, axis: int | None) -> None:
         records = self.pick(at).records
         scalar = not records[i % len(records)].ndim
-        # whatever is left broadcasts with all shapes
+        # the result broadcasts with all shapes
         self.write(at, tg.sum, np.sum, i, axis=None if scalar else axis, keepdims=True)
 
     @rule(at=CHOICE, i=CHOICE, seed=st.integers(0, 99))
@@ -279,33 +279,33 @@ class TwoEngines(RuleBasedStateMachine):
         np.testing.assert_allclose(sum(parts), want, rtol=1e-9, atol=1e-9 * size)
 
     @rule(at=CHOICE)
-    def well_formed(self, at: int) -> None:
+    def check(self, at: int) -> None:
         check_tape(self.pick(at).tape)
 
     @invariant()
-    def older_tapes_read_as_they_did(self) -> None:
+    def older_tapes_are_unchanged(self) -> None:
         for branch in self.branches[-3:]:
-            self.reads_as_it_did(branch)
+            self.assert_unchanged(branch)
 
     def teardown(self) -> None:
         for branch in self.branches:
-            self.reads_as_it_did(branch)
+            self.assert_unchanged(branch)
 
-    def reads_as_it_did(self, branch: Branch) -> None:
+    def assert_unchanged(self, branch: Branch) -> None:
         assert len(branch.tape) == len(branch.lines)
         assert all(a is b for a, b in zip(branch.tape, branch.lines, strict=True))
         assert b"".join(r.value.tobytes() for r in branch.tape) == branch.values
         assert str(branch.tape) == branch.text
 
 
-TestTwoEngines = TwoEngines.TestCase
-TestTwoEngines.settings = settings(depth("state machine"), stateful_step_count=25)
+TestReverseAndComplexStep = ReverseAndComplexStep.TestCase
+TestReverseAndComplexStep.settings = settings(depth("state machine"), stateful_step_count=25)
 
 
-def test_arrays_and_tensors_add_up_in_any_order_in_a_sweep_that_is_recorded():
+def test_recorded_sweep_adds_arrays_and_tensors_in_any_order():
     x, arrays = np.ones(3), [np.full(3, i) for i in range(4)]
 
-    def summed(p, orders):
+    def sum_of_gradient(p, orders):
         return np.sum(tg.grad(lambda x: np.sum(sum(x * terms(p)[i] for i in orders)))(x))
 
     def terms(p):
@@ -313,5 +313,5 @@ def test_arrays_and_tensors_add_up_in_any_order_in_a_sweep_that_is_recorded():
 
     for orders in itertools.permutations(range(6), 4):
         slope = sum({4: 1.0, 5: 4.0}.get(i, 0.0) for i in orders)
-        got = tg.grad(lambda p, orders=orders: summed(p, orders))(np.full(3, 2.0))
+        got = tg.grad(lambda p, orders=orders: sum_of_gradient(p, orders))(np.full(3, 2.0))
         np.testing.assert_array_equal(got, np.full(3, slope))

@@ -1,4 +1,4 @@
-"""A tape is a value: all that a result depends on is written, and older tapes read as before."""
+"""A tape is a value: it has all records of a result, and older tapes stay unchanged."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tapes import check_tape, squares
 import tapegrad as tg
 
 
-def test_a_record_knows_how_it_came_about():
+def test_record_has_its_op_operands_and_options():
     tape, x, y, z = squares()
     tape, w = tape.write(tg.sum, y, axis=0, keepdims=True)
     assert y.op is tg.multiply
@@ -27,7 +27,7 @@ def test_a_record_knows_how_it_came_about():
 @pytest.mark.parametrize(
     "value", [1.0, np.float32(1), [1.0, 2.0], np.ones((2, 0)), np.ones(2, "f2"), np.eye(2, 3)]
 )
-def test_a_parameter_is_anything_that_makes_a_floating_array(value):
+def test_parameter_is_any_floating_array_like(value):
     tape, x = tg.Tape().parameter(value)
     array = np.asarray(value)
     check_tape(tape)
@@ -38,7 +38,7 @@ def test_a_parameter_is_anything_that_makes_a_floating_array(value):
     assert (len(tg.Tape()), list(tg.Tape()), tg.Tape().parameters) == (0, [], ())
 
 
-def test_everything_that_a_value_depends_on_is_written():
+def test_every_op_that_a_value_depends_on_is_written():
     def fn(x):
         return tg.where(x > 0, x[tg.argmax(x)], -x)
 
@@ -48,7 +48,7 @@ def test_everything_that_a_value_depends_on_is_written():
     assert output is tape.last
 
 
-def test_a_record_is_a_key_by_identity_and_compares_by_element():
+def test_record_hashes_by_identity_and_compares_by_element():
     _, x, y, _ = squares()
     assert {x: 1, y: 2}[x] == 1
     assert hash(x) != hash(y)
@@ -62,7 +62,7 @@ def test_a_record_is_a_key_by_identity_and_compares_by_element():
     assert tape.last is output
 
 
-def test_a_record_unpacks_and_has_a_length():
+def test_record_unpacks_and_has_a_length():
     def fn(x):
         a, b = x
         return a * b + len(x)
@@ -73,10 +73,10 @@ def test_a_record_unpacks_and_has_a_length():
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=5), st.integers(0, 3))
-def test_records_are_found_by_identity_in_what_a_tape_returns(chosen, wanted):
+def test_tape_finds_records_by_identity(chosen, wanted):
     tape, records = tg.Tape(), []
     for _ in range(4):
-        # the values are equal, so that a comparison of values could not tell them apart
+        # the values are equal, so only identity distinguishes the records
         tape, record = tape.parameter(np.ones(2))
         records.append(record)
     result = records[chosen[0]]
@@ -95,6 +95,6 @@ def test_records_are_found_by_identity_in_what_a_tape_returns(chosen, wanted):
     assert hash(tape.parameters) == hash(tuple(records))
     with pytest.raises(ValueError, match="not in tuple"):
         tape.parameters.index(last)
-    # nothing was written
+    # no record was written
     assert len(tape) == n + 1
     assert tg.tree.flatten(tape.parameters)[1] == tg.tree.flatten(tuple(records))[1]

@@ -1,4 +1,4 @@
-"""`Tape.write` takes ops alone: of anything else it says which ops it is made of."""
+"""`Tape.write` takes ops alone; its error for a function names the ops of the function."""
 
 import numpy as np
 import pytest
@@ -8,29 +8,29 @@ import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.declare import FUNCTIONS, OPS
 
-# --- what is no op ----------------------------------------------------------------------
+# --- functions --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS])
-def test_what_is_composed_of_ops_is_no_op_and_write_says_what_it_is_made_of(name):
+def test_write_of_a_composed_function_names_its_ops(name):
     function = FUNCTIONS[name]
     if declared_domain(function) is None:
         return
     for call in sample_calls(function, 3):
         tape = tg.Tape()
 
-        def mark(x):
+        def add_parameter(x):
             nonlocal tape
             if isinstance(x, np.ndarray) and x.dtype.kind == "f":
                 tape, x = tape.parameter(x)
             return x
 
-        operands = tg.tree.map(mark, call.args)
+        operands = tg.tree.map(add_parameter, call.args)
         with pytest.raises(TypeError) as raised:
             tape.write(function, *operands, **call.kwargs)
         arrays = [x for x in tg.tree.leaves(operands) if type(x) is tg.Tensor]
 
-        def again(*moving, operands=operands, kwargs=call.kwargs):
+        def recompute(*moving, operands=operands, kwargs=call.kwargs):
             rest = iter(moving)
             return function(
                 *tg.tree.map(
@@ -39,14 +39,14 @@ def test_what_is_composed_of_ops_is_no_op_and_write_says_what_it_is_made_of(name
                 **kwargs,
             )
 
-        _, recorded = tg.record(again)(*[x.value for x in arrays])
+        _, recorded = tg.record(recompute)(*[x.value for x in arrays])
         written = {x.op.name for x in recorded if x.operands}
         assert f"{name} is not an op" in str(raised.value) or not written
         for part in written:
             assert f"tg.{part}" in str(raised.value)
 
 
-def test_write_of_a_function_leaves_the_recording_around_it_alone():
+def test_write_of_a_function_leaves_the_outer_recording_unchanged():
     tape, x = tg.Tape().parameter(np.arange(3.0))
 
     def inner(y):
@@ -58,7 +58,7 @@ def test_write_of_a_function_leaves_the_recording_around_it_alone():
     assert [r.op.name for r in recorded] == ["parameter", "multiply"]
 
 
-def test_write_of_what_is_no_op_says_what_to_write():
+def test_write_of_a_wrong_object_names_a_remedy():
     tape, x = tg.Tape().parameter(np.arange(3.0))
     with pytest.raises(TypeError, match=r"^np\.tanh is not an op.*tg\.tanh; write it, or call"):
         tape.write(np.tanh, x)
@@ -79,7 +79,7 @@ def test_write_of_what_is_no_op_says_what_to_write():
 
 
 @pytest.mark.parametrize("function", [np.add, np.sum, np.where])
-def test_no_entry_of_the_table_is_written_twice(function):
+def test_function_in_the_table_cannot_be_replaced(function):
     before = dict(ANSWERS)
     with pytest.raises(ValueError, match=function.__name__):
         answers([function], tg.multiply)

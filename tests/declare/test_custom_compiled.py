@@ -1,4 +1,4 @@
-"""A custom op in a program runs anew in each call, whatever its name and its options are."""
+"""A custom op in a program runs in each call, whatever its name and its options are."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ from tapegrad.types import Array
 X = np.linspace(-1.0, 1.0, 4)
 
 
-def test_a_custom_op_may_call_the_compiled_function_it_is_in():
+def test_custom_op_may_call_its_compiled_function():
     depth = []
 
     @tg.custom_op(vjps=(None,))
-    def again(x):
-        if len(depth) != 1:  # but for the call that is made from here
+    def recurse_once(x):
+        if len(depth) != 1:  # except for the call below
             return x * 1.0
         depth.append(1)
         return compiled(x * 0.5)
 
-    def fn(x, again=lambda x: x):
+    def fn(x, recurse_once=lambda x: x):
         a = np.tanh(x * 3.0)
-        return a + again(a) + np.tanh(a * 2.0)
+        return a + recurse_once(a) + np.tanh(a * 2.0)
 
-    compiled = tg.compile(lambda x: fn(x, again))
+    compiled = tg.compile(lambda x: fn(x, recurse_once))
     compiled(X)
     depth.append(1)
     np.testing.assert_allclose(compiled(X), fn(X, lambda a: fn(a * 0.5)), rtol=1e-12)
@@ -37,8 +37,8 @@ def test_a_custom_op_may_call_the_compiled_function_it_is_in():
 # --- names and options ----------------------------------------------------------------------
 
 
-def scale(name, factor):
-    """An op that multiplies; the factor is in its function, not its name."""
+def make_scaling_op(name, factor):
+    """Return an op that multiplies; the factor is in its function, not its name."""
 
     def forward(x):
         return x * factor
@@ -49,10 +49,14 @@ def scale(name, factor):
 NAMES = ["b0", "make", "run", "x", "array", "<lambda>", "my op", "class", "2", "f{0}"]
 
 
-def test_a_custom_op_may_have_any_name_and_is_not_taken_for_another_of_it():
+def test_custom_ops_of_equal_names_are_distinct():
     rules = (lambda g, y, a, b: g * 3.0, lambda g, y, a, b: g * b)
     ops = [
-        (scale(name, 3.0), scale(name, 5.0), tg.custom_op(vjps=rules, name=name)(three_and_square))
+        (
+            make_scaling_op(name, 3.0),
+            make_scaling_op(name, 5.0),
+            tg.custom_op(vjps=rules, name=name)(three_and_square),
+        )
         for name in [*NAMES, *sorted(OPS)[:: 1 if THOROUGH else 5]]
     ]
 
@@ -79,16 +83,16 @@ OPTIONS = [
 OPTION_NAMES = ["option", "dtype", "index", "shape", "out", "all", "axis", "keepdims", "x1"]
 
 
-def test_any_option_of_a_custom_op_reaches_it_by_any_name():
+def test_custom_op_receives_any_option_by_any_name():
     seen = []
 
-    def op(name):
+    def make_op(name):
         space = {"seen": seen}
         exec(f"def forward(x, *, {name}): seen.append({name}); return x * 1.0", space)
         return tg.custom_op(vjps=(lambda g, y, x, **options: g,))(space["forward"])
 
     for name, option in [*[("option", x) for x in OPTIONS], *[(x, 3) for x in OPTION_NAMES]]:
-        custom = op(name)
+        custom = make_op(name)
         compiled = tg.compile(
             tg.value_and_grad(lambda x, f=custom, o={name: option}: tg.sum(f(tg.tanh(x), **o)))
         )
@@ -98,7 +102,7 @@ def test_any_option_of_a_custom_op_reaches_it_by_any_name():
         assert [(type(x), repr(x)) for x in seen] == [(type(option), repr(option))], name
 
 
-def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
+def test_custom_ops_with_options_of_equal_repr_are_distinct():
     first, second = np.zeros(3000), np.zeros(3000)
     second[1500] = 1.0
     assert repr(first) == repr(second)
@@ -108,8 +112,8 @@ def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
     assert_runs(lambda x: op(x, weights=first) + op(x, weights=second), np.ones(2))
 
 
-class Counted:
-    """An op that counts the calls of its function, and keeps what it returned."""
+class CountingOp:
+    """An op that keeps the results of its function, one for each call."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.results: list[Any] = []
@@ -123,49 +127,49 @@ class Counted:
         self.op = half_square
 
 
-ONCE: dict[str, Any] = {
-    "of an argument": lambda c: c,
-    "of a number": lambda c: lambda x: c(x[0], by=3.0),
-    "of what is computed": lambda c: lambda x: np.cos(c(np.sin(x) @ np.eye(2))),
+FUNCTIONS: dict[str, Any] = {
+    "an argument": lambda c: c,
+    "a number": lambda c: lambda x: c(x[0], by=3.0),
+    "a computed value": lambda c: lambda x: np.cos(c(np.sin(x) @ np.eye(2))),
     "with its gradient": lambda c: tg.value_and_grad(lambda x: np.sum(c(np.sin(x)))),
     "in a gradient of it": lambda c: lambda x: tg.jvp(c, (x,), (x,)),
     "compiled again": lambda c: tg.compile(lambda x: c(np.tanh(x))),
 }
 
 
-@pytest.mark.parametrize("name", ONCE)
-def test_a_users_function_is_called_once_in_each_compiled_call(name: str) -> None:
-    counted = Counted()
-    fn = ONCE[name](counted.op)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_of_custom_op_is_called_once_per_compiled_call(name: str) -> None:
+    counting = CountingOp()
+    fn = FUNCTIONS[name](counting.op)
     step = tg.compile(fn)
     x = np.array([0.5, -1.5])
     for args in (x, x, 2 * x):
-        before = len(counted.results)
+        before = len(counting.results)
         result = step(args)
-        assert len(counted.results) == before + 1
-        counted.results[-1][...] = 99.0  # its own array, and no result's
+        assert len(counting.results) == before + 1
+        counting.results[-1][...] = 99.0  # its own array, which is no result
         for got, expected in zip(tg.tree.leaves(result), tg.tree.leaves(fn(args)), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-14)
 
 
-def test_each_call_of_a_users_function_that_has_a_state_is_one_of_its_own() -> None:
-    counted = Counted(step=1.0)
-    step = tg.compile(lambda x: (counted.op(x), counted.op(x, by=2.0), counted.op(x + 1.0)))
+def test_every_call_of_a_stateful_custom_op_is_made() -> None:
+    counting = CountingOp(step=1.0)
+    step = tg.compile(lambda x: (counting.op(x), counting.op(x, by=2.0), counting.op(x + 1.0)))
     x = np.zeros(3)
     for _ in range(3):
-        before = len(counted.results)
+        before = len(counting.results)
         first, second, third = step(x)
-        returned = [y.tolist() for y in counted.results[before:]]
+        returned = [y.tolist() for y in counting.results[before:]]
         assert [y.tolist() for y in (first, second, third)] == returned
         assert len(returned) == 3
 
 
-def test_what_a_users_function_returned_while_recorded_serves_no_other_operands() -> None:
-    counted = Counted()
-    step = tg.compile(lambda x: counted.op(x) + 1.0)
+def test_result_computed_while_recording_is_not_reused_for_other_operands() -> None:
+    counting = CountingOp()
+    step = tg.compile(lambda x: counting.op(x) + 1.0)
     step.program(np.ones(2))
     np.testing.assert_array_equal(step(np.full(2, 2.0)), [3.0, 3.0])
     np.testing.assert_array_equal(step(-np.zeros(2)), [1.0, 1.0])
-    # a result that is handed out does not change with what was kept
+    # a returned result does not change with the kept array
     first = step(np.ones(2))
     np.testing.assert_array_equal(first, [1.5, 1.5])

@@ -1,4 +1,4 @@
-"""An op of the user's own is an op like any: its rules hold in every order, mode and batch."""
+"""A custom op is like a built-in op: its rules hold in every order, mode and batch."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def product(a, b, scale=1.0):
     return a * b * scale
 
 
-def test_a_custom_op_has_operands_first_and_then_options():
+def test_custom_op_has_operands_and_options():
     output, _ = tg.record(lambda a, b: product(a, b, scale=5.0))(2.0, 3.0)
     assert output.value == 30.0
     assert output.op.name == "scaled"
@@ -27,7 +27,7 @@ def test_a_custom_op_has_operands_first_and_then_options():
     assert tg.grad(product)(2.0, 3.0) == 3.0
 
 
-def test_options_left_at_their_defaults_reach_the_rules_that_name_them():
+def test_rules_receive_default_options():
     @tg.custom_op(
         vjps=(lambda g, y, x, w, n: g * w * n * x ** (n - 1), lambda g, y, x, w: g * y / w)
     )
@@ -45,7 +45,7 @@ def test_options_left_at_their_defaults_reach_the_rules_that_name_them():
 
 
 @pytest.mark.parametrize("result", [3.0, 3, np.float32(3), np.array(3), np.array(3.0, "f4")])
-def test_a_rule_may_return_any_number(result):
+def test_rule_may_return_any_number(result):
     op = tg.custom_op(vjps=(lambda g, y, x: result,))(lambda x: 3 * x)
     for x in (2.0, np.array(2.0)):
         g = tg.grad(op)(x)
@@ -56,27 +56,27 @@ def test_a_rule_may_return_any_number(result):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("n", [(), (3,)])
-def test_a_python_number_is_weak_in_a_custom_op_as_in_the_plain_call(n, dtype):
-    scaled = tg.custom_op(vjps=(lambda g, y, x, s: g * s, lambda g, y, x, s: g * x))(
+def test_python_number_keeps_dtype_of_custom_op_as_of_plain_call(n, dtype):
+    scale = tg.custom_op(vjps=(lambda g, y, x, s: g * s, lambda g, y, x, s: g * x))(
         lambda x, s: x * s
     )
     x = np.full(n, 3, dtype)
-    plain = scaled(x, 2.0)
+    plain = scale(x, 2.0)
     assert plain.dtype == dtype
-    for run in (lambda x, s: tg.record(scaled)(x, s)[0], tg.compile(scaled)):
+    for run in (lambda x, s: tg.record(scale)(x, s)[0], tg.compile(scale)):
         assert run(x, 2.0).dtype == plain.dtype
-    tg.testing.check_values(scaled, (x, 2.0))
-    to_x, to_s = tg.grad(lambda x, s: tg.sum(scaled(x, s)), argnums=(0, 1))(x, 2.0)
+    tg.testing.check_values(scale, (x, 2.0))
+    to_x, to_s = tg.grad(lambda x, s: tg.sum(scale(x, s)), argnums=(0, 1))(x, 2.0)
     assert (to_x.dtype, to_s.dtype) == (dtype, np.float64)
     # with numbers alone too, and in derivatives of a higher order
-    assert tg.record(scaled)(2.0, 3.0)[0].dtype == np.float64
-    assert tg.grad(lambda s: tg.grad(scaled)(s * s, s))(2.0) == 1.0
+    assert tg.record(scale)(2.0, 3.0)[0].dtype == np.float64
+    assert tg.grad(lambda s: tg.grad(scale)(s * s, s))(2.0) == 1.0
 
 
-# --- what is refused ------------------------------------------------------------------------
+# --- rules on arrays ------------------------------------------------------------------------
 
 
-def test_a_rule_on_arrays_alone_says_what_it_costs():
+def test_error_of_a_rule_on_arrays_refers_to_the_recipe():
     @tg.custom_op(vjps=(lambda g, y, x: np.array([float(a) for a in g * x]),))
     def half_square(x):
         return x * x / 2
@@ -100,13 +100,13 @@ def test_a_rule_on_arrays_alone_says_what_it_costs():
 # --- tangents and batches -------------------------------------------------------------------
 
 
-def powered(**named):
-    """Of an array and an exponent, with an option."""
+def make_power_op(**rules):
+    """Return an op that computes a scaled power, with further rules."""
 
     @tg.custom_op(
         vjps=(lambda g, y, x, p, scale=1.0: g * scale * p * x ** (p - 1), None),
         name="powered",
-        **named,
+        **rules,
     )
     def op(x, p, scale=1.0):
         return scale * x**p
@@ -114,7 +114,7 @@ def powered(**named):
     return op
 
 
-def tangent_of(factor):
+def make_tangent_rule(factor):
     def jvp(tangents, y, x, p, scale=1.0):
         assert len(tangents) == 2
         assert tangents[1] is None
@@ -126,11 +126,11 @@ def tangent_of(factor):
 X = np.array([0.5, 1.0, 2.0])
 
 
-@pytest.mark.parametrize("named", [{}, {"jvp": tangent_of(1.0)}], ids=["vjps alone", "jvp"])
+@pytest.mark.parametrize("rules", [{}, {"jvp": make_tangent_rule(1.0)}], ids=["vjps alone", "jvp"])
 @pytest.mark.parametrize("batch", [None, "elementwise"])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_an_op_with_a_tangent_rule_and_a_batch_is_an_op_like_any(named, batch, scale):
-    op = powered(**named, batch=batch)
+def test_op_with_tangent_and_batching_rules_passes_all_checks(rules, batch, scale):
+    op = make_power_op(**rules, batch=batch)
 
     def fn(x):
         return op(x, np.array([3.0, 2.0, 1.0])[: len(x)], scale=scale)
@@ -143,23 +143,23 @@ def test_an_op_with_a_tangent_rule_and_a_batch_is_an_op_like_any(named, batch, s
     close(tg.jacobian(fn, mode="forward")(X), tg.jacobian(fn, mode="reverse")(X))
 
 
-def test_a_tangent_rule_is_what_forward_mode_takes():
-    called = []
+def test_forward_mode_calls_the_tangent_rule():
+    calls = []
 
     def jvp(tangents, y, x):
-        called.append(tangents)
+        calls.append(tangents)
         return 7.0 * tangents[0] + 0 * y
 
     op = tg.custom_op(vjps=(lambda g, y, x: g * 7.0,), name="odd", jvp=jvp)(lambda x: x)
     assert tg.jvp(op, (2.0,), (3.0,))[1] == 21.0
     assert tg.grad(op)(2.0) == 7.0
-    assert len(called) == 1
+    assert len(calls) == 1
     # a tangent may lack an axis of the result, as a cotangent may have one more
     wide = tg.custom_op(vjps=(lambda g, y, x: np.sum(g),), jvp=lambda tangents, y, x: tangents[0])
     assert tg.jvp(wide(lambda x: x * np.ones(3)), (2.0,), (3.0,))[1].tolist() == [3.0] * 3
 
 
-def test_the_kit_finds_a_wrong_batch():
+def test_check_batched_finds_a_wrong_batching_rule():
     op = tg.custom_op(vjps=(lambda g, y, x: np.ones(3) * g,), batch="elementwise", name="summed")
     with pytest.raises(ValueError, match=r"rule of summed gives shape \(\) for 2 examples, which"):
         tg.testing.check_batched(op(np.sum), (X,))
@@ -168,7 +168,7 @@ def test_the_kit_finds_a_wrong_batch():
         tg.testing.check_batched(flipped, (X,))
 
 
-def test_a_batch_may_be_a_rule_that_is_given_what_is_batched():
+def test_batching_rule_receives_the_batched_operands():
     def batch(op, batched, x, w, axis=0):
         assert batched == (True, False)
         return op(x, w, axis=axis + 1)
@@ -185,7 +185,7 @@ def test_a_batch_may_be_a_rule_that_is_given_what_is_batched():
     close(tg.vmap(lambda x: total(x, 2.0, axis=1))(x), 2 * x.sum(2))
     assert calls[-1] == (4, 2, 3)
     close(tg.vmap(tg.grad(lambda x: np.sum(total(x, 2.0) ** 2)))(x), 8 * x.sum(1)[:, None] + 0 * x)
-    # without a rule each example is a call, and the program says so
+    # without a batching rule each example is a call, as a comment in the program says
     plain = tg.custom_op(vjps=(lambda g, y, x: g,), name="plain")(lambda x: x * 1)
     text = str(tg.compile(tg.vmap(plain)).program(x))
     assert "plain has no batching rule: a call for each" in text
@@ -193,7 +193,7 @@ def test_a_batch_may_be_a_rule_that_is_given_what_is_batched():
     assert "plain(x)" in str(tg.compile(tg.vmap(elementwise(lambda x: x * 1))).program(x))
 
 
-def scaled(g, y, *operands, **options):
+def pass_cotangent(g, y, *operands, **options):
     return g
 
 
@@ -204,7 +204,7 @@ def scaled(g, y, *operands, **options):
     n_keywords=st.integers(0, 2),
     variadic=st.booleans(),
 )
-def test_each_parameter_is_an_operand_or_an_option_or_refused_when_it_is_declared(
+def test_parameter_is_operand_or_option_or_declaration_raises(
     n_operands, n_rules, n_defaults, n_keywords, variadic
 ):
     names = [f"a{i}" for i in range(n_operands)] + [f"d{i}=2.0" for i in range(n_defaults)]
@@ -212,7 +212,7 @@ def test_each_parameter_is_an_operand_or_an_option_or_refused_when_it_is_declare
     text = ", ".join([*names, *star, *[f"k{i}" for i in range(n_keywords)]])
     used = [x.partition("=")[0] for x in names] + [f"k{i}" for i in range(n_keywords)]
     function = eval(f"lambda {text}: np.float64(sum([0.0, {', '.join(used)}]))", {"np": np})
-    declare = tg.custom_op(vjps=(scaled,) * n_rules)
+    declare = tg.custom_op(vjps=(pass_cotangent,) * n_rules)
     if variadic:
         with pytest.raises(TypeError, match=r"any number of arguments|VJP rules"):
             declare(function)
@@ -231,13 +231,13 @@ def test_each_parameter_is_an_operand_or_an_option_or_refused_when_it_is_declare
             assert declare(function)(*operands, **keywords) == function(*operands, **keywords)
 
 
-def test_several_results_are_for_custom_vjp():
-    op = tg.custom_op(vjps=(scaled,))(lambda x: (x, x))
+def test_error_for_several_results_names_custom_vjp():
+    op = tg.custom_op(vjps=(pass_cotangent,))(lambda x: (x, x))
     with pytest.raises(TypeError, match=r"a tuple.*tg\.custom_vjp"):
         op(np.ones(2))
 
 
-def test_forward_mode_through_an_op_without_a_rule_is_refused():
+def test_forward_mode_through_an_op_without_a_rule_raises():
     slope = tg.custom_op(vjps=(None, None), name="slope")(lambda g, x: g * 2 * x)
     op = tg.custom_op(vjps=(lambda g, y, x: slope(g, x),), name="squared")(lambda x: x * x)
     rule = tg.custom_vjp(lambda g, y, x: (slope(g, x),))(lambda x: x * x)
@@ -251,9 +251,9 @@ def test_forward_mode_through_an_op_without_a_rule_is_refused():
         ):
             with pytest.raises(TypeError, match=f"({name}|each) has no forward mode: .* slope, of"):
                 forward()
-    # what does not depend on the cotangent may have no rule
+    # an op that does not depend on the cotangent needs no rule
     with_table = tg.custom_op(vjps=(lambda g, y, x: g * slope(1.0, x),))(lambda x: x * x)
     close(tg.jvp(with_table, (X,), (X,))[1], 2 * X * X)
-    # nor what is not used
+    # an op whose result is not used needs no rule
     unused = tg.custom_op(vjps=(lambda g, y, x: (slope(g, x), g * 2 * x)[1],))(lambda x: x * x)
     close(tg.jvp(unused, (X,), (X,))[1], 2 * X * X)

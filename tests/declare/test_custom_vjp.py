@@ -1,4 +1,4 @@
-"""A function of trees with a VJP of the user's own has derivatives of every order and mode."""
+"""A function of trees with a custom VJP has derivatives of every order and mode."""
 
 import pickle
 import re
@@ -18,7 +18,7 @@ from tapegrad.types import Array
 
 @tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
 def log1pexp(x: Array | float) -> Array:
-    """log(1 + exp(x)), without overflow."""
+    """Return log(1 + exp(x)) without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
 
 
@@ -29,7 +29,7 @@ def solve_backward(
     b: Array,
     name: str | None = None,
 ) -> tuple[dict[str, Array], Array]:
-    """The rule of x = b / w - m, for trees."""
+    """Return the cotangents of p and b for x = b / w - m."""
     db = g["x"] / p["w"] + g["twice"] * 2 / p["w"]
     return {"w": -db * (y["x"] + p["m"]), "m": -g["x"] - 2 * g["twice"]}, db
 
@@ -45,7 +45,7 @@ def solve_plain(p: dict[str, Array], b: Array, name: str | None = None) -> dict[
     return {"x": x, "twice": 2 * x, "name": name}
 
 
-def of_solve(fn: Callable[..., Any]) -> Callable[..., Any]:
+def loss_of(fn: Callable[..., Any]) -> Callable[..., Any]:
     def loss(w: Array, m: Array, b: Array) -> Array:
         output = fn({"w": w, "m": m}, b, name="text")
         assert output["name"] == "text"
@@ -55,7 +55,7 @@ def of_solve(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @given(st.floats(-1e4, 1e4))
-def test_a_stable_form_has_a_stable_derivative(x):
+def test_derivatives_of_stable_form_are_stable(x):
     slope, curvature = tg.grad(log1pexp), tg.grad(tg.grad(log1pexp))
     sigmoid = tg.sigmoid(x)
     close(slope(x), sigmoid)
@@ -65,13 +65,13 @@ def test_a_stable_form_has_a_stable_derivative(x):
 
 
 @given(hnp.arrays(np.float64, 3, elements=st.floats(0.5, 2)), VECTORS, VECTORS)
-def test_a_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
-    ours, plain = of_solve(solve), of_solve(solve_plain)
+def test_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
+    custom, plain = loss_of(solve), loss_of(solve_plain)
     args = w, m, b
-    close(tg.value_and_grad(ours, (0, 1, 2))(*args), tg.value_and_grad(plain, (0, 1, 2))(*args))
-    close(tg.jvp(ours, args, args), tg.jvp(plain, args, args))
-    close(tg.hessian(ours, (0, 1, 2))(*args), tg.hessian(plain, (0, 1, 2))(*args))
-    close(tg.hessian(tg.checkpoint(ours))(*args), tg.hessian(plain)(*args))
+    close(tg.value_and_grad(custom, (0, 1, 2))(*args), tg.value_and_grad(plain, (0, 1, 2))(*args))
+    close(tg.jvp(custom, args, args), tg.jvp(plain, args, args))
+    close(tg.hessian(custom, (0, 1, 2))(*args), tg.hessian(plain, (0, 1, 2))(*args))
+    close(tg.hessian(tg.checkpoint(custom))(*args), tg.hessian(plain)(*args))
 
 
 def fixed_point_backward(g: Array, x: Array | float, a: Array | float) -> tuple[Array]:
@@ -81,14 +81,14 @@ def fixed_point_backward(g: Array, x: Array | float, a: Array | float) -> tuple[
 
 @tg.custom_vjp(fixed_point_backward)
 def fixed_point(a: float) -> float:
-    """x == cos(a * x), by iteration that reads its values."""
+    """Solve x == cos(a * x) by an iteration that reads values."""
     x = 0.5
     while abs(x - np.cos(a * x)) > 1e-15:
         x = float(np.cos(a * x)) / 2 + x / 2
     return x
 
 
-def test_a_compiled_custom_vjp_runs_the_function_anew():
+def test_compiled_custom_vjp_calls_its_function_each_time():
     step = tg.compile(tg.value_and_grad(fixed_point))
     assert step(0.5) == tg.value_and_grad(fixed_point)(0.5)
     assert step(0.7) == tg.value_and_grad(fixed_point)(0.7)
@@ -97,27 +97,27 @@ def test_a_compiled_custom_vjp_runs_the_function_anew():
     program = tg.compile(log1pexp).program(x)
     assert pickle.loads(pickle.dumps(program)) == program
     with pytest.raises(TypeError, match=r"solve has a custom VJP and returned an array.*astype"):
-        tg.compile(of_solve(solve))(x + 1, x, x)
+        tg.compile(loss_of(solve))(x + 1, x, x)
 
 
-def test_none_passes_no_gradient_and_broadcasting_is_undone():
+def test_none_passes_no_gradient_and_broadcast_axes_are_summed():
     @tg.custom_vjp(lambda g, y, p, x: (None, g * p[0]))
-    def scaled(p, x):
+    def scale(p, x):
         return p[0] * x
 
     p, x = (np.array([[1.0], [2.0]]), 5.0), np.ones(3)
-    gp, gx = tg.grad(lambda p, x: tg.sum(scaled(p, x)), (0, 1))(p, x)
+    gp, gx = tg.grad(lambda p, x: tg.sum(scale(p, x)), (0, 1))(p, x)
     np.testing.assert_array_equal(gp[0], [[0.0], [0.0]])
     assert gp[1] == 0.0
     np.testing.assert_array_equal(gx, [3.0, 3.0, 3.0])
 
 
-def test_no_gradient_of_a_custom_vjp_is_lost_in_silence():
-    scaled = tg.custom_vjp(lambda g, y, x, k=1.0: (g * k,))(lambda x, k=1.0: x * k)
-    assert tg.grad(lambda x: scaled(x, k=2.0))(3.0) == 2.0
-    assert tg.grad(lambda x: scaled(x, k=tg.stop_gradient(x)))(3.0) == 3.0
+def test_custom_vjp_raises_where_a_gradient_would_be_lost():
+    scale = tg.custom_vjp(lambda g, y, x, k=1.0: (g * k,))(lambda x, k=1.0: x * k)
+    assert tg.grad(lambda x: scale(x, k=2.0))(3.0) == 2.0
+    assert tg.grad(lambda x: scale(x, k=tg.stop_gradient(x)))(3.0) == 3.0
     with pytest.raises(TypeError, match="passed by keyword: pass it by position"):
-        tg.grad(lambda x: scaled(x, k=x))(3.0)
+        tg.grad(lambda x: scale(x, k=x))(3.0)
     with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
         tg.grad(lambda x: tg.custom_vjp(lambda g, y, z: (g,))(lambda z: z * x)(x))(3.0)
     with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
@@ -150,15 +150,15 @@ def sine_and_product(a: Array, b: Array) -> dict[str, Array]:
     return {"sine": np.sin(a), "product": a * b, "unused": np.float32(2.0) * a[:1]}
 
 
-def composed(a: Array, b: Array) -> dict[str, Array]:
+def composed_sine_and_product(a: Array, b: Array) -> dict[str, Array]:
     return {"sine": np.sin(a), "product": a * b}
 
 
-def over(several: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, b: np.sum(several(a, b)["sine"] ** 2 * several(a, b)["product"])
+def loss_of_results(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda a, b: np.sum(fn(a, b)["sine"] ** 2 * fn(a, b)["product"])
 
 
-WAYS = {
+TRANSFORMS = {
     "grad": tg.grad,
     "vmap of grad": lambda f: tg.vmap(tg.grad(lambda a, b: f(a * np.ones(2), b * np.ones(2)))),
     "jacobian of grad": lambda f: tg.jacobian(tg.grad(f)),
@@ -175,21 +175,25 @@ WAYS = {
 
 
 @pytest.mark.parametrize("compiled", [None, False, True])
-@pytest.mark.parametrize("way", WAYS)
-def test_several_results_are_differentiated_in_every_way(way: str, compiled: bool | None) -> None:
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_several_results_are_differentiated_by_every_transform(
+    transform: str, compiled: bool | None
+) -> None:
     args = np.array([0.3, 0.7, -1.0]), np.array([1.0, 2.0, 0.5])
-    fn = WAYS[way](over(sine_and_product))
+    fn = TRANSFORMS[transform](loss_of_results(sine_and_product))
     if compiled is not None:
         fn = tg.compile(fn, check=compiled)
-    assert tg.tree.all_close(fn(*args), WAYS[way](over(composed))(*args))
+    assert tg.tree.all_close(
+        fn(*args), TRANSFORMS[transform](loss_of_results(composed_sine_and_product))(*args)
+    )
 
 
-def test_a_program_takes_each_of_several_results_by_its_index() -> None:
-    program = tg.compile(over(sine_and_product)).program(np.ones(3), np.ones(3))
+def test_program_selects_results_by_index() -> None:
+    program = tg.compile(loss_of_results(sine_and_product)).program(np.ones(3), np.ones(3))
     assert re.search(r"= custom_vjp_\d+\[1\]  #", str(program))
 
 
-def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
+def test_record_of_several_results_shows_results_and_cotangents() -> None:
     def fn(a: Array) -> Array:
         return np.sum(sine_and_product(a, a)["product"])
 
@@ -202,8 +206,8 @@ def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
     assert tg.grad(fn)(np.array([2.0, 3.0])).tolist() == [4.0, 6.0]
 
 
-def test_the_function_sees_no_recording_wherever_it_is_called():
-    """Not that of a loop around it either, so that it may take a gradient of arrays."""
+def test_function_runs_outside_of_every_recording():
+    """Inside a loop too, the function may take a gradient of arrays."""
 
     def slope(x):
         got = tg.grad(lambda x: x**4)(x)
@@ -212,12 +216,12 @@ def test_the_function_sees_no_recording_wherever_it_is_called():
 
     fn = tg.custom_vjp(lambda g, y, x: (g * 12 * x**2,))(slope)
 
-    def looped(x):
+    def loss_with_scan(x):
         return tg.scan(lambda c, _: (fn(c), None), x, length=2)[0]
 
-    def branched(x):
+    def loss_with_cond(x):
         return tg.cond(x > 0, fn, lambda x: x, fn(x))
 
     twice = 4 * (4 * 1.25**3) ** 3, 12 * (4 * 1.25**3) ** 2 * 12 * 1.25**2
-    for f in (looped, branched, tg.compile(looped)):
+    for f in (loss_with_scan, loss_with_cond, tg.compile(loss_with_scan)):
         np.testing.assert_allclose(tg.value_and_grad(f)(1.25), twice)
