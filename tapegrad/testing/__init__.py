@@ -1,6 +1,6 @@
 """Tools to prove a gradient right: check_grads, property checks, and strategies for Hypothesis.
 
-The strategies need Hypothesis, which is imported when one of them is first used.
+The strategies need Hypothesis; the first use of a strategy imports it.
 """
 
 import typing as _typing

@@ -6,7 +6,6 @@ import argparse
 import pkgutil
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from tapegrad.core.op import Op
 from tapegrad.errors.functions import label
@@ -64,7 +63,7 @@ _DOMAIN = """\
 
 
 def write_tests(spec: str) -> str:
-    """The text of a test file for an op.
+    """Return the text of a test file for an op.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ def write_tests(spec: str) -> str:
     ValueError
         If there is no such module, or no such op in it.
     TypeError
-        If it is not an op with a rule, or has no domain and no trial domain works.
+        If the object is no op with a rule, or has no domain and no trial domain works.
     """
     fn = _resolve_op(spec)
     module, _, op = spec.partition(":")
@@ -108,11 +107,11 @@ def write_tests(spec: str) -> str:
     return "\n".join([*head, "\n", body + _TESTS.format(calls=calls, slug=slug, op=op)])
 
 
-def _resolve_op(spec: str) -> Any:
-    """The object that ``"package.module:op"`` names."""
+def _resolve_op(spec: str) -> object:
+    """Import the object with the name ``"package.module:op"``."""
     module, _, op = spec.partition(":")
     try:
-        # without a colon it would be a module
+        # without a colon, resolve_name would return a module
         return pkgutil.resolve_name(spec if op else "")
     except ModuleNotFoundError as error:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,12 +17,13 @@ from tapegrad.core.op import Op
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.signature import Signature
-from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
+from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.transforms.reverse import reverse_sweep
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array
 
 # the names from tapegrad.domain that the source of a domain may need
 SOURCE_IMPORTS = ("STACKS", "Call", "Elements", "matrix")
@@ -35,7 +36,8 @@ _SOURCE_NAMES = {
 }  # names that the source uses itself
 _REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
 
-Numbers = Elements | str  # of an operand: an interval, or "integers", or "booleans"
+# the numbers of an operand: an interval, "integers" or "booleans"
+Numbers = Elements | str
 # from all numbers to intervals for functions with poles and edges
 _INTERVALS = (
     REAL,
@@ -45,16 +47,16 @@ _INTERVALS = (
     Elements(0.0625, 0.9375),
     Elements(1.0625, 4.0),
 )
-# the annotations of an operand that is one number, and of an option
-_SCALARS: dict[Any, Numbers] = {
+# the annotations of an option, and of an operand that is one number
+_SCALARS: dict[object, Numbers] = {
     **dict.fromkeys((float, "float"), REAL),
     **dict.fromkeys((int, "int"), "integers"),
     **dict.fromkeys((bool, "bool"), "booleans"),
 }
-_MAX_SHAPES = 4000  # shapes
-_MAX_FORMS = 4  # of a domain
-_MAX_KINDS = 9  # of numbers
-_MAX_STEEPENING = 10.0  # a slope that grows by more than this as the step shrinks has no limit
+_MAX_SHAPES = 4000
+_MAX_FORMS = 4
+_MAX_KINDS = 9
+_MAX_STEEPENING = 10.0  # a slope that grows by a larger factor as the step shrinks has no limit
 _RUNS = 12
 
 
@@ -65,37 +67,36 @@ class AssumedDomain:
     Attributes
     ----------
     name
-        The function that it belongs to.
-    says
+        The function's name.
+    assumptions
         The assumptions, in words.
     source
-        The domain as a person would write it.
+        The source of the domain, as a person would write it.
     """
 
     name: str
     assumptions: tuple[str, ...]
     source: str
 
-    def __call__(self, choose: Any) -> Call:
+    def __call__(self, choose: Choices) -> Call:
         call: Call = _execute_source(self.source)(choose)
         return call
 
 
 @functools.cache
 def _execute_source(source: str) -> Domain:
-    """The domain that the source defines."""
+    """Execute the source of a domain; return the domain."""
     space: dict[str, Any] = {name: getattr(domains, name) for name in SOURCE_IMPORTS}
     exec(source, space)
     domain: Domain = space["calls"]
     return domain
 
 
-def assume_domain(fn: Any) -> AssumedDomain:
+def assume_domain(fn: Callable[..., Any]) -> AssumedDomain:
     """Find a domain for a function that declares none.
 
-    The operands are read from the parameters. Shapes and numbers are the widest set for which
-    calls work: the function and its VJP do not raise, and the results are finite and have
-    slopes.
+    The signature determines the operands. Shapes and numbers are the widest for which the function
+    and its VJP do not raise, and the results are finite and have bounded slopes.
 
     Raises
     ------
@@ -123,9 +124,9 @@ def assume_domain(fn: Any) -> AssumedDomain:
 
 
 def _option_expressions(
-    signature: Signature, names: Sequence[str], notes: Any
+    signature: Signature, names: Sequence[str], notes: Mapping[str, object]
 ) -> list[dict[str, str]]:
-    """Expressions for the options: with those that have a default, and without."""
+    """List choices of expressions for the options: all options, and only those without default."""
     expressions: dict[str, str] = {}
     for name in names:
         is_needed, default = name not in signature.defaults, signature.defaults.get(name)
@@ -151,16 +152,16 @@ def _option_expressions(
 
 @attrs.frozen
 class _Form:
-    """Shapes of the operands.
+    """The shapes of the operands.
 
     Attributes
     ----------
-    lines, says
-        The lines of source that choose them, and a description.
-    each
+    lines, description
+        The lines of source that choose the shapes, and the shapes in words.
+    operand
         The expression for the shape of the i-th operand, or for its array.
     sides
-        The shapes in terms of named sides, if they have names.
+        The names of each shape's sides, if the sides are named.
     """
 
     lines: tuple[str, ...]
@@ -169,7 +170,7 @@ class _Form:
     sides: tuple[tuple[str, ...], ...] = ()
 
     def is_case_of(self, other: _Form) -> bool:
-        """Whether these are shapes of another form with some sides equal."""
+        """Whether these shapes are shapes of another form with some sides equal."""
         if [*map(len, self.sides)] != [*map(len, other.sides)]:
             return False
         pairs = zip(itertools.chain(*other.sides), itertools.chain(*self.sides), strict=True)
@@ -178,7 +179,7 @@ class _Form:
 
 
 def _general_forms(n: int) -> Iterator[_Form]:
-    """Shapes that only have to broadcast, or that are all the same."""
+    """Yield forms whose shapes broadcast, or are all the same."""
     if n == 0:
         yield _Form((), "")
         return
@@ -192,17 +193,17 @@ def _general_forms(n: int) -> Iterator[_Form]:
 
 
 def _matching_forms(n: int) -> Iterator[_Form]:
-    """Shapes that share some sides, beginning with the most sides."""
-    one = [*map(tuple, ("mk", "nm", "km", "mn", "nn", "k", "m", "n", ""))]
+    """Yield forms whose shapes share some sides, beginning with the most sides."""
+    one_shape = [*map(tuple, ("mk", "nm", "km", "mn", "nn", "k", "m", "n", ""))]
 
-    def differing(shapes: Sequence[tuple[str, ...]]) -> tuple[int, int]:
+    def rank(shapes: Sequence[tuple[str, ...]]) -> tuple[int, int]:
         sides = [side for shape in shapes for side in shape]
         return -len(set(sides)), -len(sides)
 
-    tried = itertools.islice(itertools.product(one, repeat=n), _MAX_SHAPES)
-    for shapes in sorted(tried, key=differing):
+    tried = itertools.islice(itertools.product(one_shape, repeat=n), _MAX_SHAPES)
+    for shapes in sorted(tried, key=rank):
         order = list(dict.fromkeys(side for shape in shapes for side in shape))
-        # under other names the same shapes come again
+        # with the names in another order, the same shapes come again
         if order == [*"nmk"[: len(order)]]:
             lines = tuple([f"{side} = choose.integer(2, 4)" for side in order])
             yield _Form(
@@ -229,7 +230,7 @@ _REGULAR_FORMS = [
 
 @attrs.frozen
 class _Trials:
-    """Domains tried on a function.
+    """The trials of domains on a function.
 
     Attributes
     ----------
@@ -237,17 +238,17 @@ class _Trials:
         The function, and the names of its operands.
     scalars
         The kind of each operand that is one number; None for an array.
-    met
+    errors
         The errors that calls raised.
     """
 
-    fn: Any
+    fn: Callable[..., Any]
     names: Sequence[str]
     scalars: Sequence[Numbers | None]
     errors: list[str] = attrs.Factory(list)
 
     def list_kinds(self, has_rule: Sequence[bool]) -> Iterator[tuple[Numbers, ...]]:
-        """Possible numbers of the operands; operands without a gradient may be integers."""
+        """List possible numbers of the operands; operands without a VJP rule may be integers."""
         any_kind: list[Numbers] = ["integers", "booleans", REAL]
         choices = [
             [x] if x else [REAL] if rule else any_kind
@@ -256,9 +257,9 @@ class _Trials:
         return itertools.islice(itertools.product(*choices), _MAX_KINDS)
 
     def find_forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
-        """The shapes for which calls work: one general form, otherwise several."""
+        """Find the shapes for which calls work: one general form, otherwise several."""
         n = len(self.names) - sum(x is not None for x in self.scalars[: len(self.names)])
-        # numbers that most functions take, wherever they are defined
+        # most functions are defined in one of these intervals
         for interval in (_INTERVALS[0], _INTERVALS[4], _INTERVALS[5]):
             tried = [interval if isinstance(x, Elements) else x for x in numbers]
 
@@ -279,9 +280,9 @@ class _Trials:
     def find_widest(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
     ) -> AssumedDomain | None:
-        """The widest numbers for which results are finite and have slopes, or are finite."""
+        """Find the widest numbers for which the results are finite, if possible with slopes."""
         places = [i for i, x in enumerate(numbers) if isinstance(x, Elements)]
-        # those after the third are as wide as the third
+        # intervals after the third are as wide as the third
         ranks = sorted(
             itertools.product(range(len(_INTERVALS)), repeat=min(len(places), 3)), key=sum
         )
@@ -295,7 +296,7 @@ class _Trials:
     def make_domain(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
     ) -> AssumedDomain:
-        """The domain of these parts."""
+        """Write the source of a domain, and its assumptions in words."""
         body, says = list(dict.fromkeys(line for form in forms for line in form.lines)), list[str]()
         shapes = [
             _tuple_expression([*map(_tuple_expression, form.sides)]) for form in forms if form.sides
@@ -335,14 +336,14 @@ class _Trials:
                     if not test(functools.partial(self.fn, **call.kwargs), call.args):
                         return False
             except Exception as error:
-                # whatever it raises, this call cannot be used in a test
+                # no test can use a call that raises, whatever the error
                 self.errors.append(f"{type(error).__name__}: {error}".splitlines()[0])
                 return False
         return True
 
 
 def _draw_expression(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
-    """The expression that draws an operand, and its numbers in words."""
+    """Write the expression that draws an operand, and describe its numbers in words."""
     if shape.startswith("matrix("):
         return shape, ""
     if isinstance(numbers, Elements):
@@ -361,7 +362,7 @@ def _draw_expression(numbers: Numbers, shape: str, is_number: bool) -> tuple[str
 
 @attrs.frozen
 class _Extreme(Sampled):
-    """Choices with the same number everywhere: the simplest one, or an end of the interval."""
+    """Choices of one number everywhere: the simplest number, or an end of the interval."""
 
     which: int = 0
 
@@ -371,7 +372,7 @@ class _Extreme(Sampled):
 
 
 def _pull_back(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """Call a function, and pull cotangents back through it; it may raise."""
+    """Call a function and pull cotangents back; return True unless either raises."""
     _floating_results(fn, args)
     output, tape = record(fn)(*args)
     for y in tree.leaves(output):
@@ -400,14 +401,14 @@ def _has_bounded_slopes(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
             )
             slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
         for far, near in zip(*slopes, strict=True):
-            # at the edge of the domain one side has no slope
+            # at the edge of the domain, one side has no slope
             both = np.isfinite(far) & np.isfinite(near)
             if (np.abs(near[both]) > _MAX_STEEPENING * (np.abs(far[both]) + 1)).any():
                 return False
     return all(np.isfinite(y).all() for y in values)
 
 
-def _floating_results(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
-    """The floating results of a function."""
+def _floating_results(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[Array]:
+    """Return the floating leaves of a function's result, as arrays."""
     copies = [x.copy() if isinstance(x, np.ndarray) else x for x in args]
     return [np.asarray(y) for y in tree.leaves(fn(*copies)) if is_floating(y)]

@@ -1,4 +1,4 @@
-"""Calls to test a user's op or function on, from its domain."""
+"""Calls for tests of a user's op or function, from its domain."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assume_domain
 from tapegrad.testing.choices import Sampled
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array
 
-# small, so that the numbers stay away from branch cuts and poles off the real axis
+# small imaginary parts, so that numbers stay away from branch cuts and poles off the real axis
 _IMAGINARY = Elements(-0.75, 0.75)
 
 
 def domain_of(function: Callable[..., Any], complex: bool = False) -> Domain:
-    """The domain that an op declares, or else an assumed one; its operands may be made complex.
+    """Return an op's declared domain, or an assumed domain; with complex operands on request.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def domain_of(function: Callable[..., Any], complex: bool = False) -> Domain:
     return with_complex_operands(function, domain) if complex else domain
 
 
-def _is_in_package(function: Any) -> bool:
+def _is_in_package(function: object) -> bool:
     name = getattr(function, "__name__", "")
     return declared_key(function) is not None or any(
         name in table and table[name] is function for table in (FUNCTIONS, SCIPY_OPS)
@@ -53,10 +54,10 @@ def _is_in_package(function: Any) -> bool:
 
 
 def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domain:
-    """The calls of a domain, with at least one floating operand, and the dtypes, made complex.
+    """Make at least one floating operand of each call complex, and the dtypes.
 
-    All operands are made complex if the function refuses fewer, since an array may have to hold
-    the values of another; none if it refuses that too.
+    If the function raises, since an array has to hold the values of another, all operands are
+    complex; if it still raises, none.
     """
 
     def call(choose: Choices) -> Call:
@@ -64,9 +65,11 @@ def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domai
         leaves, structure = tree.flatten(drawn.args)
         places = [i for i, x in enumerate(leaves) if _dtype_kind(x) == "f"]
         which = choose.integer(1, 2 ** len(places) - 1) if places else 0
-        wider = [_add_imaginary_part(x, choose) if i in places else x for i, x in enumerate(leaves)]
+        complex_leaves = [
+            _add_imaginary_part(x, choose) if i in places else x for i, x in enumerate(leaves)
+        ]
         left = [i for k, i in enumerate(places) if not which >> k & 1]
-        fewer = replace_leaves(wider, left, [leaves[i] for i in left])
+        fewer = replace_leaves(complex_leaves, left, [leaves[i] for i in left])
         names = drawn.kwargs.items()
         kwargs = {name: _as_complex_dtype(x) if name == "dtype" else x for name, x in names}
 
@@ -76,35 +79,34 @@ def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domai
             ]
             return Call(tree.unflatten(structure, arguments), kwargs, drawn.needed)
 
-        calls = make_call(fewer), make_call(wider)
-        # some calls refuse both, such as one with a mode that orders numbers
+        calls = make_call(fewer), make_call(complex_leaves)
+        # complex operands may be impossible, for example with a mode that orders numbers
         return next((call for call in calls if _accepts(function, call)), drawn)
 
     return call
 
 
-def _dtype_kind(x: Any) -> str:
+def _dtype_kind(x: object) -> str:
     return x.dtype.kind if isinstance(x, np.ndarray) else ""
 
 
-def _add_imaginary_part(x: Any, choose: Choices) -> Any:
-    """A floating array with imaginary parts."""
+def _add_imaginary_part(x: Array, choose: Choices) -> Array:
+    """Add imaginary parts to a floating array."""
     imaginary = choose.array(x.shape, _IMAGINARY, "d" if x.dtype == np.float64 else "f")
     return choose.laid_out((x + 1j * imaginary)[...])
 
 
 def _as_complex_dtype(x: Any) -> Any:
-    """The complex dtype for a real one; anything else unchanged."""
+    """Return the complex dtype for a real dtype; return anything else unchanged."""
     if x in ("float32", float, int, np.float64, np.float32, np.float16, np.int64):
         return np.result_type(x, np.complex64).type
     return x
 
 
 def omit_options(function: Callable[..., Any], domain: Domain, signature: Signature) -> Domain:
-    """The calls of a domain; many leave out some of the options that have a default.
+    """Leave out some of the options that have a default, in many of a domain's calls.
 
-    No option is left out if the function, or NumPy's counterpart, refuses the call without it or
-    warns of it.
+    No option is left out if the function, or NumPy's counterpart, raises or warns without it.
     """
     required = [x for x in signature.names if x not in signature.defaults]
     numpys = [f for f, op in ANSWERS.items() if op is function and callable(f)]
@@ -115,7 +117,7 @@ def omit_options(function: Callable[..., Any], domain: Domain, signature: Signat
         n = len(drawn.args)
         if not signature.is_variadic:
             n = choose.integer(min(max(len(required), 1), n), n)
-        # all are left out by the simplest choice, and none by the last
+        # the simplest choice leaves out all options, and the last leaves out none
         kept = choose.integer(0, 2 ** len(options) - 1)
         left = {x for i, x in enumerate(options) if not kept >> i & 1}
         if not left and n == len(drawn.args):
@@ -141,12 +143,12 @@ def _accepts(function: Callable[..., Any], call: Call) -> bool:
 def sample_calls(
     op: Callable[..., Any], n: int, seed: int = 0, complex: bool = False
 ) -> list[Call]:
-    """Calls of an op of the user's own from its domain, without Hypothesis.
+    """Draw calls of a user's op from its domain, without Hypothesis.
 
     Parameters
     ----------
     op
-        An op or a function of arrays; the domain is as for `operands_for`.
+        An op or a function of arrays; its domain is as for `operands_for`.
     n
         The number of calls.
     seed

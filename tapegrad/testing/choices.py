@@ -1,4 +1,4 @@
-"""Choices from a seed, and the numbers that they are of."""
+"""Choices by a random generator, and the numbers to choose from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.domain import Choices, Elements
 
-_CLEARANCE = 1 / 16
+_CLEARANCE = 1 / 16  # the least distance from a pole
 
 
 def is_clear(x: float, elements: Elements) -> bool:
@@ -21,20 +21,20 @@ def is_clear(x: float, elements: Elements) -> bool:
 
 @functools.cache
 def clear_numbers(elements: Elements) -> tuple[float, ...]:
-    """Numbers of an interval that often tie, the simplest first.
+    """Return numbers of an interval that often tie, the simplest first.
 
-    They are eighths, signed zeros, and the numbers next to the poles, where rules are often wrong.
+    The numbers are eighths, signed zeros, and the neighbours of poles, where rules are often wrong.
     """
     eighths = range(math.ceil(elements.low * 8), math.floor(elements.high * 8) + 1)
-    beside = [pole + step for pole in elements.poles for step in (_CLEARANCE, -_CLEARANCE)]
-    tying = dict.fromkeys([*[k / 8 for k in eighths], *beside])
+    neighbours = [pole + step for pole in elements.poles for step in (_CLEARANCE, -_CLEARANCE)]
+    tying = dict.fromkeys([*[k / 8 for k in eighths], *neighbours])
     clear = [x for x in [*tying, -0.0] if is_clear(x, elements)]
     return tuple(sorted(clear, key=abs))
 
 
 @attrs.frozen
 class Sampled(Choices):
-    """The choices of a random generator."""
+    """Choices by a random generator."""
 
     rng: np.random.Generator
 
