@@ -1,8 +1,8 @@
-"""check_vjp and check_jvp: any derivative against differences of any function."""
+"""check_vjp and check_jvp: compare any derivative with differences of any function."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tapegrad.testing.foreign import ForeignFunction, copy_to_numpy, is_floating
 from tapegrad.testing.gradients import check_first, check_linear, check_transposed
 from tapegrad.testing.leaves_as_vector import FlatFunction, Fn, locate, pack, random_weights, unpack
 from tapegrad.testing.values import TOLERANCE
-from tapegrad.types import Array
+from tapegrad.types import Array, PyTree
 
 
 @warns_at_users_line
@@ -29,33 +29,31 @@ def check_vjp(
 ) -> None:
     """Check a VJP of any origin: a kernel, a service, another library.
 
-    It is compared with finite differences of the function. It must also be linear in the
-    cotangent, return the same bits in each run, and leave the arguments and the cotangent
-    unchanged. Inputs are moved together, in fixed random directions, and a failure is traced to
-    one input.
+    The check compares the VJP with finite differences of the function. The VJP must also be linear
+    in the cotangent, return the same bits in each run, and leave the arguments and the cotangent
+    unchanged. Inputs move together, in fixed random directions; the message of a failure names one
+    input.
 
     Parameters
     ----------
     fn
-        A function of trees that returns a tree, whose leaves are anything that
-        `numpy.asarray` reads.
+        A function of trees that returns a tree, with any leaves that `numpy.asarray` reads.
     vjp_fn
         ``vjp_fn(args, cotangent)`` returns a tuple with the cotangent of each argument: a
-        tree like it, or None where no gradient passes. ``args`` is a tuple, and the
-        cotangent a tree like the output.
+        tree of the argument's structure, or None where no gradient passes. ``args`` is a tuple, and
+        the cotangent a tree of the output's structure.
     args
-        The point to check at: a sequence of arguments. The floating leaves are moved;
-        others stay as they are. Each keeps its kind: a NumPy array of the same dtype and memory
-        order, a Python number, or an array of PyTorch or of any library with the array API. The
-        cotangents are NumPy arrays, unless an argument is from another library; then they are
-        from the library of `fn`'s result. If a function takes float64, pass it: a check in
-        float32 is less sharp.
+        The point to check at: a sequence of arguments. The floating leaves move; others stay
+        unchanged. Each keeps its type: a NumPy array of the same dtype and memory order, a Python
+        number, or an array of PyTorch or of any library with the array API. The cotangents are
+        NumPy arrays, unless an argument is from another library; then they are from the library of
+        `fn`'s result. If a function takes float64, pass float64: a check in float32 is less sharp.
     jvp_fn
         The JVP as for `check_jvp`, to compare the two: ``<u, J v>`` is ``<Jᵀ u, v>``.
     convention
         The convention for cotangents of complex numbers. ``"adjoint"``, of tapegrad, PyTorch and
         TensorFlow: the gradient of a real loss is ``dL/dx + i dL/dy``. ``"conjugate"``, of JAX and
-        HIPS autograd: it is ``dL/dx - i dL/dy``. Without complex numbers they are the same.
+        HIPS autograd: it is ``dL/dx - i dL/dy``. Without complex numbers both are the same.
 
     Raises
     ------
@@ -64,15 +62,15 @@ def check_vjp(
         the numeric one. At a kink, where differences to the left and to the right disagree, any
         derivative between the two is right.
     TypeError
-        If there is nothing to differentiate, or a result is not as described.
+        If there is nothing to differentiate, or a result has another structure.
     ValueError
         If the function is not finite at the point, or for another convention.
 
     Notes
     -----
-    The steps fit the coarsest of the dtypes of the arguments, the outputs and the cotangents; a
-    function that reads its arguments as float32 is recognized by its values. `fn` is called about
-    20 times for one input and at most some 300 times for many, unless something is wrong.
+    The steps fit the coarsest dtype of the arguments, the outputs and the cotangents; the values of
+    a function show whether it reads its arguments as float32. `fn` is called about 20 times for one
+    input and at most some 300 times for many, unless something is wrong.
 
     Examples
     --------
@@ -125,13 +123,13 @@ def check_jvp(
     fn, args
         As for `check_vjp`.
     jvp_fn
-        ``jvp_fn(args, tangents)`` returns the tangent of the output, a tree like it, or
-        None for zeros. ``args`` is a tuple, and so is ``tangents``, with a tree like each
-        argument; the tangent of a leaf that is not floating is None.
+        ``jvp_fn(args, tangents)`` returns the tangent of the output, a tree of the same structure,
+        or None for zeros. ``args`` and ``tangents`` are tuples; each tangent has the structure of
+        its argument, with None for leaves that are not floating.
     vjp_fn
         The VJP as for `check_vjp`, to compare the two.
     convention
-        The convention of `vjp_fn`, as for `check_vjp`. A JVP is the derivative itself in both.
+        The convention of `vjp_fn`, as for `check_vjp`. A JVP is the same in both conventions.
 
     Raises
     ------
@@ -153,14 +151,14 @@ def check_jvp(
 
 
 def _to_adjoint_convention(vjp_fn: Fn, convention: str) -> Fn:
-    """A VJP of either convention as one with cotangents ``dL/dx + i dL/dy``."""
+    """Convert a VJP of either convention to cotangents ``dL/dx + i dL/dy``."""
     if convention not in ("adjoint", "conjugate"):
         raise ValueError(f"convention must be 'adjoint' or 'conjugate', not {convention!r}")
     check_callable(vjp_fn)
     if convention == "adjoint":
         return vjp_fn
 
-    def conjugate_vjp(args: Any, cotangent: Any) -> Any:
+    def conjugate_vjp(args: PyTree, cotangent: PyTree) -> Any:
         return tree.map(_conjugate, vjp_fn(args, tree.map(_conjugate, cotangent)))
 
     conjugate_vjp.__name__ = label(vjp_fn)
@@ -168,14 +166,14 @@ def _to_adjoint_convention(vjp_fn: Fn, convention: str) -> Fn:
 
 
 def _conjugate(c: Any) -> Any:
-    """The conjugate of a leaf of any library."""
+    """Conjugate a leaf of any library."""
     return c.conj() if hasattr(c, "conj") else c.conjugate() if isinstance(c, complex) else c
 
 
 def _pull_back(
-    f: ForeignFunction, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]
+    f: ForeignFunction, vjp_fn: Fn, xs: Sequence[Array], u: Sequence[Array]
 ) -> tuple[Array, ...]:
-    """A VJP's result at a point, with an array for each floating leaf of the arguments."""
+    """Pull a cotangent back by a VJP; return an array for each floating leaf of the arguments."""
     n = len(f.args)
     cotangents = f.call_unchanged(
         vjp_fn, "vjp_fn", (f.arguments(xs), f.cotangent(u)), "the cotangent"
@@ -199,9 +197,9 @@ def _pull_back(
 
 
 def _push_forward(
-    f: ForeignFunction, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]
+    f: ForeignFunction, jvp_fn: Fn, xs: Sequence[Array], v: Sequence[Array]
 ) -> tuple[Array, ...]:
-    """A JVP's result at a point, with an array for each floating leaf of the output."""
+    """Push tangents forward by a JVP; return an array for each floating leaf of the output."""
     tangent = f.call_unchanged(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
     parts = [t for y, t in tree.zip_leaves(f.output, tangent, strict=False) if is_floating_leaf(y)]
     return _as_arrays(f, "jvp_fn", parts, f.y, f.y_paths)
@@ -210,7 +208,7 @@ def _push_forward(
 def _as_arrays(
     f: ForeignFunction, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
 ) -> tuple[Array, ...]:
-    """Derivatives as arrays, each in the shape of its value."""
+    """Convert derivatives to arrays; raise unless each has the shape of its value."""
     what = "cotangent" if by == "vjp_fn" else "tangent"
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
@@ -225,7 +223,7 @@ def _as_arrays(
                 f"{f.name}: {by} gives a {what} of shape {array.shape} for {path}, which has "
                 f"shape {x.shape}"
             )
-        # a complex element is two numbers, also if its derivative is real
+        # a complex element is two numbers, even if its derivative is real
         packed = pack([array.astype(np.result_type(array, x))])
         for at in np.flatnonzero(~np.isfinite(packed))[:1].tolist():
             k, place = at * array.size // packed.size, locate(at, [x], [path])
@@ -239,28 +237,36 @@ def _as_arrays(
 def _check_derivative(f: ForeignFunction, mode: str, derivative: Fn) -> None:
     """Check a VJP or a JVP: two runs, linearity, and differences."""
     check_callable(derivative)
-    of: FlatFunction = f
-    applied: Fn = _pull_back
+    differentiated: FlatFunction = f
+    apply: Callable[..., tuple[Array, ...]] = _pull_back
     by, weight, seed, like = "vjp_fn", "u", 1, f.y
     if mode == "forward":
-        of, applied = FlatFunction(f.name, f.fn, f.y, f.y_paths, f.args), _push_forward
-        by, weight, seed, like = "jvp_fn", "v", 2, f.xs
+        differentiated = FlatFunction(f.name, f.fn, f.y, f.y_paths, f.args)
+        apply, by, weight, seed, like = _push_forward, "jvp_fn", "v", 2, f.xs
 
-    def at_point(w: Array) -> Any:
-        return applied(f, derivative, f.xs, unpack(w, like))
+    def linear_map(w: Array) -> tuple[Array, ...]:
+        return apply(f, derivative, f.xs, unpack(w, like))
 
-    def pull(xs: Sequence[Any]) -> Any:
-        return f.evaluate(*xs), lambda u: applied(f, derivative, xs, u)
+    def pull(xs: Sequence[Array]) -> tuple[tuple[Array, ...], Fn]:
+        return f.evaluate(*xs), lambda u: apply(f, derivative, xs, u)
 
-    def push(xs: Sequence[Any], v: Sequence[Any]) -> Any:
-        return f.evaluate(*xs), applied(f, derivative, xs, v)
+    def push(xs: Sequence[Array], v: Sequence[Array]) -> tuple[tuple[Array, ...], ...]:
+        return f.evaluate(*xs), apply(f, derivative, xs, v)
 
     rng = np.random.default_rng(seed)
     u, w = (random_weights(rng, pack(like).size) for _ in range(2))
-    first = at_point(u)
-    f.check_same(by, first, at_point(u), of.paths)
+    first = linear_map(u)
+    f.check_same(by, first, linear_map(u), differentiated.paths)
     eps = f.eps(first)
-    check_linear(of, max(TOLERANCE, 64 * eps), by, weight, lambda w: pack(at_point(w)), u, w)
+    check_linear(
+        differentiated,
+        max(TOLERANCE, 64 * eps),
+        by,
+        weight,
+        lambda w: pack(linear_map(w)),
+        u,
+        w,
+    )
     ways = (pull, None) if mode == "reverse" else (None, push)
     check_first(f.make_problem(eps, by, *ways), (mode,))
 

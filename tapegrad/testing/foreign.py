@@ -1,7 +1,7 @@
 """Functions of any library's arrays, known by their values alone.
 
-They may take and return anything that NumPy reads. The precision in which such a function computes
-is inferred from its values.
+Such a function may take and return anything that NumPy reads. Its values show the precision in
+which it computes.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 
 
 def _as_numpy(x: Any) -> Array:
-    """A leaf as NumPy reads it."""
+    """Read a leaf as an array of NumPy."""
     # NumPy refuses a PyTorch tensor that requires a gradient or whose conjugation is pending
     for name in ("detach", "resolve_conj", "resolve_neg"):
         x = getattr(x, name)() if hasattr(x, name) else x
     return np.asarray(x)
 
 
-def copy_to_numpy(x: Any) -> Array:
-    """A leaf as a copied array: a function may write to its result in the next call."""
+def copy_to_numpy(x: object) -> Array:
+    """Copy a leaf to a NumPy array, since a function may write to its result in the next call."""
     return np.array(_as_numpy(x))
 
 
-def is_floating_leaf(x: Any) -> bool:
+def is_floating_leaf(x: object) -> bool:
     """Whether NumPy reads a leaf as floating numbers, real or complex."""
     return not isinstance(x, str | bytes) and _as_numpy(x).dtype.kind in "fc"
 
 
-def _is_foreign(x: Any) -> bool:
+def _is_foreign(x: object) -> bool:
     """Whether a leaf is an array of another library that can make new ones."""
     if isinstance(x, np.ndarray | np.generic):
         return False
@@ -57,7 +57,7 @@ def _is_foreign(x: Any) -> bool:
 
 
 def _array_like(x: Any, values: Array) -> Any:
-    """Values as a new array of the kind and dtype of a leaf."""
+    """Convert values to a new array of a leaf's type and dtype."""
     if hasattr(x, "new_tensor"):
         return x.new_tensor(values).requires_grad_(x.requires_grad)
     if _is_foreign(x):
@@ -75,7 +75,7 @@ def _array_like(x: Any, values: Array) -> Any:
 class ForeignFunction(FlatFunction):
     """A function of any library's arrays as a function of its floating leaves, in float64.
 
-    The leaves are real or complex, and `xs` has them as NumPy reads them.
+    The leaves are real or complex; `xs` has copies of the leaves as NumPy arrays.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class ForeignFunction(FlatFunction):
     output
         The function's result at the point.
     y
-        The floating leaves of the result, as NumPy reads them.
+        Copies of the result's floating leaves as NumPy arrays.
     """
 
     leaves: list[Any]
@@ -100,7 +100,7 @@ class ForeignFunction(FlatFunction):
 
     @classmethod
     def at_point(cls, fn: Fn, args: Sequence[Any]) -> ForeignFunction:
-        """The function at a point, if it is deterministic and does not change its arguments."""
+        """Evaluate a function at a point; raise unless it is deterministic and changes nothing."""
         check_callable(fn)
         check_sequence(args)
         leaves, structure, paths, places = flatten_arguments(fn, args, is_floating_leaf)
@@ -121,44 +121,44 @@ class ForeignFunction(FlatFunction):
 
     @property
     def y_paths(self) -> tuple[str, ...]:
-        """The name of each floating leaf of the output in messages."""
+        """The names of the output's floating leaves in messages."""
         paths = zip(tree.paths(self.output), tree.leaves(self.output), strict=True)
         return tuple(
             f"output.{p}" if p else "output" for p, leaf in paths if is_floating_leaf(leaf)
         )
 
     def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
-        """The arguments with other floating leaves, in new arrays."""
+        """Return the arguments with other floating leaves, in new arrays."""
         return self._fill_arguments(
             [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves], xs
         )
 
     def floating_leaves(self, output: Any) -> tuple[Array, ...]:
-        """The floating leaves of another output."""
+        """Return the floating leaves of another output."""
         return tuple(copy_to_numpy(leaf) for leaf in tree.leaves(output) if is_floating_leaf(leaf))
 
-    def evaluate(self, *xs: Any) -> tuple[Array, ...]:
-        """The outputs at a point; empty after an arithmetic error."""
+    def evaluate(self, *xs: Array) -> tuple[Array, ...]:
+        """Return the outputs at a point; return none after an arithmetic error."""
         try:
             return self.floating_leaves(self.fn(*self.arguments(xs)))
         except ArithmeticError:
             return ()
 
     def call_unchanged(self, fn: Fn, name: str, args: Sequence[Any], what: str = "") -> Any:
-        """The result of a function that must not change its arguments.
+        """Call a function; raise if it changes its arguments.
 
-        ``args`` may have a further argument after those of the point; messages call it `what`.
+        `args` may end in one further argument, which messages call `what`.
         """
         before = [snapshot(x) for x in tree.leaves(args)]
         result = fn(*args)
         paths = [*self.leaf_paths, *[what] * len(before)]
-        for path, leaf, kept in zip(paths, tree.leaves(args), before, strict=False):
-            if kept != snapshot(leaf):
+        for path, leaf, old in zip(paths, tree.leaves(args), before, strict=False):
+            if old != snapshot(leaf):
                 raise AssertionError(f"{name} changes {path}, which it is given")
         return result
 
     def check_same(
-        self, name: str, first: Sequence[Any], second: Sequence[Any], paths: Sequence[str]
+        self, name: str, first: Sequence[Array], second: Sequence[Array], paths: Sequence[str]
     ) -> None:
         """Raise unless two runs gave the same results, to the last bit."""
         shapes, others = [x.shape for x in first], [x.shape for x in second]
@@ -175,7 +175,7 @@ class ForeignFunction(FlatFunction):
             )
 
     def cotangent(self, u: Sequence[Any]) -> Any:
-        """A cotangent, a tree like the output."""
+        """Return a cotangent, a tree of the output's structure."""
         foreign = any(_is_foreign(x) for x in self.leaves)
         rest = iter(u)
 
@@ -188,25 +188,25 @@ class ForeignFunction(FlatFunction):
         return tree.map(fill_leaf, self.output)
 
     def tangents(self, v: Sequence[Any]) -> tuple[Any, ...]:
-        """Tangents, a tree like each argument."""
+        """Return tangents, a tree of each argument's structure."""
         return self._fill_arguments([None] * len(self.leaves), v)
 
-    def _fill_arguments(self, others: list[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
-        """The structure of the arguments with these arrays for the floating leaves."""
+    def _fill_arguments(self, leaves: list[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
+        """Unflatten leaves to arguments, with these arrays for the floating leaves."""
         like = (self.leaves[i] for i in self.places)
         arrays = [_array_like(x, np.asarray(a)) for x, a in zip(like, xs, strict=True)]
         filled: tuple[Any, ...] = tree.unflatten(
-            self.structure, replace_leaves(others, self.places, arrays)
+            self.structure, replace_leaves(leaves, self.places, arrays)
         )
         return filled
 
     def eps(self, derivative: Sequence[Array]) -> float:
-        """The relative rounding of the coarsest number involved."""
+        """Return the relative rounding of the coarsest input, output or derivative."""
         eps = coarsest_eps([*self.xs, *self.y, *derivative], EPS)
         return max(eps, _find_input_rounding(self)) if eps <= _FINE_ENOUGH else eps
 
     def make_problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
-        """The problem of comparing derivatives with differences."""
+        """Make the problem of comparing derivatives with differences."""
         fine = eps <= _FINE_ENOUGH
         return Problem(
             self.name,
@@ -224,15 +224,15 @@ class ForeignFunction(FlatFunction):
         )
 
 
-def snapshot(x: Any) -> tuple[Any, ...]:
-    """Everything in a leaf that a call could change."""
+def snapshot(x: object) -> tuple[object, ...]:
+    """Return everything in a leaf that a call could change."""
     if isinstance(x, np.ndarray):
         return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
     return (_as_numpy(x).tobytes() if _is_foreign(x) else x,)
 
 
-def _measure_noise(f: ForeignFunction, eps: float) -> Any:
-    """The spread of the outputs as the inputs round, which reveals terms that cancel."""
+def _measure_noise(f: ForeignFunction, eps: float) -> Array | float:
+    """Measure the change of the outputs as the inputs round, which reveals terms that cancel."""
     rng = np.random.default_rng(6)
     runs = []
     for _ in range(8):
@@ -248,22 +248,24 @@ def _measure_noise(f: ForeignFunction, eps: float) -> Any:
 
 
 def _find_input_rounding(f: ForeignFunction) -> float:
-    """The relative rounding of the dtype in which a function of float64 reads its arguments.
+    """Find the relative rounding of the dtype in which a function reads its arguments.
 
-    At a point with more digits, a function that reads float32 returns exactly what it returns
-    without the extra digits.
+    A function that reads float32 returns the same result for a point in float64 and for the same
+    point rounded to float32.
     """
     rng = np.random.default_rng(5)
     points = [x * (1 + 1e-3 * rng.uniform(-1, 1, x.shape)) for x in f.xs]
     with np.errstate(all="ignore"):
         try:
-            beside = pack(f.evaluate(*points))
-            if np.array_equal(beside, pack(f.y), equal_nan=True):
-                return EPS  # it does not depend on these inputs
+            outputs = pack(f.evaluate(*points))
+            if np.array_equal(outputs, pack(f.y), equal_nan=True):
+                return EPS  # the function does not depend on these inputs
             for dtype in (np.float16, np.float32):
                 rounded = pack(points).astype(dtype).astype(np.float64)
-                cut = pack(f.evaluate(*unpack(rounded, points)))
-                if np.isfinite(cut).all() and np.array_equal(beside, cut):
+                outputs_of_rounded = pack(f.evaluate(*unpack(rounded, points)))
+                if np.isfinite(outputs_of_rounded).all() and np.array_equal(
+                    outputs, outputs_of_rounded
+                ):
                     return float(np.finfo(dtype).eps)
         except ValueError:
             pass  # outside the domain

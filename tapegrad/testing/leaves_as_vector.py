@@ -1,4 +1,4 @@
-"""A function of trees as a function of its floating leaves, for checks of derivatives."""
+"""Functions of trees as functions of floating leaves, for checks of derivatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
-from tapegrad.types import Array
+from tapegrad.types import Array, DTypeLike, PyTree, Scalar
 
 Fn = Callable[..., Any]
 
@@ -33,7 +33,7 @@ class FlatFunction:
     xs
         The leaves.
     args
-        The arguments that they belong to.
+        The arguments with these leaves.
     """
 
     name: str
@@ -43,8 +43,8 @@ class FlatFunction:
     args: tuple[Any, ...]
 
 
-def check_sequence(args: Any) -> None:
-    """Raise unless arguments are in a tuple or a list."""
+def check_sequence(args: object) -> None:
+    """Raise unless the arguments are a tuple or a list."""
     if not isinstance(args, tuple | list):
         write = "call.args" if isinstance(args, Call) else "(x,)"
         raise TypeError(
@@ -52,14 +52,14 @@ def check_sequence(args: Any) -> None:
         )
 
 
-def flatten_function(fn: Fn, args: Sequence[Any], dtype: Any = None) -> FlatFunction:
-    """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
+def flatten_function(fn: Fn, args: Sequence[Any], dtype: DTypeLike | None = None) -> FlatFunction:
+    """Convert a function to a function of floating leaves, in `dtype` if not None."""
     check_sequence(args)
     if dtype is not None:
         args = tree.map(partial(_cast_leaf, dtype), tuple(args))
     leaves, structure, paths, places = flatten_arguments(fn, args, is_floating)
 
-    def flat(*xs: Any) -> list[Any]:
+    def flat(*xs: Array | Scalar) -> list[Any]:
         return floating_leaves(
             fn, fn(*tree.unflatten(structure, replace_leaves(leaves, places, xs)))
         )
@@ -71,7 +71,7 @@ def flatten_function(fn: Fn, args: Sequence[Any], dtype: Any = None) -> FlatFunc
 def flatten_arguments(
     fn: Fn, args: Sequence[Any], floats: Callable[[Any], bool]
 ) -> tuple[list[Any], tree.Structure, list[str], tuple[int, ...]]:
-    """The leaves of arguments, their tree, their paths, and the positions of floating ones."""
+    """Return the arguments' leaves, structure and paths, and the positions of floating leaves."""
     leaves, structure = tree.flatten(tuple(args))
     named = zip(argument_names(fn, len(args)), args, strict=True)
     paths = [f"{name}.{path}" if path else name for name, x in named for path in tree.paths(x)]
@@ -81,16 +81,16 @@ def flatten_arguments(
     return leaves, structure, paths, places
 
 
-def floating_leaves(fn: Fn, output: Any) -> list[Any]:
-    """The floating leaves of a function's result."""
+def floating_leaves(fn: Fn, output: PyTree) -> list[Any]:
+    """Return the floating leaves of a function's result; raise if there are none."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
         raise TypeError(f"{label(fn)} returns no floating leaf to differentiate, but {got(output)}")
     return outputs
 
 
-def _cast_leaf(dtype: Any, leaf: Any) -> Any:
-    """A floating leaf in another dtype; a Python number stays one."""
+def _cast_leaf(dtype: DTypeLike, leaf: Any) -> Any:
+    """Cast a floating leaf; a Python number stays a Python number."""
     if not is_floating(leaf):
         return leaf
     array = np.array(leaf, np.result_type(dtype, np.complex64) if np.iscomplexobj(leaf) else dtype)
@@ -98,7 +98,7 @@ def _cast_leaf(dtype: Any, leaf: Any) -> Any:
 
 
 def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
-    """The name and index of an element, from its position in the packed arrays."""
+    """Name an element by its array and index, from its position in the packed arrays."""
     for array, name in zip(arrays, names, strict=True):
         parts = (".real", ".imag") if np.iscomplexobj(array) else ("",)
         n = len(parts)
@@ -110,14 +110,14 @@ def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
 
 
 def random_weights(rng: np.random.Generator, n: int) -> Array:
-    """Random signs and sizes near 1, so that none vanishes and hardly any two cancel."""
+    """Draw weights of random sign and size near 1: none vanishes and hardly any two cancel."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
 
 
 def pack(arrays: Sequence[Any]) -> Array:
-    """The elements of several arrays as one vector of float64; a complex one is two numbers.
+    """Pack the elements of arrays into a vector of float64; a complex element is two numbers.
 
-    The dot product of two such vectors is the one of complex arrays, ``Re(sum(conj(a) * b))``.
+    The dot product of two such vectors equals ``Re(sum(conj(a) * b))`` of complex arrays.
     """
     parts = [
         np.asarray(a, np.complex128 if np.iscomplexobj(a) else np.float64).ravel().view(np.float64)
@@ -127,7 +127,7 @@ def pack(arrays: Sequence[Any]) -> Array:
 
 
 def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
-    """A vector taken apart into arrays and Python numbers like those of `like`."""
+    """Unpack a vector into arrays and Python numbers of the shapes and kinds of `like`."""
     parts: list[Any] = []
     begin = 0
     for a in like:

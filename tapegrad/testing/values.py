@@ -1,4 +1,4 @@
-"""check_values: values of a recorded call against NumPy's on plain arrays."""
+"""check_values: compare the values of a recorded call with NumPy's on plain arrays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.recording import record
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import warns_at_users_line
 from tapegrad.testing.differences import coarsest_eps
@@ -22,8 +23,8 @@ TOLERANCE = 1e-9  # the relative error allowed for rounding
 def check_values(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a function returns the same when recorded as on plain arrays.
 
-    Nothing is checked if the function does not run on plain arrays because it uses
-    attributes that only a Tensor has, such as ``x.at``.
+    The check does nothing if the function does not run on plain arrays because it uses attributes
+    that only a Tensor has, such as ``x.at``.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def call_on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
-    """A function's result on plain arrays, in a tuple; an empty one if it needs a Tensor."""
+    """Return a function's result on plain arrays in a tuple, or () if it needs a Tensor."""
     try:
         return (fn(*args),)
     except Exception as error:
@@ -98,24 +99,24 @@ def call_on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, .
         raise
 
 
-def rounding_tolerance(tape: Any) -> float:
-    """The relative error allowed for rounding, by the narrowest dtype on a tape."""
+def rounding_tolerance(tape: Tape) -> float:
+    """Return the relative error allowed for rounding, by the narrowest dtype on a tape."""
     return max(TOLERANCE, 64 * coarsest_eps(tape))
 
 
-# rounding moves a result by at most this part of the largest number among arguments and results
+# rounding changes a result by at most this part of the largest argument or result
 _JUMP = 1e-9
 
 
-def rounding_spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
-    """The change of each result, as an array like it, when the arguments round.
+def rounding_spread(fn: Fn, args: Sequence[Any]) -> list[Array]:
+    """Measure the change of each element of the results when the arguments round.
 
-    It is large where terms cancel, and 0 where a result jumps, as at a kink, since a jump is not
-    due to rounding.
+    The change is large where terms cancel. Where a result jumps, as at a kink, it counts as 0,
+    since a jump is not due to rounding.
     """
     rng = np.random.default_rng(0)
 
-    def rounded(x: Any) -> Any:
+    def round_leaf(x: Any) -> Any:
         kind = np.asarray(x).dtype
         if kind.kind not in "fc":
             return _copy_leaf(x)
@@ -129,7 +130,7 @@ def rounding_spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
     ]
     for _ in range(8):
         try:
-            moved = [np.asarray(y) for y in tree.leaves(fn(*tree.map(rounded, tuple(args))))]
+            moved = [np.asarray(y) for y in tree.leaves(fn(*tree.map(round_leaf, tuple(args))))]
         except Exception:
             # outside the domain
             continue
@@ -142,7 +143,7 @@ def rounding_spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
 
 
 def is_close(x: Array, y: Array, relative: float) -> Array:
-    """For each element, whether two arrays agree; floating ones may differ by rounding."""
+    """Whether two arrays agree, for each element; floating elements may differ by rounding."""
     if y.dtype.kind not in "fc":
         return np.asarray(x == y)
     size = np.max(np.abs(y[np.isfinite(y)]), initial=0)
