@@ -1,4 +1,4 @@
-"""Wrapped functions keep the names of their arguments, and bind to instances as functions do."""
+"""Wrapped functions keep their argument names and bind to instances as functions do."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tapegrad.types import Array
 
 
 def loss(self: Any, x: Array) -> Array:
-    """The loss of a model at x."""
+    """Return the loss of a model at x."""
     return np.sum((self.w * x) ** 2)
 
 
@@ -36,7 +36,7 @@ WRAPPERS = {
 
 @attrs.frozen
 class Model:
-    """A model, whose methods are what is made of its loss."""
+    """A model whose methods are transforms of its loss."""
 
     w: Any
     compiled = tg.compile(loss)
@@ -47,7 +47,7 @@ class Model:
         return attrs.evolve(self, w=self.w - 0.1 * self.slope(x).w)
 
     @functools.partial(tg.compile, static_argnums=2)
-    def scaled(self, x: Array, times: int = 2) -> Array:
+    def scale(self, x: Array, times: int = 2) -> Array:
         return self.w * x * times
 
     @tg.compile
@@ -64,48 +64,48 @@ MODEL, X = Model(np.array([1.0, 2.0])), np.array([0.5, -1.0])
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_wrappers_bind_to_an_instance_as_functions_do(name: str) -> None:
-    made = WRAPPERS[name](loss)
+def test_wrapper_binds_to_an_instance_as_a_function_does(name: str) -> None:
+    wrapper = WRAPPERS[name](loss)
 
     class Holder(Model):
-        method = made
+        method = wrapper
 
     holder = Holder(MODEL.w)
-    assert Holder.method is made
+    assert Holder.method is wrapper
     for got, wanted in zip(
-        tg.tree.leaves(holder.method(X)), tg.tree.leaves(made(holder, X)), strict=True
+        tg.tree.leaves(holder.method(X)), tg.tree.leaves(wrapper(holder, X)), strict=True
     ):
         np.testing.assert_array_equal(got, wanted)
-    assert holder.method.__name__ == made.__name__
-    assert argument_names(made, 2) == ("self", "x")
+    assert holder.method.__name__ == wrapper.__name__
+    assert argument_names(wrapper, 2) == ("self", "x")
     assert argument_names(holder.method, 1) == ("x",)
 
 
-def test_methods_of_a_model_are_compiled_once_for_all_instances() -> None:
+def test_method_is_compiled_once_for_all_instances() -> None:
     first, second = MODEL.step(X), MODEL.step(X).step(X)
     np.testing.assert_allclose(first.w, MODEL.w * (1 - 0.2 * X**2))
     np.testing.assert_allclose(second.w, MODEL.w * (1 - 0.2 * X**2) ** 2)
     assert len(Model.step.signatures) == 1
-    np.testing.assert_array_equal(MODEL.scaled(X, 3), MODEL.w * X * 3)
+    np.testing.assert_array_equal(MODEL.scale(X, 3), MODEL.w * X * 3)
     np.testing.assert_array_equal(MODEL(X), MODEL.w * X)
     np.testing.assert_array_equal(Model.double(X), MODEL.double(X))
     assert "self.w" in str(Model.step.program(MODEL, X))
 
 
-def test_methods_made_of_a_loss_can_be_transformed_again() -> None:
+def test_wrapped_method_can_be_transformed_again() -> None:
     np.testing.assert_array_equal(tg.grad(MODEL.compiled)(X), 2 * MODEL.w**2 * X)
     np.testing.assert_array_equal(tg.grad(MODEL.compiled, argnames="x")(x=X), 2 * MODEL.w**2 * X)
     with pytest.raises(TypeError, match="with respect to x, which is str"):
         tg.grad(MODEL.compiled)("text")
 
 
-def test_a_function_that_wraps_itself_is_compiled() -> None:
+def test_function_that_wraps_itself_is_compiled() -> None:
     stub = Mock(side_effect=loss)
     stub.__wrapped__ = stub
     np.testing.assert_array_equal(tg.compile(stub)(MODEL, X), loss(MODEL, X))
 
 
-def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:
+def test_method_of_an_object_that_is_no_tree_raises_with_remedy() -> None:
     class Plain:
         def __init__(self) -> None:
             self.w = np.ones(2)
@@ -122,17 +122,17 @@ def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("run", [tg.record, tg.grad, tg.compile, lambda f: tg.grad(tg.grad(f))])
-def test_an_error_notes_once_which_argument_is_a_list_of_numbers(run: Callable[..., Any]) -> None:
-    def notes(fn: Callable[..., Any], *args: Any) -> list[str]:
+def test_error_has_one_note_for_each_argument_that_is_a_list(run: Callable[..., Any]) -> None:
+    def notes_of(fn: Callable[..., Any], *args: Any) -> list[str]:
         with pytest.raises((TypeError, AttributeError)) as caught:
             run(fn)(*args)
         return getattr(caught.value, "__notes__", [])
 
     note = "x is a list; write np.array(x) where an array is meant"
-    assert notes(lambda x: x.sum(), [[1.0, 2.0], [3.0]]) == [note]
-    assert [note[:1] for note in notes(lambda x, y: x - y, [1.0, 2.0], [3.0])] == ["x", "y"]
-    assert notes(lambda x: tg.sum(x * 2.0), [1.0]) == [note]
+    assert notes_of(lambda x: x.sum(), [[1.0, 2.0], [3.0]]) == [note]
+    assert [note[:1] for note in notes_of(lambda x, y: x - y, [1.0, 2.0], [3.0])] == ["x", "y"]
+    assert notes_of(lambda x: tg.sum(x * 2.0), [1.0]) == [note]
     if run is not tg.compile:
-        assert notes(lambda x: np.sum(x), [1.0]) == [note]
-    assert notes(lambda x, y: x - y, [np.ones(2)], (1.0,)) == []
-    assert notes(lambda x, y: y.no_such_name, [1.0], 2.0) == []
+        assert notes_of(lambda x: np.sum(x), [1.0]) == [note]
+    assert notes_of(lambda x, y: x - y, [np.ones(2)], (1.0,)) == []
+    assert notes_of(lambda x, y: y.no_such_name, [1.0], 2.0) == []

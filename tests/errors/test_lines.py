@@ -45,61 +45,61 @@ OPS = {
 }
 
 
-def loss(of):
-    return lambda x: tg.sum(of(x))
+def loss(fn):
+    return lambda x: tg.sum(fn(x))
 
 
-def scanned(of):
-    return lambda x: tg.scan(lambda c, _: (c + tg.sum(of(x)), None), 0.0, length=2)[0]
+def scan_loss(fn):
+    return lambda x: tg.scan(lambda c, _: (c + tg.sum(fn(x)), None), 0.0, length=2)[0]
 
 
-def by_hand(of):
-    """The ops of a function, each written on a tape by hand."""
-    _, recorded = tg.record(of)(X)
+def write_by_hand(fn):
+    """Write the ops of a function on a tape by hand."""
+    _, recorded = tg.record(fn)(X)
     tape, x = tg.Tape().parameter(X)
-    known = {recorded[0]: x}
+    records = {recorded[0]: x}
     for record in recorded[1:]:
-        operands = [known.get(x, x) if isinstance(x, tg.Tensor) else x for x in record.operands]
-        tape, known[record] = tape.write(record.op, *operands, **record.options)
+        operands = [records.get(x, x) if isinstance(x, tg.Tensor) else x for x in record.operands]
+        tape, records[record] = tape.write(record.op, *operands, **record.options)
 
 
-def again(compiled, n):
-    """The result of a compiled function that was called before, on other values, n times."""
+def run_compiled(compiled, n):
+    """Return the result of a compiled function after n calls on other values."""
     for _ in range(n):
         compiled(np.full(2, 1.0))
     return compiled(X)
 
 
-WAYS = {
-    "record": lambda of: tg.record(loss(of))(X),
-    "grad": lambda of: tg.grad(loss(of))(X),
-    "vjp": lambda of: tg.vjp(of, X),
-    "jvp": lambda of: tg.jvp(of, (X,), (X,)),
-    "hvp": lambda of: tg.hvp(loss(of), (X,), (X,)),
-    "jacobian": lambda of: tg.jacobian(of)(X),
-    "vmap": lambda of: tg.vmap(of)(np.stack([X, X])),
-    "grad of scan": lambda of: tg.grad(scanned(of))(X),
-    "checkpoint": lambda of: tg.grad(tg.checkpoint(loss(of)))(X),
-    "custom op": lambda of: tg.grad(loss(tg.custom_op(vjps=(None,))(of)))(X),
-    "written by hand": lambda of: by_hand(of),
-    "steps": lambda of: list(tg.sweep_steps(*tg.record(loss(of))(X)[::-1])),
-    "compiled": lambda of: again(tg.compile(loss(of)), 0),
-    "compiled, again": lambda of: again(tg.compile(loss(of)), 1),
-    "compiled, as read in": lambda of: again(tg.compile(loss(of)), 2),
-    "program": lambda of: tg.compile(loss(of)).program(X)(X),
+TRANSFORMS = {
+    "record": lambda fn: tg.record(loss(fn))(X),
+    "grad": lambda fn: tg.grad(loss(fn))(X),
+    "vjp": lambda fn: tg.vjp(fn, X),
+    "jvp": lambda fn: tg.jvp(fn, (X,), (X,)),
+    "hvp": lambda fn: tg.hvp(loss(fn), (X,), (X,)),
+    "jacobian": lambda fn: tg.jacobian(fn)(X),
+    "vmap": lambda fn: tg.vmap(fn)(np.stack([X, X])),
+    "grad of scan": lambda fn: tg.grad(scan_loss(fn))(X),
+    "checkpoint": lambda fn: tg.grad(tg.checkpoint(loss(fn)))(X),
+    "custom op": lambda fn: tg.grad(loss(tg.custom_op(vjps=(None,))(fn)))(X),
+    "written by hand": lambda fn: write_by_hand(fn),
+    "steps": lambda fn: list(tg.sweep_steps(*tg.record(loss(fn))(X)[::-1])),
+    "compiled": lambda fn: run_compiled(tg.compile(loss(fn)), 0),
+    "compiled, again": lambda fn: run_compiled(tg.compile(loss(fn)), 1),
+    "compiled, as read in": lambda fn: run_compiled(tg.compile(loss(fn)), 2),
+    "program": lambda fn: tg.compile(loss(fn)).program(X)(X),
 }
 
 
 def warnings_of(call, filters="always"):
-    """The warnings of a call: their texts, files and lines."""
+    """Return the texts, files and lines of the warnings of a call."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter(filters)
         call()
     return [(str(x.message), x.filename, x.lineno) for x in found if x.category is RuntimeWarning]
 
 
-def lines_of(*functions):
-    """The lines of source of some functions, in this file."""
+def source_lines(*functions):
+    """Return the line numbers of some functions of this file."""
     found = set()
     for fn in functions:
         lines, first = inspect.getsourcelines(fn)
@@ -107,23 +107,26 @@ def lines_of(*functions):
     return found
 
 
-SOME = ("overflow encountered in exp", "divide by zero encountered in divide")
+SUBSET = ("overflow encountered in exp", "divide by zero encountered in divide")
 
 
 @pytest.mark.parametrize(
-    ("text", "way"),
-    [*[(text, "grad") for text in OPS], *[(text, way) for text in SOME for way in WAYS]],
+    ("text", "transform"),
+    [
+        *[(text, "grad") for text in OPS],
+        *[(text, transform) for text in SUBSET for transform in TRANSFORMS],
+    ],
 )
-def test_a_warning_names_a_line_of_the_users(text, way):
-    found = warnings_of(lambda: WAYS[way](OPS[text]))
+def test_warning_names_a_line_of_this_file(text, transform):
+    found = warnings_of(lambda: TRANSFORMS[transform](OPS[text]))
     assert text in [x[0] for x in found]
     assert {file for _, file, _ in found} == {__file__}
-    assert {line for _, _, line in found} <= lines_of(
-        OPS[text], WAYS[way], loss, scanned, again, by_hand
+    assert {line for _, _, line in found} <= source_lines(
+        OPS[text], TRANSFORMS[transform], loss, scan_loss, run_compiled, write_by_hand
     )
 
 
-def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
+def test_warning_names_line_of_op_in_recording_and_of_call_in_sweep():
     def fn(x):
         y = np.sqrt(x)
         return np.sum(y)
@@ -139,7 +142,7 @@ def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
     assert line == back.__code__.co_firstlineno
 
 
-# --- layers, losses, and what else computes on plain arrays -------------------------------
+# --- layers, losses and other functions on arrays -----------------------------------------
 
 nn, BIG = tg.nn, np.full((2, 2), 1e200)
 TABLE, MIXED = nn.Embedding(2, 2), nn.Sequential(np.square, np.log)
@@ -153,83 +156,86 @@ LAYERS = {
 LOSSES = [x for x in vars(nn) if x.endswith("_loss")]
 
 
-def extreme(tree):
-    """Trees like one, of numbers with which almost anything overflows or is undefined."""
+def make_extreme_trees(tree):
+    """Yield trees like one, of numbers with which most functions overflow or are undefined."""
     yield tree
     signs = lambda x: np.where(np.arange(x.size).reshape(x.shape) % 2, 1.0, -1.0)  # noqa: E731
-    for of in (np.ones_like, signs):
+    for fn in (np.ones_like, signs):
         for value in (1e308, -1e308, 1e200, np.inf, 0.0):
             yield tg.tree.map(
-                lambda x: of(x) * value if np.asarray(x).dtype.kind == "f" else x,  # noqa: B023
+                lambda x: fn(x) * value if np.asarray(x).dtype.kind == "f" else x,  # noqa: B023
                 tree,
             )
 
 
-def calls_of(name):
-    """Calls of a layer or of a loss, with such numbers."""
+def make_calls(name):
+    """Return calls of a layer or a loss with extreme numbers."""
     if name in LAYERS:
         fn, (params, *xs) = LAYERS[name]
-        calls = [*extreme((params, *xs)), *[(params, *x) for x in extreme(xs)]]
+        calls = [
+            *make_extreme_trees((params, *xs)),
+            *[(params, *x) for x in make_extreme_trees(xs)],
+        ]
     else:
         fn = getattr(nn, name)
         targets = {
             "binary_cross_entropy_loss": [np.zeros((2, 2)), np.ones((2, 2))],
             "kl_loss": [np.zeros((2, 2)), np.ones((2, 2))],
             "cross_entropy_loss": [np.zeros(2, int)],
-        }.get(name, extreme(BIG))
-        calls = itertools.product(extreme(BIG), list(targets), ("sum", "none"))
+        }.get(name, make_extreme_trees(BIG))
+        calls = itertools.product(make_extreme_trees(BIG), list(targets), ("sum", "none"))
     return [lambda args=args: fn(*args) for args in calls]
 
 
-# those that cannot overflow, or whose ops keep from it
+# layers and losses that cannot overflow, or whose ops prevent it
 SILENT = {"flatten", "max pool", "max pool, overlapping", "elu", "silu", "gelu", "leaky relu"}
 SILENT |= {"gelu by tanh", "embedding", "cross_entropy_loss", "tanh", "sigmoid", "relu"}
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
-def test_a_layer_or_a_loss_on_plain_arrays_warns_at_the_line_of_the_call(name):
-    warned_of = []
-    for call in calls_of(name):
+def test_layer_or_loss_on_arrays_warns_at_line_of_call(name):
+    all_warnings = []
+    for call in make_calls(name):
         found = warnings_of(call)
-        for _, file, line in found:  # some layers are called by lines of the kinds of layers
+        for _, file, line in found:  # lines of layer_kinds call some layers
             assert (file, line) == (__file__, call.__code__.co_firstlineno) or (
                 file == layer_kinds.__file__
             )
-        warned_of += found
+        all_warnings += found
         with np.errstate(all="ignore"):
             assert warnings_of(call) == []
-        met = []
-        with np.errstate(all="call", call=lambda kind, _, met=met: met.append(kind)):
+        kinds = []
+        with np.errstate(all="call", call=lambda kind, _, kinds=kinds: kinds.append(kind)):
             assert warnings_of(call) == []
-        assert len(met) >= len({x[0] for x in found})
+        assert len(kinds) >= len({x[0] for x in found})
         if found:
             with np.errstate(all="raise"), pytest.raises(FloatingPointError):
                 call()
             with pytest.raises(RuntimeWarning):
                 warnings_of(call, "error")
     assert STATE.get(DEFAULT) is DEFAULT
-    assert bool(warned_of) or name in SILENT
+    assert bool(all_warnings) or name in SILENT
 
 
-class Twice(nn.Linear):
-    """A layer of a user's that is one of the package, with more."""
+class OverflowingLinear(nn.Linear):
+    """A custom layer that extends a layer of the package."""
 
     def __call__(self, params, x):
         return super().__call__(params, x) * 1e200 * 1e200
 
 
-class Logarithm(nn.layers.WithoutParameters):
-    """A layer of a user's, in two lines."""
+class LogarithmLayer(nn.layers.WithoutParameters):
+    """A custom layer of two lines."""
 
     function = staticmethod(np.log)
 
 
-@pytest.mark.parametrize("layer", [Twice(2, 2), Logarithm()])
+@pytest.mark.parametrize("layer", [OverflowingLinear(2, 2), LogarithmLayer()])
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_layer_of_the_users_warns_at_a_line_of_the_users(layer, inside):
+def test_custom_layer_warns_at_a_line_of_this_file(layer, inside):
     model = nn.Sequential(nn.Tanh(), layer) if inside else layer
     params = model.init(0)
-    found = warnings_of(lambda: [model(params, x) for x in extreme(BIG * 0 + 1e160)])
+    found = warnings_of(lambda: [model(params, x) for x in make_extreme_trees(BIG * 0 + 1e160)])
     assert found
     assert {file for _, file, _ in found} == {__file__}
 
@@ -237,7 +243,7 @@ def test_a_layer_of_the_users_warns_at_a_line_of_the_users(layer, inside):
 HUGE = {"w": np.full(2, 1e200)}
 LATE = tg.tree.update(tg.optim.SGD(0.1).init(HUGE), {"step": np.array(1000)})
 SGD = tg.optim.SGD(1e308)
-PLAIN = {
+CALLS = {
     "op": lambda: tg.log(X),
     "op with options": lambda: tg.sum(np.full(2, 1e308), axis=0),
     "function": lambda: tg.norm(np.full(2, 1e200)),
@@ -267,8 +273,8 @@ PLAIN = {
 }
 
 
-def test_whatever_computes_on_plain_arrays_warns_at_the_line_of_the_call():
-    for name, call in PLAIN.items():
+def test_every_function_on_arrays_warns_at_line_of_call():
+    for name, call in CALLS.items():
         found = warnings_of(call)
         assert {x[1:] for x in found} == {(__file__, call.__code__.co_firstlineno)}, name
         with np.errstate(all="ignore"):
@@ -278,28 +284,28 @@ def test_whatever_computes_on_plain_arrays_warns_at_the_line_of_the_call():
         assert STATE.get(DEFAULT) is DEFAULT, name
 
 
-def test_an_argument_may_have_the_name_of_the_machinery():
-    def both(fn, options):
+def test_argument_may_have_the_name_of_a_parameter_of_the_wrapper():
+    def sum_of_logs(fn, options):
         return np.log(fn) + options
 
-    for call in (tg.checkpoint(both), tg.custom_vjp(lambda g, y, *xs: (g, g))(both)):
-        np.testing.assert_array_equal(call(fn=X + 1, options=X), both(X + 1, X))
+    for call in (tg.checkpoint(sum_of_logs), tg.custom_vjp(lambda g, y, *xs: (g, g))(sum_of_logs)):
+        np.testing.assert_array_equal(call(fn=X + 1, options=X), sum_of_logs(X + 1, X))
 
 
-def test_an_interrupted_call_leaves_the_state_of_numpy_to_the_caller():
-    def interrupted(x):
+def test_interrupted_call_restores_error_state_of_numpy():
+    def interrupt(x):
         raise KeyboardInterrupt
 
     for state in ("warn", "ignore"):
         with np.errstate(all=state):
             before = np.geterr(), np.geterrcall()
             with pytest.raises(KeyboardInterrupt):
-                tg.checkpoint(interrupted)(X)
+                tg.checkpoint(interrupt)(X)
             assert (np.geterr(), np.geterrcall()) == before
 
 
 @pytest.mark.parametrize("mode", ["ignore", "warn", "raise"])
-def test_what_is_recorded_where_the_user_set_numpys_errors_stays_on_the_tape(mode):
+def test_ops_recorded_in_errstate_are_on_the_tape(mode):
     def fn(x):
         with np.errstate(all=mode):
             y = tg.std(x) * tg.exp(np.ones(2)) * x
@@ -309,7 +315,7 @@ def test_what_is_recorded_where_the_user_set_numpys_errors_stays_on_the_tape(mod
     np.testing.assert_allclose(tg.grad(fn)(X), expected)
 
 
-def test_context_variables_are_the_callers_and_what_is_set_in_them_holds_on():
+def test_context_variables_set_by_a_function_keep_their_values():
     setting: ContextVar[float] = ContextVar("setting", default=0.0)
 
     def count(x):
@@ -320,77 +326,77 @@ def test_context_variables_are_the_callers_and_what_is_set_in_them_holds_on():
     tg.checkpoint(count)(1.0)
     nn.Sequential(count)((None,), X)
     assert setting.get() == 3
-    scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x: x * setting.get())
-    looped = lambda x: tg.scan(lambda c, _: (scaled(c), None), x, length=1)[0]  # noqa: E731
-    for step in map(tg.compile, (scaled, tg.checkpoint(scaled), looped)):
+    scale = tg.custom_op(vjps=(None,), name="scaled")(lambda x: x * setting.get())
+    scan_scale = lambda x: tg.scan(lambda c, _: (scale(c), None), x, length=1)[0]  # noqa: E731
+    for step in map(tg.compile, (scale, tg.checkpoint(scale), scan_scale)):
         for value in (2.0, 3.0, 4.0):
             setting.set(value)
             assert step(1.0) == value
 
 
-def test_a_compiled_op_may_come_of_code_without_a_module():
+def test_compiled_op_may_be_of_code_without_a_module():
     space = {}
     exec("def twice(x): return x * 2", space)
     step = tg.compile(tg.custom_op(vjps=(None,))(space["twice"]))
     assert [step(x) for x in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
 
 
-def test_looking_for_a_line_keeps_nothing_alive():
-    def local(look):
+def test_search_for_a_line_keeps_no_local_alive():
+    def weak_reference_of_local(find):
         kept = lambda: None  # noqa: E731
         with contextlib.suppress(TypeError):
-            look()
+            find()
         return weakref.ref(kept)
 
-    refused = partial(tg.record(np.asarray), X)
-    for look in (users_frame, users_place, users_level, refused):
+    raise_type_error = partial(tg.record(np.asarray), X)
+    for find in (users_frame, users_place, users_level, raise_type_error):
         gc.collect()
         gc.disable()
         try:
-            assert local(look)() is None, look
+            assert weak_reference_of_local(find)() is None, find
         finally:
             gc.enable()
 
 
-def test_by_default_a_line_warns_once():
+def test_line_warns_once_by_default():
     fn = lambda x: np.sum(np.log(x))  # noqa: E731
     globals().pop("__warningregistry__", None)
     assert len(warnings_of(lambda: [tg.record(fn)(X) for _ in range(3)], "default")) == 1
 
 
-# --- what the user asked of NumPy holds ---------------------------------------------------
+# --- settings of NumPy's errors -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_is_ignored_is_silent_and_what_is_to_raise_raises(way):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_errstate_of_the_caller_applies(transform):
     with np.errstate(all="ignore"):
-        assert warnings_of(lambda: WAYS[way](np.log)) == []
+        assert warnings_of(lambda: TRANSFORMS[transform](np.log)) == []
     with np.errstate(divide="ignore", invalid="ignore"):
-        assert warnings_of(lambda: WAYS[way](np.log)) == []
-        found = warnings_of(lambda: WAYS[way](OPS["overflow encountered in exp"]))
+        assert warnings_of(lambda: TRANSFORMS[transform](np.log)) == []
+        found = warnings_of(lambda: TRANSFORMS[transform](OPS["overflow encountered in exp"]))
         assert found
         assert {file for _, file, _ in found} == {__file__}
-    if way != "vmap":  # what it records is of one example, whose values are not read
+    if transform != "vmap":  # it records one example, whose values are not read
         with np.errstate(divide="raise"), pytest.raises(FloatingPointError, match="in log"):
-            WAYS[way](np.log)
+            TRANSFORMS[transform](np.log)
 
 
-def test_what_is_set_inside_the_function_holds_there():
+def test_errstate_inside_the_function_applies_there():
     def log(x, mode):
         with np.errstate(divide=mode):
             return np.log(x)
 
-    def both(x):
+    def sum_of_logs(x):
         return log(x, "ignore") + np.log(x)
 
     assert warnings_of(lambda: tg.record(partial(log, mode="ignore"))(X)) == []
     with pytest.raises(FloatingPointError):
         tg.grad(loss(partial(log, mode="raise")))(X)
-    ((_, file, line),) = warnings_of(lambda: tg.record(both)(X))
-    assert (file, line) == (__file__, both.__code__.co_firstlineno + 1)
+    ((_, file, line),) = warnings_of(lambda: tg.record(sum_of_logs)(X))
+    assert (file, line) == (__file__, sum_of_logs.__code__.co_firstlineno + 1)
 
 
-def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
+def test_error_handler_is_called_as_numpy_calls_it():
     class Log(list):
         write = list.append
 
@@ -406,25 +412,25 @@ def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
         assert recorded == plain != []
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_warning_that_is_an_error_ends_the_call_and_leaves_nothing(way):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_warning_as_error_ends_the_call_and_restores_state(transform):
     before = np.geterr(), np.geterrcall(), STATE.get(DEFAULT)
-    # what vmap records is of one example, whose values are not read
-    text = None if way == "vmap" else "divide by zero encountered in log"
+    # vmap records one example, whose values are not read
+    text = None if transform == "vmap" else "divide by zero encountered in log"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(RuntimeWarning, match=text):
-            WAYS[way](np.log)
+            TRANSFORMS[transform](np.log)
     assert CURRENT.get() is None
-    WAYS[way](lambda x: x * 2.0)
+    TRANSFORMS[transform](lambda x: x * 2.0)
     assert (np.geterr(), np.geterrcall(), STATE.get(DEFAULT)) == before
     assert tg.grad(lambda x: x * x)(3.0) == 6.0
 
 
-def test_tracing_leaves_warnings_to_the_run():
-    """Some values are placeholders there, such as the zeros that a loop begins with."""
-    for of in OPS.values():
-        program = tg.compile(loss(of)).program
+def test_tracing_warns_of_nothing():
+    """Some values are placeholders in a trace, such as the initial zeros of a loop."""
+    for fn in OPS.values():
+        program = tg.compile(loss(fn)).program
         assert warnings_of(lambda program=program: program(X)) == []
 
 
@@ -435,11 +441,11 @@ STATEMENTS = "b = (\n  1)\nif (\n  b):\n    c  =  2\nd = [\n" + "  b,\n" * 60 + 
     ("number", "text"),
     [(1, "b = 1"), (2, "b = 1"), (4, "if b:"), (5, "c  =  2"), (6, "d = ["), (9, "b,"), (99, "")],
 )
-def test_a_statement_is_told_by_each_of_its_lines_unless_it_is_long(number, text, tmp_path):
+def test_statement_is_found_by_each_of_its_lines_unless_long(number, text, tmp_path):
     file = tmp_path / "statements.py"
     file.write_text(STATEMENTS)
     assert statement_at(Place(str(file), number)) == text
-    # a line of what does not parse stands for itself, and is pickled with its text
+    # a line of code that does not parse is its own statement, and is pickled with its text
     file.with_name("none.py").write_text("b = (\n")
     place = Place(str(file.with_name("none.py")), 1)
     assert statement_at(place) == "b = ("

@@ -1,4 +1,4 @@
-"""A name that a module lacks is answered with ours, if there is one that is meant."""
+"""The error for a missing name of a module suggests the package's name for it."""
 
 import copy
 import inspect
@@ -16,8 +16,8 @@ from tapegrad.errors.remedies import ATTRIBUTES, NAMES, PARAMETERS, TREE_FUNCTIO
 from tapegrad.types import Array
 
 
-def refused(module: str, name: str) -> str:
-    """The message for a name, after the part that Python has too."""
+def message_for(module: str, name: str) -> str:
+    """Return the message for a name, without Python's own part."""
     with pytest.raises(AttributeError) as caught:
         attrgetter(f"{module}.{name}".lstrip("."))(tg)
     head = f"module '{'.'.join(filter(None, ['tapegrad', module]))}' has no attribute {name!r}"
@@ -25,19 +25,19 @@ def refused(module: str, name: str) -> str:
     return str(caught.value).removeprefix(head)
 
 
-def test_names_of_other_libraries_lead_to_ours() -> None:
+def test_error_for_name_of_another_library_names_equivalent() -> None:
     for name, code in NAMES.items():
-        assert refused("", name) == refused("optim", name) == f": write {code}"
+        assert message_for("", name) == message_for("optim", name) == f": write {code}"
         for path in re.findall(r"\btg\.([\w.]*\w)", code):
             attrgetter(path)(tg)
-    assert refused("", "Linear") == ": write tg.nn.Linear"
-    assert refused("nn", "argmax") == ": write tg.argmax"
-    assert refused("nn", "relu") == ": write tg.relu"  # the function, not the layer
-    assert refused("", "zeros") == ": write np.zeros"
-    assert refused("", "qwxyz") == refused("nn", "_lacking_") == ""
+    assert message_for("", "Linear") == ": write tg.nn.Linear"
+    assert message_for("nn", "argmax") == ": write tg.argmax"
+    assert message_for("nn", "relu") == ": write tg.relu"  # the function, not the layer
+    assert message_for("", "zeros") == ": write np.zeros"
+    assert message_for("", "qwxyz") == message_for("nn", "_lacking_") == ""
 
 
-# arguments of the kinds that the answers are given
+# arguments for the expressions in messages
 WEIGHTS = {"w": np.array([3.0, 0.0]), "b": [np.array([4.0, 0.0])]}
 ARGUMENTS = {
     "tg": tg,
@@ -69,16 +69,16 @@ ARGUMENTS = {
 }
 
 
-def test_an_answer_that_is_an_expression_runs(tmp_path: Path) -> None:
+def test_expression_in_message_runs(tmp_path: Path) -> None:
     expressions = {}
     for code in [*NAMES.values(), *TREE_FUNCTIONS.values()]:
         try:
             expressions[code] = compile(code, "answer", "eval")
         except SyntaxError:
             continue  # a sentence
-    # these stand for a decorator that the program calls with rules of its own
+    # these are decorators, which take rules
     del expressions["tg.custom_op(vjps=..., jvp=...)"], expressions["tg.custom_vjp(rule)"]
-    # the targets are classes here, and truth values in the losses beside it
+    # its targets are classes, but truth values in other losses
     del expressions["tg.nn.cross_entropy_loss(logits, targets)"]
     arguments = ARGUMENTS | {"path": f"{tmp_path}/program"}
     for compiled in expressions.values():
@@ -89,42 +89,42 @@ def test_an_answer_that_is_an_expression_runs(tmp_path: Path) -> None:
     )
 
 
-def test_answers_for_functions_of_trees_give_trees_of_their_leaves() -> None:
+def test_expression_for_tree_function_returns_a_tree() -> None:
     for name, code in TREE_FUNCTIONS.items():
-        assert refused("tree", name) == f": write {code}"
-    run = {name: eval(code, ARGUMENTS) for name, code in TREE_FUNCTIONS.items()}
+        assert message_for("tree", name) == f": write {code}"
+    results = {name: eval(code, ARGUMENTS) for name, code in TREE_FUNCTIONS.items()}
     for name, number in [("zeros", 0), ("ones_like", 1), ("full_like", 2)]:
-        assert tg.tree.flatten(run[name])[1] == tg.tree.flatten(WEIGHTS)[1]
-        assert [x.tolist() for x in tg.tree.leaves(run[name])] == [[number] * 2] * 2
-    assert run["norm"] == 5
-    assert run["sum"] == 7
-    assert run["stack"]["w"].shape == (2, 2)
-    assert run["concatenate"]["b"][0].shape == (4,)
+        assert tg.tree.flatten(results[name])[1] == tg.tree.flatten(WEIGHTS)[1]
+        assert [x.tolist() for x in tg.tree.leaves(results[name])] == [[number] * 2] * 2
+    assert results["norm"] == 5
+    assert results["sum"] == 7
+    assert results["stack"]["w"].shape == (2, 2)
+    assert results["concatenate"]["b"][0].shape == (4,)
 
 
-def test_an_answer_computes_what_the_name_computes_elsewhere() -> None:
+def test_expression_computes_the_function_of_that_name() -> None:
     x = ARGUMENTS["p"]
-    run = {name: eval(refused("", name)[8:], ARGUMENTS) for name in ("expit", "logit")}
-    np.testing.assert_allclose(run["expit"], 1 / (1 + np.exp(-ARGUMENTS["x"])))
-    np.testing.assert_allclose(1 / (1 + np.exp(-run["logit"])), x)
-    double = eval(refused("", "vectorize")[8:], ARGUMENTS | {"fn": lambda row: np.sum(row) * 2})
+    results = {name: eval(message_for("", name)[8:], ARGUMENTS) for name in ("expit", "logit")}
+    np.testing.assert_allclose(results["expit"], 1 / (1 + np.exp(-ARGUMENTS["x"])))
+    np.testing.assert_allclose(1 / (1 + np.exp(-results["logit"])), x)
+    double = eval(message_for("", "vectorize")[8:], ARGUMENTS | {"fn": lambda row: np.sum(row) * 2})
     np.testing.assert_array_equal(double(np.ones((2, 3))), [6, 6])
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_name_in_another_case_or_one_letter_off_leads_to_ours(module: str) -> None:
+def test_misspelled_name_is_corrected(module: str) -> None:
     name = max(dir(attrgetter(module)(tg) if module else tg), key=len)
-    ours = ".".join(filter(None, ["tg", module, name]))
-    assert refused(module, f"{name.swapcase()}_") == f": write {ours}"
-    assert refused(module, name[:3] + name[4:]) == f"; did you mean {ours}?"
+    suggestion = ".".join(filter(None, ["tg", module, name]))
+    assert message_for(module, f"{name.swapcase()}_") == f": write {suggestion}"
+    assert message_for(module, name[:3] + name[4:]) == f"; did you mean {suggestion}?"
 
 
 def loss(params: Any) -> Array:
     return np.sum(params.weight) + np.sum(params.bias**2)
 
 
-def objects(kind: str) -> list[Any]:
-    """The package's objects of a kind of `ATTRIBUTES`."""
+def objects_of(kind: str) -> list[Any]:
+    """Return objects of the package of a kind of `ATTRIBUTES`."""
     layer = tg.nn.Linear(2, 3)
     params = layer.init(0)
     optimizer = tg.optim.Adam(0.1)
@@ -136,7 +136,7 @@ def objects(kind: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", ATTRIBUTES)
-def test_attributes_of_stateful_objects_lead_to_code_that_runs(kind: str, tmp_path: Path) -> None:
+def test_code_for_stateful_attribute_runs(kind: str, tmp_path: Path) -> None:
     layer, params = tg.nn.Linear(2, 3), tg.nn.Linear(2, 3).init(0)
     optimizer = tg.optim.Adam(0.1)
     arguments = {
@@ -156,33 +156,36 @@ def test_attributes_of_stateful_objects_lead_to_code_that_runs(kind: str, tmp_pa
         "path": str(tmp_path / "saved"),
     }
     for name, code in ATTRIBUTES[kind].items():
-        for x in objects(kind):
+        for x in objects_of(kind):
             with pytest.raises(AttributeError) as caught:
                 getattr(x, name)
             head = f"{type(x).__name__!r} object has no attribute {name!r}"
             assert str(caught.value) == f"{head}: write {code}"
-        # a clause behind the code says when to write it
+        # a clause after the code says when to write it
         takes_key = {"layer": tg.nn.Sequential(layer), "params": (params,)}
-        more = takes_key if "key=key" in code else {}
-        exec(re.split(r", which| to train", code)[0], arguments | more)
-    for x in objects(kind):
+        further = takes_key if "key=key" in code else {}
+        exec(re.split(r", which| to train", code)[0], arguments | further)
+    for x in objects_of(kind):
         assert not hasattr(x, "qwxyz")
         assert repr(copy.deepcopy(x)) == repr(x)
 
 
-def test_arguments_of_other_libraries_lead_to_ours() -> None:
-    answered = set()
+def test_error_for_argument_of_another_library_names_equivalent() -> None:
+    found = set()
     for module in (tg.nn, tg.optim):
         for name in module.__all__:
             cls = getattr(module, name)
-            known = inspect.signature(cls).parameters if isinstance(cls, type) else {}
-            is_ours = hasattr(cls, "init") and cls not in (tg.nn.Sequential, tg.optim.Optimizer)
-            for other, ours in PARAMETERS.items() if is_ours and known else ():
-                if other in known:
+            parameters = inspect.signature(cls).parameters if isinstance(cls, type) else {}
+            is_configurable = hasattr(cls, "init") and cls not in (
+                tg.nn.Sequential,
+                tg.optim.Optimizer,
+            )
+            for other, ours in PARAMETERS.items() if is_configurable and parameters else ():
+                if other in parameters:
                     continue
                 with pytest.raises(TypeError) as caught:
                     cls(**{other: 1})
                 first = ours.split(" and ")[0]
-                assert str(caught.value).endswith(f": write {ours}") == (first in known)
-                answered |= {other} if first in known else set()
-    assert answered == set(PARAMETERS)
+                assert str(caught.value).endswith(f": write {ours}") == (first in parameters)
+                found |= {other} if first in parameters else set()
+    assert found == set(PARAMETERS)

@@ -1,4 +1,4 @@
-"""The README's example: what it reads, what it learns, and what it saves and resumes."""
+"""The example of the README: its reading, its learning, its saving and resuming."""
 
 import re
 
@@ -17,7 +17,7 @@ LAST = re.compile(r"^held out: accuracy ([01]\.\d{3})  \((\d+) questions\)$")
 
 @pytest.fixture
 def command(capsys):
-    """Run the command in this process: its exit status, output and error lines."""
+    """Run the command in this process; return its exit status, output and error lines."""
     return lambda *arguments: run(answer_stories.main, capsys, *arguments)
 
 
@@ -29,7 +29,7 @@ def questions(stories, seed, facts=1):
 
 
 @pytest.mark.parametrize("hops", [1, 3])
-def test_the_model_is_the_one_of_the_paper(hops):
+def test_model_computes_the_formulas_of_the_paper(hops):
     asked = questions(3, 0, 2)
     vocabulary = answer_stories.Vocabulary.of(asked)
     sizes = len(vocabulary.words) + 1, vocabulary.sentences, len(vocabulary.answers)
@@ -60,9 +60,9 @@ def test_the_model_is_the_one_of_the_paper(hops):
 # --- the command ------------------------------------------------------------------------------
 
 
-# to reason over two facts takes longer to learn
+# reasoning over two facts takes longer to learn
 @pytest.mark.parametrize(("facts", "steps"), [(1, 250), (2, 600)][: 2 if THOROUGH else 1])
-def test_it_learns_to_answer(command, facts, steps):
+def test_model_learns_to_answer(command, facts, steps):
     arguments = ("--facts", facts, "--stories", 500, "--steps", steps, "--every", 150)
     status, output, errors = command(*arguments)
     assert (status, errors) == (0, [])
@@ -70,18 +70,18 @@ def test_it_learns_to_answer(command, facts, steps):
     accuracy, count = LAST.search(output.splitlines()[-1]).groups()
     assert count == "1000"
     assert float(accuracy) > 0.93
-    # what an answer rests on has most of the last hop's attention
+    # the fact that implies the answer has most of the last hop's attention
     stories = output.split("\n\n")[1:-1]
     assert len(stories) == 3
     for story in stories:
-        *told, answered = story.splitlines()
-        shares = [float(line.split()[2 * facts - 2]) for line in told]
+        *facts_of_story, question = story.splitlines()
+        shares = [float(line.split()[2 * facts - 2]) for line in facts_of_story]
         assert sum(shares) == pytest.approx(1, abs=0.06)
-        place = re.search(r"\? (\w+) \(", answered)[1]
-        assert f" {place}." in told[int(np.argmax(shares))]
+        place = re.search(r"\? (\w+) \(", question)[1]
+        assert f" {place}." in facts_of_story[int(np.argmax(shares))]
 
 
-def test_the_last_stories_of_a_file_are_held_out(command, tmp_path):
+def test_last_stories_of_a_file_are_held_out(command, tmp_path):
     path = write_file(tmp_path, babi.make_stories(20, 0))
     status, output, _ = command("--data", path, "--steps", 2)
     assert status == 0
@@ -97,7 +97,7 @@ SMALL = ("--stories", 10, "--steps", 12, "--batch", 20, "--every", 3)
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("saves", [1, 2])
-def test_resumed_after_ctrl_c_it_ends_as_if_never_stopped(command, tmp_path, monkeypatch, saves):
+def test_resumed_training_ends_as_uninterrupted_training(command, tmp_path, monkeypatch, saves):
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     status, expected, _ = command(*SMALL, "--save", whole)
     assert status == 0
@@ -115,14 +115,14 @@ def test_resumed_after_ctrl_c_it_ends_as_if_never_stopped(command, tmp_path, mon
         assert command(*SMALL, "--save", parts)[0] == 130
     status, output, _ = command(*SMALL, "--resume", parts, "--save", parts)
     assert status == 0
-    # 2.5 batches an epoch: it went on within an epoch
+    # with 2.5 batches an epoch, training resumes within an epoch
     assert [int(m[0]) for m in PROGRESS.findall(output)] == [3, 6, 9, 12][saves:]
     assert parts.read_bytes() == whole.read_bytes()
     assert output.split("\n\n")[1:] == expected.split("\n\n")[1:]
 
 
 @pytest.mark.thorough
-def test_resuming_with_other_options_is_one_error_that_names_them(command, tmp_path):
+def test_resuming_with_other_options_raises_one_error_that_names_them(command, tmp_path):
     path = tmp_path / "model.npz"
     assert command(*SMALL, "--save", path)[0] == 0
     for other, named in (

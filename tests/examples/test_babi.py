@@ -1,4 +1,4 @@
-"""Made-up stories are read as they are written, and their answers follow from their facts."""
+"""Generated stories are read as written, and their answers follow from their facts."""
 
 import doctest
 
@@ -12,15 +12,15 @@ from scripts import STORY, write_file
 
 
 @given(st.integers(0, 2**32), st.sampled_from([1, 2]))
-def test_made_up_stories_are_read_as_they_are_written(seed, facts):
+def test_generated_stories_are_read_as_written(seed, facts):
     lines = babi.read_text(babi.make_stories(2, seed, facts), "stories")
     assert [line.number for line in lines] == [*range(1, 16), *range(1, 16)]
     assert all((line.answer is not None) == (line.number % 3 == 0) for line in lines)
     assert all(line.sentence.endswith("?" if line.number % 3 == 0 else ".") for line in lines)
 
 
-def last_about(facts, verb, word):
-    """The number and the words of the last fact that has a word, with the verb or without."""
+def last_fact_about(facts, verb, word):
+    """Return the number and words of the last fact with a word, with the verb or without."""
     found = [
         (number, words)
         for number, fact in facts
@@ -30,24 +30,24 @@ def last_about(facts, verb, word):
 
 
 @given(st.integers(0, 2**32), st.sampled_from([1, 2]))
-def test_answers_follow_from_the_last_facts(seed, facts):
-    told = []
-    asked = 0
+def test_answer_follows_from_the_last_facts(seed, facts):
+    facts_so_far = []
+    n_questions = 0
     for line in babi.read_text(babi.make_stories(1, seed, facts), "story"):
         if line.answer is None:
-            told.append((line.number, line.sentence))
+            facts_so_far.append((line.number, line.sentence))
             continue
         subject = babi.words(line.sentence)[-1]
-        rests_on = []
+        evidence = []
         if facts == 2:
-            number, (subject, *_) = last_about(told, "took", subject)
-            rests_on.append(number)
-        number, (*_, place) = last_about(told, "went", subject)
-        rests_on.append(number)
+            number, (subject, *_) = last_fact_about(facts_so_far, "took", subject)
+            evidence.append(number)
+        number, (*_, place) = last_fact_about(facts_so_far, "went", subject)
+        evidence.append(number)
         assert line.answer == place
-        assert line.text.split("\t")[2] == " ".join(map(str, rests_on))
-        asked += 1
-    assert asked == babi.QUESTIONS
+        assert line.text.split("\t")[2] == " ".join(map(str, evidence))
+        n_questions += 1
+    assert n_questions == babi.QUESTIONS
 
 
 # --- reading ----------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_answers_follow_from_the_last_facts(seed, facts):
     ],
     ids=["crlf", "bom", "blank lines", "no last newline", "trailing spaces"],
 )
-def test_line_ends_and_blanks_do_not_matter(tmp_path, text):
+def test_line_ends_and_blanks_are_ignored(tmp_path, text):
     read = babi.read_file(str(write_file(tmp_path, text)))
     assert babi.read_text(read, "a file") == babi.read_text(STORY, "a story")
 
@@ -77,7 +77,7 @@ def test_stories_are_held_out_whole():
     assert held_out[0].number == 1
 
 
-def test_a_question_knows_the_facts_of_its_own_story_that_came_before_it():
+def test_question_has_earlier_facts_of_its_story():
     text = STORY + "4 Ben ran to the cellar.\n5 Where is Ben? \tcellar\t4\n"
     first, second, other = babi.questions(babi.read_text(text + STORY, "stories"))
     assert first.facts == other.facts == ("Ada ran to the attic.", "Ben ran to the studio.")

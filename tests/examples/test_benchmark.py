@@ -31,30 +31,30 @@ def test_workloads_agree_with_numpy_by_hand(name):
     check(w, compiled)
     loss, gradients = w.by_hand(w.leaves, *w.data)
     twice = loss, [2 * g for g in gradients]
-    spoilt = attrs.evolve(w, by_hand=lambda *args: twice)
+    wrong = attrs.evolve(w, by_hand=lambda *args: twice)
     with pytest.raises(SystemExit, match="disagrees with NumPy in result 0"):
-        check(spoilt, entry)
+        check(wrong, entry)
 
 
 def test_gradients_through_solvers_agree():
     pytest.importorskip("scipy")
     w, entries = solver_entries([], grid=8)
     check_solvers(w, entries)
-    spoilt = [attrs.evolve(e, step=lambda x, f=e.step: (f(x)[0], x)) for e in entries[1:2]]
+    wrong = [attrs.evolve(e, step=lambda x, f=e.step: (f(x)[0], x)) for e in entries[1:2]]
     with pytest.raises(SystemExit, match="disagree"):
-        check_solvers(w, [*spoilt, *entries[2:]])
+        check_solvers(w, [*wrong, *entries[2:]])
 
 
 @pytest.mark.thorough
-def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
+def test_benchmark_prints_and_writes_tables_of_checked_implementations(
     monkeypatch, capsys, tmp_path
 ):
     options = ["--workloads", "xor,per_example,tall,transforms", "--seconds", "0.02", "--no-peers"]
-    written = tmp_path / "figures.md"
-    written.write_text(FIGURES.read_text())
-    options += ["--write", str(written)]
+    path = tmp_path / "figures.md"
+    path.write_text(FIGURES.read_text())
+    options += ["--write", str(path)]
     monkeypatch.setattr("sys.argv", ["benchmark.py", *options])
-    # the script would begin again as another process, and start eight more
+    # otherwise the script would restart as another process, and start eight more
     monkeypatch.setattr(benchmark, "hold_threads", lambda threads: None)
     monkeypatch.setattr(benchmark, "import_time", lambda: 1.0)
     benchmark.main()
@@ -64,7 +64,7 @@ def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
         assert median >= minimum > 0
         # rounded to hundredths
         assert all(ratio >= 0 for ratio in ratios)
-    before, after = FIGURES.read_text(), written.read_text()
+    before, after = FIGURES.read_text(), path.read_text()
     assert MARKED.sub("", before) == MARKED.sub("", after)
     tables = {(name, threads): text for _, name, threads, text, _ in MARKED.findall(after)}
     old = {(name, threads): text for _, name, threads, text, _ in MARKED.findall(before)}

@@ -22,19 +22,19 @@ def script(request):
 
 @pytest.fixture
 def command(script, capsys):
-    """Run a command in this process: its exit status, output and error lines."""
+    """Run a command in this process; return its exit status, output and error lines."""
     return lambda *arguments: run(script.main, capsys, *arguments)
 
 
-# few stories are made up, and soon
+# few stories, which are generated quickly
 FEW = ("--stories", "7")
 
 
 # --- files --------------------------------------------------------------------------------
 
 
-def read_by(option):
-    """The options that have a file read; stories are made up where it is the second one."""
+def options_to_read(option):
+    """Return the options to read a file; with --test, training stories are generated."""
     return (option,) if option == "--data" else (*FEW, option)
 
 
@@ -53,19 +53,19 @@ def read_by(option):
     ids=["first", "last", "bare", "blank", "huge number", "one tab", "no number", "binary"],
 )
 @pytest.mark.parametrize("option", ["--data", "--test"])
-def test_a_malformed_line_is_one_error_that_names_it(command, tmp_path, text, line, option):
+def test_malformed_line_is_named_by_one_error(command, tmp_path, text, line, option):
     path = write_file(tmp_path, text)
-    status, _, errors = command(*read_by(option), path)
+    status, _, errors = command(*options_to_read(option), path)
     assert status == 2
     assert len(errors) == 1
     assert f"{path}, line {line}: " in errors[0]
 
 
 @pytest.mark.parametrize("option", ["--data", "--test"])
-def test_no_file_or_an_empty_one_is_one_error(command, script, tmp_path, option):
+def test_missing_or_empty_file_is_one_error(command, script, tmp_path, option):
     empty, blank = write_file(tmp_path, "", "empty.txt"), write_file(tmp_path, "\n \n", "blank.txt")
     for path in (empty, blank, tmp_path / "nowhere.txt", tmp_path):
-        status, _, errors = command(*read_by(option), path)
+        status, _, errors = command(*options_to_read(option), path)
         assert status == 2
         assert len(errors) == 1
         assert errors[0].startswith(f"{script.NAME}: error: ")
@@ -74,7 +74,7 @@ def test_no_file_or_an_empty_one_is_one_error(command, script, tmp_path, option)
 
 
 @pytest.mark.parametrize("option", ["--plot", "--save"])
-def test_a_path_that_cannot_be_written_is_found_out_before_training(capsys, tmp_path, option):
+def test_unwritable_path_is_an_error_before_training(capsys, tmp_path, option):
     script = answer_stories if option == "--save" else train_babi
     for path in (tmp_path, tmp_path / "nowhere" / "file.png", tmp_path / ("n" * 500)):
         status, output, errors = run(script.main, capsys, *FEW, option, path)
@@ -86,7 +86,7 @@ def test_a_path_that_cannot_be_written_is_found_out_before_training(capsys, tmp_
 # --- options --------------------------------------------------------------------------------
 
 
-OF_TRAIN_BABI = [
+BAD_TRAIN_BABI_OPTIONS = [
     ("--steps", "0"),
     ("--steps", "9" * 5000),
     ("--embedding", "99999999999999999999"),
@@ -94,7 +94,7 @@ OF_TRAIN_BABI = [
     ("--learning-rate", "nan"),
     ("--preset", "unheard-of"),
 ]
-OF_ANSWER_STORIES = [
+BAD_ANSWER_STORIES_OPTIONS = [
     ("--facts", "3"),
     ("--width", "-1"),
     ("--batch", "200", "--stories", "3"),
@@ -104,18 +104,18 @@ OF_ANSWER_STORIES = [
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [(train_babi, options) for options in OF_TRAIN_BABI]
-    + [(answer_stories, options) for options in OF_ANSWER_STORIES],
+    [(train_babi, options) for options in BAD_TRAIN_BABI_OPTIONS]
+    + [(answer_stories, options) for options in BAD_ANSWER_STORIES_OPTIONS],
     ids=lambda x: " ".join(x)[:30] if isinstance(x, tuple) else x.NAME,
 )
-def test_a_bad_option_is_one_error_that_names_it(capsys, script, options):
+def test_bad_option_is_named_by_one_error(capsys, script, options):
     status, _, errors = run(script.main, capsys, *options)
     assert status == 2
     assert len(errors) == 1
     assert options[0] in errors[0]
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(command, script):
+def test_non_finite_loss_ends_training(command, script):
     rate = "1e308" if script is train_babi else "1e38"
     status, _, errors = command("--learning-rate", rate, "--steps", 50, "--stories", 20)
     assert status == 1
@@ -127,8 +127,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(command, script):
 
 
 @contextlib.contextmanager
-def _start(*arguments):
-    """One of the scripts in a process of its own: all of them end alike."""
+def start_script(*arguments):
+    """Start one of the scripts as a subprocess; all scripts end alike."""
     with subprocess.Popen(
         [sys.executable, train_babi.__file__, *arguments],
         stdout=subprocess.PIPE,
@@ -143,27 +143,27 @@ def _start(*arguments):
             process.kill()
 
 
-posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals and pipes")
 
 
-def test_the_script_runs_as_a_process():
-    with _start("--steps", "20", "--stories", "10") as process:
+def test_script_runs_as_a_process():
+    with start_script("--steps", "20", "--stories", "10") as process:
         output, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert "held out: " in output
 
 
-# children ignore it too where these tests are started in the background
+# child processes ignore SIGINT too if these tests run in the background
 interruptible = pytest.mark.skipif(
     os.name == "nt" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
-    reason="Ctrl-C does not come here",
+    reason="SIGINT is ignored",
 )
 
 
 @pytest.mark.thorough
 @interruptible
-def test_ctrl_c_is_one_line_and_status_130():
-    with _start(*FEW, "--steps", "100000", "--every", "10") as process:
+def test_ctrl_c_prints_one_line_and_exits_with_130():
+    with start_script(*FEW, "--steps", "100000", "--every", "10") as process:
         assert any(line.startswith("step") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
@@ -173,8 +173,8 @@ def test_ctrl_c_is_one_line_and_status_130():
 
 @pytest.mark.thorough
 @posix
-def test_output_that_nobody_reads_is_no_traceback():
-    with _start(*FEW, "--steps", "1000", "--every", "1") as process:
+def test_closed_output_prints_no_traceback():
+    with start_script(*FEW, "--steps", "1000", "--every", "1") as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()

@@ -1,4 +1,4 @@
-"""The examples with complex numbers find what they look for."""
+"""The examples with complex numbers recover the picture and the wave."""
 
 import importlib.util
 import re
@@ -12,7 +12,7 @@ import pytest
 import tapegrad as tg
 
 
-def test_a_blurred_picture_is_recovered(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_blurred_picture_is_recovered(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     assert deblur.main(["--steps", "60", "--plot", str(path)]) == 0
     image, recovered = map(float, re.findall(r"0\.\d+", capsys.readouterr().out)[-2:])
@@ -20,7 +20,7 @@ def test_a_blurred_picture_is_recovered(capsys: pytest.CaptureFixture[str], tmp_
     assert path.exists() == bool(importlib.util.find_spec("matplotlib"))
 
 
-def test_the_blur_is_the_convolution() -> None:
+def test_blur_is_a_convolution() -> None:
     picture = deblur.made_up()
     spectrum = deblur.kernel()
     point = np.zeros_like(picture)
@@ -33,7 +33,7 @@ def test_the_blur_is_the_convolution() -> None:
     tg.testing.check_grads(lambda x: deblur.loss(x, spectrum, picture), (picture + 0.1,), order=1)
 
 
-def test_a_wave_is_recovered_up_to_one_phase(
+def test_wave_is_recovered_up_to_one_phase(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert phase.main(["--steps", "200"]) == 0

@@ -1,12 +1,12 @@
-"""The table of contrasts: each row shows what it says."""
+"""Each row of the table of contrasts prints its two results and a reason."""
 
 import contrast
 import pytest
 
 
 @pytest.mark.parametrize("case", contrast.CASES, ids=lambda case: type(case).__name__)
-def test_a_row_shows_what_it_says(case):
-    printed = contrast.row(1, case)
-    assert printed.count("\n           -> ") == 2
-    assert "    why       " in printed
-    assert max(map(len, printed.splitlines())) < 120
+def test_row_prints_two_results_and_a_reason(case):
+    text = contrast.row(1, case)
+    assert text.count("\n           -> ") == 2
+    assert "    why       " in text
+    assert max(map(len, text.splitlines())) < 120

@@ -1,4 +1,4 @@
-"""The guide for contributors and the changelog keep their word; tests/test_readme.py runs their code."""
+"""The contributors' guide and the changelog are true; tests/test_readme.py runs their code."""
 
 import contextlib
 import io
@@ -19,20 +19,20 @@ CHANGES = (ROOT / "examples" / "changelog.md").read_text(encoding="utf-8")
 
 
 def sections(text: str) -> dict[str, str]:
-    """The sections of a page by their titles."""
+    """Return the sections of a page by title."""
     titles = re.split(r"^## (.*)$", text, flags=re.M)
     return dict(zip(titles[1::2], titles[2::2], strict=True))
 
 
-def run(*texts: str) -> None:
-    """Run the blocks of these sections in order."""
+def run_sections(*texts: str) -> None:
+    """Run the code blocks of sections in order."""
     namespace: dict[str, Any] = {"__name__": "contributing"}
     for code in re.findall(r"^```python\n(.*?)^```$", "".join(texts), re.M | re.S):
         with contextlib.redirect_stdout(io.StringIO()):
             exec(code, namespace)
 
 
-# --- what the guide shows to be proved is proved --------------------------------------------
+# --- checks in the guide's examples ---------------------------------------------------------
 
 
 FAULTS = {
@@ -47,39 +47,39 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_an_example_of_the_guide_is_found(fault: str) -> None:
+def test_fault_in_an_example_of_the_guide_is_found(fault: str) -> None:
     right, wrong, error = FAULTS[fault]
     assert GUIDE.count(right) == 1
     before, *after = [x for x in sections(GUIDE.replace(right, wrong)).values() if "```python" in x]
     needed = [x for x in after if wrong in x]
     if needed:
-        # the imports
+        # only the imports of the first section
         before = before[: before.index("def center_batch")] + "```\n"
     with mock.patch.dict(OPS), pytest.raises(error):
-        run(before, *needed)
+        run_sections(before, *needed)
 
 
-# --- what it names is there -----------------------------------------------------------------
+# --- names in the guide ---------------------------------------------------------------------
 
 
-def test_the_files_and_folders_that_the_guide_names_are_there() -> None:
+def test_files_and_folders_in_the_guide_exist() -> None:
     prose = re.sub(r"^```.*?^```$", "", GUIDE, flags=re.M | re.S)
-    named = re.findall(r"`(\.?\w+/[\w./]*)`", prose)
-    assert len(named) > 20
-    for name in named:
+    paths = re.findall(r"`(\.?\w+/[\w./]*)`", prose)
+    assert len(paths) > 20
+    for name in paths:
         assert (ROOT / name).exists() or (ROOT / "tapegrad" / name).exists(), name
 
 
-def test_the_guide_names_every_room() -> None:
-    rooms = {p.parent.name for p in (ROOT / "tapegrad").glob("*/__init__.py")}
+def test_guide_names_every_subpackage() -> None:
+    subpackages = {p.parent.name for p in (ROOT / "tapegrad").glob("*/__init__.py")}
     table = GUIDE[GUIDE.index("## Rooms") : GUIDE.index("## The order")]
-    assert rooms == set(re.findall(r"`(\w+)/`", table)) - {"tapegrad"}
+    assert subpackages == set(re.findall(r"`(\w+)/`", table)) - {"tapegrad"}
 
 
 # --- the changelog --------------------------------------------------------------------------
 
 
-def test_the_changelog_has_its_form() -> None:
+def test_changelog_is_well_formed() -> None:
     versions = re.findall(r"^## (.*)$", CHANGES, re.M)
     assert versions[0] == "Unreleased" or versions[0].startswith(tg.__version__)
     released = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) - \d{4}-\d\d-\d\d", x) for x in versions]

@@ -1,4 +1,4 @@
-"""The script that fits differential equations finds what made the data."""
+"""The script that fits differential equations finds the rates of the data."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ pytest.importorskip("scipy")
 fit_ode: Any = pytest.importorskip("fit_ode")
 
 
-def test_the_rates_are_found_within_their_errors(
+def test_rates_are_found_within_their_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "fit.png"
@@ -23,7 +23,7 @@ def test_the_rates_are_found_within_their_errors(
         assert abs(float(value) - float(true)) < 4 * float(error) < float(true)
 
 
-def test_a_bad_option_and_a_bad_path_are_said(
+def test_bad_option_and_bad_path_are_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert fit_ode.main(["--plot", str(tmp_path)]) == 2
@@ -33,7 +33,7 @@ def test_a_bad_option_and_a_bad_path_are_said(
     assert "--points must be 4 or more" in capsys.readouterr().err
 
 
-def test_the_logarithms_are_of_the_solution() -> None:
+def test_logarithms_are_of_the_solution() -> None:
     times = np.array([0.0, 1.0])
     parameters = {name: np.log(x) for name, x in fit_ode.TRUE.items()}
     found = fit_ode.logarithms(parameters, times)

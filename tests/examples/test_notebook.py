@@ -38,7 +38,7 @@ class Draws:
         return self.stream.randn(n_inputs, n_outputs) * np.sqrt(2.0 / n_inputs)
 
     def linear(self, n_inputs: int, n_outputs: int) -> LinearParams:
-        """A Linear's parameters: its weight draws, both its tensors have an id."""
+        """Return a Linear's parameters: the weight is drawn, and both tensors have an id."""
         weight = self.normal(n_inputs, n_outputs)
         self.ids(2)
         return LinearParams(weight, np.zeros(n_outputs))
@@ -50,7 +50,7 @@ class Draws:
 
 
 def train(loss: Callable[[Any], Any], params: Any, learning_rate: float) -> list[float]:
-    """Ten steps of gradient descent; the loss before each."""
+    """Return the loss before each of ten steps of gradient descent."""
     optimizer = tg.optim.SGD(learning_rate)
     state = optimizer.init(params)
     losses = []
@@ -68,13 +68,13 @@ def two_matrices(draws: Draws) -> tuple[Any, Any, float]:
     return lambda ws: tg.sum((X @ ws[0] @ ws[1] - Y) ** 2), params, 0.1
 
 
-def squares(model: tg.nn.Sequential, x: Array) -> Callable[..., Any]:
+def squared_error_of(model: tg.nn.Sequential, x: Array) -> Callable[..., Any]:
     return lambda params: tg.nn.mse_loss(model(params, x), Y, reduction="sum")
 
 
 def nonlinear(draws: Draws) -> tuple[Any, Any, float]:
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1), tg.nn.Sigmoid())
-    return squares(model, X), (draws.linear(2, 3), None, draws.linear(3, 1), None), 1.0
+    return squared_error_of(model, X), (draws.linear(2, 3), None, draws.linear(3, 1), None), 1.0
 
 
 def cross_entropy(draws: Draws) -> tuple[Any, Any, float]:
@@ -101,7 +101,7 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("part", PRINTED, ids=lambda part: part.__name__)
-def test_ten_steps_have_the_losses_that_the_notebook_prints(part: Callable[..., Any]) -> None:
+def test_ten_steps_have_the_losses_printed_in_the_notebook(part: Callable[..., Any]) -> None:
     draws = Draws()
     draws.ids(2)
     losses = train(*part(draws))

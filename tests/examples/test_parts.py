@@ -1,4 +1,4 @@
-"""The pages for learners: each runs by itself, and judges a guess rightly."""
+"""Each page for learners runs by itself, and judges a guess correctly."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ PARTS = ROOT / "examples" / "parts"
 PAGES = sorted(PARTS.glob("*.py"))
 BLANK = re.compile(r"^guess = \.\.\.(  # .*)?$", re.M)
 
-# for each page a right guess and a wrong one
+# a right and a wrong guess for each page
 GUESSES = {
     "01_tensors": ("1", "2"),
     "02_backward": ("[1, 2, 3, 4, 5]", "[1, 1, 1, 1, 1]"),
@@ -37,7 +37,7 @@ GUESSES = {
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a page, or what a learner made of it: what it prints."""
+    """Return a function that runs the source of a page and returns its output."""
 
     def run(page, source):
         monkeypatch.setattr(sys, "path", list(sys.path))
@@ -48,12 +48,12 @@ def run(monkeypatch, capsys):
     return run
 
 
-def test_all_pages_are_there():
+def test_all_pages_exist():
     assert [page.stem for page in PAGES] == sorted(GUESSES)
     assert [page.stem[:2] for page in PAGES[:17]] == [f"{i:02}" for i in range(1, 18)]
 
 
-def test_the_line_that_writes_a_page_does(run, tmp_path, monkeypatch):
+def test_line_that_writes_html_writes_the_file(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = PARTS / "03_used_twice.py"
     source, n = re.subn(
@@ -65,7 +65,7 @@ def test_the_line_that_writes_a_page_does(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_waits_for_a_guess_and_judges_it(page, run):
+def test_page_asks_for_a_guess_and_judges_it(page, run):
     source = page.read_text(encoding="utf-8")
     assert len(BLANK.findall(source)) == 1
     if THOROUGH:
@@ -73,14 +73,14 @@ def test_a_page_waits_for_a_guess_and_judges_it(page, run):
         assert "run this file again" in output.splitlines()[-1]
         assert "line  record" in output, "it prints no tape"
     right, wrong = GUESSES[page.stem]
-    said = run(page, BLANK.sub(lambda _: f"guess = {right}", source))
-    assert said.splitlines()[-1].endswith("is right.")
+    output_for_right = run(page, BLANK.sub(lambda _: f"guess = {right}", source))
+    assert output_for_right.splitlines()[-1].endswith("is right.")
     if THOROUGH or PAGES.index(page) % 3 == 0:
         with pytest.raises(AssertionError):
             run(page, BLANK.sub(lambda _: f"guess = {wrong}", source))
 
 
-def test_a_sweep_of_ones_own_is_judged(run):
+def test_page_judges_the_learners_sweep(run):
     page = PARTS / "sweep_by_hand.py"
     source = page.read_text(encoding="utf-8")
     blank = "def your_sweep(tape, output):\n    return ...\n"
@@ -88,24 +88,24 @@ def test_a_sweep_of_ones_own_is_judged(run):
     solution = re.search(r"^def sweep\(.*?\n(.*?)\n\n", source, re.M | re.S)[1]
     assert len(solution.splitlines()) < 12
 
-    def judged(body):
+    def judge(body):
         return run(page, source.replace(blank, f"def your_sweep(tape, output):\n{body}\n"))
 
-    assert "Your sweep is right." in judged(solution)
-    # the 1 as a number, and all cotangents returned, as the page says
+    assert "Your sweep is right." in judge(solution)
+    # a number as seed, and all cotangents returned, as the page allows
     ones, returned = "np.ones(output.shape)", solution.splitlines()[-1]
     assert ones in solution
     assert "return {" in returned
     short = solution.replace(ones, "1.0").replace(returned, "    return cotangents")
-    assert "Your sweep is right." in judged(short)
+    assert "Your sweep is right." in judge(short)
     for unfinished in ("    return None", "    return {}", "    return {output: 1.0}"):
         with pytest.raises(AssertionError, match="no gradient of a in what your sweep returned"):
-            judged(unfinished)
+            judge(unfinished)
     with pytest.raises(AssertionError, match="it should be"):
-        judged(solution.replace("cotangents.get(x, 0) + ", ""))
+        judge(solution.replace("cotangents.get(x, 0) + ", ""))
 
 
-def test_the_table_of_contents_names_every_page():
+def test_table_of_contents_names_every_page():
     contents = (PARTS / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((\w+\.py)\)", contents) == [page.name for page in PAGES]
     assert contents.count("### Lesson") == 4

@@ -9,7 +9,7 @@ pytest.importorskip("scipy")
 photonics = pytest.importorskip("photonics")
 
 
-def test_the_gradient_is_that_of_a_difference_and_the_power_rises(capsys, monkeypatch):
+def test_gradient_matches_a_difference_and_power_rises(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SystemExit, match="pip install matplotlib"):
         photonics.main(["--steps", "3", "--plot", "never-drawn.png"])
@@ -23,9 +23,9 @@ def test_the_gradient_is_that_of_a_difference_and_the_power_rises(capsys, monkey
     assert last.startswith("3 steps of 4,697 complex unknowns")
 
 
-def test_a_wave_is_absorbed_at_the_walls():
+def test_walls_absorb_a_wave():
     field = np.abs(photonics.field(np.full((31, 20), -50.0)))
-    # a wave that came back from the wall would leave places without light
+    # a wave reflected at the wall would leave dark places
     ahead = field[30, 20:50]
     assert np.max(ahead) < 2 * np.min(ahead)
     assert field[:, -1].max() < 0.1 * ahead.mean()

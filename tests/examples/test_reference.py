@@ -1,4 +1,4 @@
-"""The pages of reference are what the package declares and its docstrings say."""
+"""The reference pages match the package's declarations and docstrings."""
 
 import re
 from pathlib import Path
@@ -19,16 +19,16 @@ PAGES = reference.pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_what_the_script_writes(name):
-    if name == "api.md":  # with the names of tapegrad.scipy
+def test_page_is_the_output_of_the_script(name):
+    if name == "api.md":  # it has the names of tapegrad.scipy
         pytest.importorskip("scipy")
     written = (EXAMPLES / name).read_text(encoding="utf-8")
-    # which second names NumPy has is for its version to say
+    # the aliases depend on the version of NumPy
     unnamed = [re.sub(r"`np\.[\w.]+`(, )?", "", text) for text in (written, PAGES[name])]
     assert unnamed[0] == unnamed[1], "run python examples/reference.py"
 
 
-def test_the_guide_to_scipy_names_what_every_module_has():
+def test_scipy_guide_lists_every_module():
     scipy = pytest.importorskip("tapegrad.scipy", exc_type=ImportError)
     listed = set(re.findall(r"<!-- (\w+)", PAGES["scipy.md"]))
     assert listed - {"end"} == set(scipy.__all__)
@@ -40,25 +40,25 @@ PUBLIC = reference.public_names()
 ENTRIES = [entry for _, entries in reference.grouped() for entry in entries]
 
 
-def test_every_public_name_is_on_the_page():
+def test_api_page_has_every_public_name():
     code = set(re.findall(r"(?:`|^### )((?:tg|tapegrad)[\w.]*)", PAGES["api.md"], re.M))
     assert set(PUBLIC) <= code
     assert len(PUBLIC) > 500
     assert {id(thing) for thing in PUBLIC.values()} == {id(entry.thing) for entry in ENTRIES}
 
 
-def test_what_the_documents_use_is_public():
-    # the timings hand parameters to a layer, record by record
+def test_documents_use_only_public_names():
+    # the benchmarks pass parameters to a layer, record by record
     paths = {EXAMPLES.parent / "README.md", *EXAMPLES.rglob("*.md"), *EXAMPLES.rglob("*.py")}
     paths -= set((EXAMPLES / "bench").rglob("*"))
     code = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     used = set(re.findall(r"\btg(?:\.[a-z]\w*)*\.[a-zA-Z]\w*", code))
     modules = {name.rpartition(".")[0] for name in PUBLIC}
-    # methods and fields too, of what has a name
-    known = {
+    # methods and fields of public objects too
+    public = {
         name for name in used if name in {*PUBLIC, *modules} or name.rpartition(".")[0] in PUBLIC
     }
-    assert used == known
+    assert used == public
     assert len(used) > 120
 
 
@@ -73,10 +73,10 @@ def test_every_entry_has_a_sentence_and_an_example():
         assert reference.example(entry.thing), entry.name
 
 
-# --- ops.md: what works on Tensors ------------------------------------------------------------
+# --- ops.md: functions on Tensors -------------------------------------------------------------
 
 
-def test_every_function_is_in_the_table():
+def test_table_has_every_function():
     listed = [name for row in ROWS.values() for name in row.names]
     assert len(listed) == len(set(listed)) > 250
     for function in script.OF_NUMPY:
@@ -99,26 +99,26 @@ def test_every_function_is_in_the_table():
         ("fft.rfft", "`a`", "no"),
     ],
 )
-def test_gradients_and_complex_numbers_are_told(name, gradient, takes_complex):
+def test_row_states_gradient_and_complex_support(name, gradient, takes_complex):
     assert (ROWS[name].gradient, ROWS[name].complex) == (gradient, takes_complex)
 
 
-def test_calls_are_written_as_a_user_writes_them():
+def test_row_has_the_call_as_users_write_it():
     assert ROWS["concatenate"].call == "concatenate(arrays, axis=0)"
     assert ROWS["concatenate"].names == ["np.concat", "np.concatenate"]
     assert ROWS["pinv"].call == "pinv(a, rcond=None, hermitian=False, *, rtol=...)"
     assert ROWS["np.gradient"].module == "tapegrad.ops.scan"
 
 
-ONE_BY_ONE = sorted(
+ELEMENTWISE_OPS = sorted(
     name
     for name, row in ROWS.items()
     if row.gradient == "`x`" and isinstance(getattr(tg, name, tg.erf).forward, np.ufunc)
 )
 
 
-@pytest.mark.parametrize("name", ONE_BY_ONE)
-def test_where_a_slope_jumps_or_is_infinite_there_is_a_convention(name):
+@pytest.mark.parametrize("name", ELEMENTWISE_OPS)
+def test_op_with_a_kink_declares_its_convention(name):
     op = getattr(tg, name)
     with np.errstate(all="ignore"):
         for at in (-1.0, 0.0, 1.0):

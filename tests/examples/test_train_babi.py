@@ -18,19 +18,19 @@ PROGRESS = re.compile(r"^step +(\d+)  loss (\S+)  accuracy (\S+)  (\d+) steps/s$
 
 @pytest.fixture
 def command(capsys):
-    """Run the command in this process: its exit status, output and error lines."""
+    """Run the command in this process; return its exit status, output and error lines."""
     return lambda *arguments: run(train_babi.main, capsys, *arguments)
 
 
 def figures(output):
-    """Loss, accuracy and number of lines by name."""
+    """Return loss, accuracy and number of lines by name."""
     return {m[0]: (float(m[1]), float(m[2]), int(m[3])) for m in FIGURES.findall(output)}
 
 
 # --- the step -----------------------------------------------------------------------------
 
 
-def test_a_step_reports_the_loss_of_the_parameters_it_was_given():
+def test_step_returns_the_loss_of_its_parameters():
     lines = babi.read_text(babi.make_stories(2, 0), "stories")
     vocabulary = train_babi.Vocabulary.of(lines)
     model = train_babi.make_model(vocabulary, train_babi.Settings(embedding=3, hidden=4))
@@ -46,7 +46,7 @@ def test_a_step_reports_the_loss_of_the_parameters_it_was_given():
 # --- the command ----------------------------------------------------------------------------
 
 
-def test_a_run_prints_progress_a_sample_and_held_out_figures(command):
+def test_run_prints_progress_sample_and_held_out_figures(command):
     status, output, errors = command("--stories", 20, "--steps", 150, "--every", 60)
     assert (status, errors) == (0, [])
     assert [int(m[0]) for m in PROGRESS.findall(output)] == [60, 120, 150]
@@ -57,7 +57,7 @@ def test_a_run_prints_progress_a_sample_and_held_out_figures(command):
     assert 0 <= found["held out"][1] <= 1
 
 
-def test_the_loss_falls_and_the_same_command_trains_the_same(command):
+def test_loss_falls_and_training_is_reproducible(command):
     arguments = ("--stories", 20, "--steps", 200, "--every", 1, "--seed", 3)
     first, second = command(*arguments)[1], command(*arguments)[1]
     losses = [float(m[1]) for m in PROGRESS.findall(first)]
@@ -67,7 +67,7 @@ def test_the_loss_falls_and_the_same_command_trains_the_same(command):
 
 
 @pytest.mark.thorough
-def test_the_notebook_preset_learns_its_batch_by_heart(command):
+def test_notebook_preset_overfits_its_batch(command):
     status, output, _ = command("--preset", "notebook", "--steps", 400)
     assert status == 0
     found = figures(output)
@@ -77,7 +77,7 @@ def test_the_notebook_preset_learns_its_batch_by_heart(command):
     assert found["held out"][2] == 3000
 
 
-def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
+def test_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
     data = write_file(tmp_path, babi.make_stories(10, 0))
     test = write_file(tmp_path, STORY.replace("studio", "moon"), "test.txt")
     status, output, _ = command("--data", data, "--test", test, "--steps", 2)
