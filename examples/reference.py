@@ -55,7 +55,7 @@ SECTIONS = [
     Section(
         "Compile",
         "The same function as straight-line NumPy. See "
-        "[Why does it compile again?](recipes.md#why-does-it-compile-again)",
+        "[Why does it compile again?](performance.md#why-does-it-compile-again)",
         "compile Program tapegrad.program.*",
     ),
     Section(

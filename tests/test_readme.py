@@ -3,7 +3,9 @@
 import contextlib
 import importlib.util
 import io
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -44,6 +46,7 @@ def table_rows(name: str) -> list[list[str]]:
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.M | re.S)
 OPTIONAL = re.compile(r"^(?:from|import) (?:tapegrad\.)?(scipy|ray|autograd|jax|torch)\b", re.M)
 WITH_CODE = [ROOT / "README.md", *(g for g in GUIDES if "```python" in read_page(g))]
+RECIPES = ["train", "compute", "debug", "performance"]
 
 
 @pytest.fixture
@@ -73,6 +76,44 @@ def test_code_of_page_runs_in_order_and_prints_its_output(path, tmp_path, monkey
             # pad with empty lines, so that a traceback names the page's line
             exec(compile("\n" * (line + 1) + code, str(path), "exec"), namespace)
         assert printed.getvalue().rstrip() == output.rstrip(), f"{path.name}, line {line + 1}"
+
+
+def recipes():
+    """Return the code of each recipe, after the setup of its page."""
+    found = []
+    for name in RECIPES:
+        setup, *sections = re.split(r"^## ", read_page(f"examples/{name}.md"), flags=re.M)
+        (setup_code,) = blocks(setup, "python")
+        for section in sections:
+            if codes := blocks(section, "python"):
+                title = section.splitlines()[0]
+                found.append(pytest.param([setup_code, *codes], id=f"{name}: {title}"))
+    return found
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("codes", recipes())
+def test_recipe_runs_alone_after_the_setup_of_its_page(codes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = OPTIONAL.findall("\n".join(codes))
+    if any(importlib.util.find_spec(name) is None for name in names):
+        pytest.skip(f"needs {', '.join(names)}")
+    namespace: dict[str, object] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for code in codes:
+            exec(code, namespace)
+
+
+def test_pool_of_the_guide_runs_as_a_script(tmp_path):
+    script, *_ = blocks(read_page("examples/processes.md"), "python")
+    path = tmp_path / "script.py"
+    path.write_text(script, encoding="utf-8")
+    (expected,) = re.findall(r"print\(.*\)  # (.*)$", script, re.M)
+    done = subprocess.run(
+        [sys.executable, path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
 
 def test_the_readme_is_short():

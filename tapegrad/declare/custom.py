@@ -225,7 +225,7 @@ def _guard_rule(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any
                 error.add_note(
                     f"for second derivatives, and inside compile, a rule is recorded: {name} has "
                     "neither if a rule computes on arrays alone. Give that computation an op of "
-                    'its own, as in examples/recipes.md under "An op and its adjoint"'
+                    'its own, as in examples/compute.md under "An op and its adjoint"'
                 )
             raise
         if c is None:

@@ -64,7 +64,7 @@ NAMES: Mapping[str, str] = index_by_name(
         "tg.nn.LSTMCell, with tg.scan": "LSTM",
         "tg.nn.GRUCell, with tg.scan": "GRU",
         "tg.nn.RNNCell, with tg.scan": "RNN",
-        "a frozen class with init(key) and layer(params, x), as in examples/recipes.md": "Module",
+        "a frozen class with init(key) and layer(params, x), as in examples/train.md": "Module",
         "tg.nn.Silu": "Swish",
         "tg.nn.binary_cross_entropy_loss(logits, targets)": "BCELoss BCEWithLogitsLoss",
         "tg.nn.cross_entropy_loss(logits, targets)": "cross_entropy softmax_cross_entropy NLLLoss",

@@ -144,6 +144,6 @@ def check_cotangent_path(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]
             raise TypeError(
                 f"{name} has no forward mode: its VJP rule passes the cotangent through {other}, "
                 f"of which operand {cut[0]} has no VJP rule; give {other} one, as in "
-                f'examples/recipes.md under "An op and its adjoint", or give {name} a jvp '
+                f'examples/compute.md under "An op and its adjoint", or give {name} a jvp '
                 "(tg.custom_op(vjps=..., jvp=...))"
             )
