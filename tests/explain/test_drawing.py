@@ -1,4 +1,4 @@
-"""Tapes as graphs: each use of a value is a line, and no line meets a box but its two ends."""
+"""Tapes as graphs: a line for each operand, and a line meets no box except at its two ends."""
 
 import itertools
 import re
@@ -27,14 +27,14 @@ def attention(x, wq, wk, wv):
     return np.sum((x + e / np.sum(e, axis=-1, keepdims=True) @ v) ** 2)
 
 
-def stopping(w, x):
+def loss_with_stop_gradient(w, x):
     y = w * x
     target = tg.stop_gradient(y)
     return np.sum((y - target) ** 2 + target * w)
 
 
-def repeated(step, n):
-    """A function of one number that makes a step again and again."""
+def repeat_step(step, n):
+    """Return a function that makes a step n times."""
 
     def fn(x):
         for _ in range(n):
@@ -44,30 +44,30 @@ def repeated(step, n):
     return fn
 
 
-SQUARE = np.eye(2) + 0.5
-# a function, its arguments, and the columns of boxes that there is room for in its drawing
+WEIGHT = np.eye(2) + 0.5
+# a function, its arguments, and the most columns of boxes in its drawing
 GRAPHS = [
-    (repeated(np.sin, 6), (0.5,), 1),
-    (repeated(lambda x: np.sin(x) * x, 150), (0.5,), 2),
-    (residual, (X, *[SQUARE] * 40), 2),
-    (attention, (X, SQUARE, SQUARE, SQUARE), 4),
-    (stopping, (X, X), 3),
+    (repeat_step(np.sin, 6), (0.5,), 1),
+    (repeat_step(lambda x: np.sin(x) * x, 150), (0.5,), 2),
+    (residual, (X, *[WEIGHT] * 40), 2),
+    (attention, (X, WEIGHT, WEIGHT, WEIGHT), 4),
+    (loss_with_stop_gradient, (X, X), 3),
     (lambda *x: np.sum(np.stack(x)), tuple(np.arange(100.0)), 8),
     (lambda *x: sum(np.sin(p) for p in x), tuple(np.arange(120.0)), 4),
 ]
 
 
-def taped(fn, args):
+def record_tape(fn, args):
     return tg.record(fn)(*args)[1]
 
 
-def uses(tape):
+def operand_uses(tape):
     all_uses = [(x, record, i) for record in tape for i, x in enumerate(record.operands)]
     return [use for use in all_uses if isinstance(use[0], tg.Tensor)]
 
 
-def check(tape):
-    """Fail unless boxes stand apart, and each use is a line that meets no box but its ends."""
+def check_layout(tape):
+    """Check that boxes are apart and lines meet no box except at their ends; return the segments."""
     found = drawing.layout(tape)
     boxes = {
         record: (x, y, x + drawing.WIDTH, y + drawing.HEIGHT)
@@ -81,9 +81,9 @@ def check(tape):
         assert min(x0, y0) > 0
         assert x1 < found.width
         assert y1 < found.height
-    assert set(found.lines) == {(record, i) for _, record, i in uses(tape)}
-    runs = []
-    for x, record, i in uses(tape):
+    assert set(found.lines) == {(record, i) for _, record, i in operand_uses(tape)}
+    segments = []
+    for x, record, i in operand_uses(tape):
         points = found.lines[record, i]
         (x0, y0), (x1, y1) = points[0], points[-1]
         assert y0 == boxes[x][3]
@@ -100,14 +100,14 @@ def check(tape):
                 if other not in ends:
                     assert right < p - 4 or left > r + 4 or down < q - 4 or up > s + 4
             span, at = ((up, down), a) if a == c else ((left, right), b)
-            runs.append((a == c, span, at, x, record))
-    return runs
+            segments.append((a == c, span, at, x, record))
+    return segments
 
 
 @pytest.mark.parametrize(("fn", "args", "columns"), GRAPHS)
-def test_each_use_is_a_line_around_boxes_of_a_narrow_graph(fn, args, columns):
-    tape = taped(fn, args)
-    check(tape)
+def test_each_operand_is_a_line_around_boxes(fn, args, columns):
+    tape = record_tape(fn, args)
+    check_layout(tape)
     found = drawing.layout(tape)
     assert found.width <= columns * 180
     rows = [y for _, y in found.boxes.values()]
@@ -137,21 +137,21 @@ RECORDS = st.tuples(KINDS, st.integers(0, 99), st.integers(0, 4))
 
 
 @given(st.lists(RECORDS, max_size=30))
-def test_lines_of_any_tape_go_around_boxes_and_share_a_way_only_with_an_end(choices):
-    ways = {}
-    for upright, (first, last), at, x, record in check(random_tape(choices)):
-        ways.setdefault((upright, at), []).append((first, last, x, record))
-    for found in ways.values():
+def test_lines_overlap_only_with_a_common_end(choices):
+    segments_by_line = {}
+    for is_vertical, (first, last), at, x, record in check_layout(random_tape(choices)):
+        segments_by_line.setdefault((is_vertical, at), []).append((first, last, x, record))
+    for found in segments_by_line.values():
         for (a, b, x, record), (c, d, y, other) in itertools.combinations(found, 2):
             assert min(b, d) <= max(a, c) or x is y or record is other
 
 
-def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():
-    tape = taped(stopping, (X, X))
+def test_svg_paths_are_the_lines_dashed_without_gradient():
+    tape = record_tape(loss_with_stop_gradient, (X, X))
     svg = drawing.draw_svg(tape)
     for (record, i), points in drawing.layout(tape).lines.items():
         (path,) = re.findall(rf'<path id="edge-{record.index}-{i}"[^>]* d="(.*?)"', svg)
-        # a rounded corner has the point itself in the middle
+        # the control point of a rounded corner is the corner
         corners = re.findall(r"(?:^M|Q|L(?=[^L]*$))(\d+) (\d+)", path)
         assert [(int(x), int(y)) for x, y in corners] == points
     dashed = re.findall(r'<path id="edge-(\d+)-0" data-stops', svg)
@@ -159,9 +159,9 @@ def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():
     assert "<svg" in drawing.draw_svg(tg.Tape())
 
 
-def test_graphs_have_a_node_for_each_record_and_an_edge_for_each_operand():
-    tape = taped(attention, (X, SQUARE, SQUARE, SQUARE))
-    edges = [(x.index, record.index) for x, record, _ in uses(tape)]
+def test_graph_has_node_for_each_record_and_edge_for_each_operand():
+    tape = record_tape(attention, (X, WEIGHT, WEIGHT, WEIGHT))
+    edges = [(x.index, record.index) for x, record, _ in operand_uses(tape)]
     for text, pattern in (
         (tg.show.mermaid(tape), r"n(\d+) (?:-->|-\.->) n(\d+)"),
         (tg.show.dot(tape), r"n(\d+) -> n(\d+)"),

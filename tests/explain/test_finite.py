@@ -1,4 +1,4 @@
-"""Where a number went wrong: check_finite names the record, what it was made of, and why."""
+"""check_finite names the record of a non-finite number, its operands, and the reason."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +30,7 @@ def guarded_outside(x: Array) -> Array:
     return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))
 
 
-def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
+def test_error_names_value_line_op_operands_and_remedy():
     assert sweep_error(guarded_outside, X).splitlines() == [
         "the value of line 2 of the tape of guarded_outside, log, is not finite: "
         "[ -inf 0. 1.3863], with -inf at [0]",
@@ -42,7 +42,7 @@ def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
     ]
 
 
-def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_name():
+def test_error_names_cotangent_incoming_cotangent_and_argument():
     def loss(x):
         return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
 
@@ -74,13 +74,13 @@ def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_
         (tg.checkpoint(lambda x: tg.sum(tg.sqrt(x))), "an infinite slope at 0"),
     ],
 )
-def test_a_hint_says_the_cause(fn, cause):
+def test_hint_names_the_cause(fn, cause):
     text = sweep_error(fn, X)
     assert cause in text.splitlines()[-1]
     assert "where" not in text.splitlines()[-1]
 
 
-def test_a_nested_gradient_is_checked_too():
+def test_nested_gradient_is_checked():
     def loss(x):
         return tg.sum(tg.grad(guarded_outside, check_finite=True)(x))
 
@@ -95,7 +95,7 @@ def test_a_nested_gradient_is_checked_too():
 
 
 @given(hnp.arrays(np.float64, 3, elements=st.sampled_from([-1.0, 0.0, 1e-300, 0.5, 3.0, 1e200])))
-def test_it_raises_if_and_only_if_something_is_not_finite(x):
+def test_error_is_raised_exactly_for_non_finite_values(x):
     def loss(x):
         y = tg.sqrt(x) / (x - 0.5)
         return tg.sum(tg.where(x > 2, x * x, y))
@@ -103,7 +103,7 @@ def test_it_raises_if_and_only_if_something_is_not_finite(x):
     _, tape = tg.record(loss)(x)
     finite = all(np.isfinite(record.value).all() for record in tape)
     value, g = tg.value_and_grad(loss)(x)
-    # every record here passes its cotangent on to x, so that one gone wrong shows there
+    # each cotangent here is passed to x, so a non-finite one shows there
     if finite and np.isfinite(g).all():
         checked = tg.value_and_grad(loss, check_finite=True)(x)
         np.testing.assert_array_equal(checked[0], value)
@@ -115,34 +115,37 @@ def test_it_raises_if_and_only_if_something_is_not_finite(x):
 # --- tangents, Jacobians and compiled functions ---------------------------------------------
 
 
-def rooted(x):
+def scaled_root(x):
     return tg.sqrt(x * 2) * 3
 
 
-def rows(x):
+def scan_roots(x):
     return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]
 
 
-def test_a_tangent_is_told_with_those_that_came_in():
-    text = error(lambda: tg.jvp(rooted, (X,), (X + 1,), check_finite=True))
+def test_error_names_tangent_and_tangents_of_operands():
+    text = error(lambda: tg.jvp(scaled_root, (X,), (X + 1,), check_finite=True))
     assert text.splitlines()[0] == (
-        "the tangent of line 2 of the tape of rooted, sqrt, is not finite: "
+        "the tangent of line 2 of the tape of scaled_root, sqrt, is not finite: "
         "[ inf 1.4142 1.7678], with inf at [0]"
     )
     assert "return tg.sqrt(x * 2) * 3" in text
     assert "tangent of operand 0: [ 2. 4. 10.]" in text
     assert text.endswith("an infinite slope at 0")
-    step = "tangent of line 4 of the tape of <lambda>, step 2 of the scan on line 1 of rows"
-    assert step in error(lambda: tg.jvp(rows, (X[::-1],), (X,), check_finite=True))
-    for fn in (rooted, rows):
+    step = "tangent of line 4 of the tape of <lambda>, step 2 of the scan on line 1 of scan_roots"
+    assert step in error(lambda: tg.jvp(scan_roots, (X[::-1],), (X,), check_finite=True))
+    for fn in (scaled_root, scan_roots):
         checked = tg.jvp(fn, (X + 1,), (X,), check_finite=True)
         tg.tree.map(np.testing.assert_array_equal, checked, tg.jvp(fn, (X + 1,), (X,)))
 
 
 @pytest.mark.parametrize(("mode", "what"), [("forward", "tangent of"), ("reverse", "cotangent")])
 @pytest.mark.parametrize("transform", [tg.jacobian, tg.value_and_jacobian])
-def test_a_jacobian_is_told_where_a_row_or_a_column_went_wrong(transform, mode, what):
-    for fn, line in ((rooted, "line 2 of the tape of rooted, sqrt"), (rows, "step 2 of the scan")):
+def test_error_of_jacobian_names_line_of_row_or_column(transform, mode, what):
+    for fn, line in (
+        (scaled_root, "line 2 of the tape of scaled_root, sqrt"),
+        (scan_roots, "step 2 of the scan"),
+    ):
         text = error(lambda fn=fn: transform(fn, mode=mode, check_finite=True)(X[::-1]))
         assert what in text.splitlines()[0]
         assert line in text.splitlines()[0]
@@ -152,33 +155,38 @@ def test_a_jacobian_is_told_where_a_row_or_a_column_went_wrong(transform, mode, 
     assert "the value of line 1" in error(lambda: transform(tg.log, check_finite=True)(X))
 
 
-def trained(p, x):
-    loss, g = tg.value_and_grad(lambda p: tg.sum(rows(p["x"] * x)))(p)
+def train_step(p, x):
+    loss, g = tg.value_and_grad(lambda p: tg.sum(scan_roots(p["x"] * x)))(p)
     return loss, tg.tree.map(lambda p, g: p - 0.1 * g, p, g)
 
 
-def test_a_compiled_function_tells_where_its_result_went_wrong():
-    step = tg.compile(trained, check_finite=True)
+def test_error_of_compiled_function_names_line():
+    step = tg.compile(train_step, check_finite=True)
     p = {"x": X[::-1]}
     for x in (X + 1, X + 2, X + 3):
-        tg.tree.map(np.testing.assert_array_equal, step({"x": x}, 1.0), trained({"x": x}, 1.0))
-    for fn in (step, tg.compile(tg.grad(lambda p, x: tg.sum(rows(p["x"] * x))), check_finite=True)):
+        tg.tree.map(np.testing.assert_array_equal, step({"x": x}, 1.0), train_step({"x": x}, 1.0))
+    for fn in (
+        step,
+        tg.compile(tg.grad(lambda p, x: tg.sum(scan_roots(p["x"] * x))), check_finite=True),
+    ):
         text = error(lambda fn=fn: fn(p, 1.0))
         assert text.startswith("the cotangent that line 4 of the tape of <lambda>, step 2 of the")
         assert "sqrt, passes to operand 0 is not finite: inf" in text
         assert "return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]" in text
-    text = error(lambda: tg.compile(tg.grad(lambda x: tg.sum(rooted(x))), check_finite=True)(X))
+    text = error(
+        lambda: tg.compile(tg.grad(lambda x: tg.sum(scaled_root(x))), check_finite=True)(X)
+    )
     assert text.startswith("the cotangent that line 3 of the tape of <lambda>, sqrt, passes to op")
     logs = tg.compile(lambda x, how: {how: tg.log(x)}, static_argnums=1, check_finite=True)
     assert logs(X + 1, "a")["a"][0] == 0.0
     assert "line 1 of the tape of <lambda>, log, is not finite" in error(lambda: logs(X, "a"))
     assert len(logs.signatures) == 1
-    # without it nothing is looked at
+    # nothing is checked without check_finite
     assert not np.isfinite(tg.compile(tg.log)(X)).all()
 
 
 @pytest.mark.parametrize("slopes", [(1.0, np.inf), (1e308, 1e308), (np.nan, 1.0)])
-def test_of_an_operand_that_stands_twice_the_position_is_told(slopes):
+def test_error_names_position_of_repeated_operand(slopes):
     first, second = slopes
     rules = (lambda g, y, a, b: g * first, lambda g, y, a, b: g * second)
     twice = tg.custom_op(vjps=rules)(lambda a, b: a + b)

@@ -29,18 +29,18 @@ def loss(w, x, b, unused):
 ARGS = np.array(1.7), np.array([[1.0, 3.0, -1.0], [0.5, 0.0, 2.0]]), np.full(3, 0.2), np.ones(2)
 
 
-def long(w, x, b, unused):
+def long_loss(w, x, b, unused):
     y = loss(w, x, b, unused)
     for _ in range(9):
         y = tg.sin(y) * y
     return y
 
 
-def brief(value):
+def abbreviate(value):
     return Texts().abbreviate(value)
 
 
-def recorded(fn=loss, args=ARGS):
+def record_tape(fn=loss, args=ARGS):
     output, tape = tg.record(fn)(*args)
     return tape, output
 
@@ -57,11 +57,11 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-# --- what is in it ------------------------------------------------------------------------
+# --- content ------------------------------------------------------------------------------
 
 
-def test_a_page_asks_nobody_for_anything():
-    page = tg.show.html(*recorded())
+def test_page_loads_nothing():
+    page = tg.show.html(*record_tape())
     for tag, attributes in Elements(page).found:
         assert "src" not in attributes
         assert attributes.get("href", "#")[:1] == "#" or attributes["href"] == "data:,"
@@ -70,7 +70,7 @@ def test_a_page_asks_nobody_for_anything():
     assert not re.search(r"https?://|@import|fetch\(|XMLHttpRequest", page)
 
 
-def test_names_are_text_and_a_page_in_a_file_is_the_same(tmp_path):
+def test_names_are_escaped_and_page_in_file_is_the_same(tmp_path):
     tags = []
     for name in ("x", "<script>alert(1)</script>", "</script><b>", "\"&'>", "<!--", "\u2028\n"):
         tape, x = tg.Tape().parameter([1.0, 2.0], name=name)
@@ -84,24 +84,24 @@ def test_names_are_text_and_a_page_in_a_file_is_the_same(tmp_path):
     assert tags == [tags[0]] * len(tags)
 
 
-def test_a_notebook_shows_a_page_in_a_frame_of_its_own():
-    page = tg.show.html(*recorded(lambda x: x * x, (2.0,)))
+def test_notebook_shows_page_in_a_sandboxed_frame():
+    page = tg.show.html(*record_tape(lambda x: x * x, (2.0,)))
     ((tag, attributes),) = Elements(page._repr_html_()).found
     assert (tag, attributes["srcdoc"], attributes["sandbox"]) == ("iframe", page, "allow-scripts")
     assert len(repr(page)) < 100
 
 
-def test_the_gradient_check_at_the_foot_agrees_finds_a_wrong_rule_and_passes_over_checkpoints():
+def test_gradient_check_finds_a_wrong_rule_and_skips_checkpoints():
     wrong = tg.custom_op(vjps=(lambda g, y, x: g * 3 * x,), name="wrong")(lambda x: x**2)
 
-    def verdicts(fn, *args):
-        page = tg.show.html(*recorded(fn, args))
+    def check_results(fn, *args):
+        page = tg.show.html(*record_tape(fn, args))
         checked = page[page.index('<table id="checked">') :].split("</table>")[0]
         return re.findall(r'<td class="\w+">(.*?)</td>', checked)
 
-    assert verdicts(loss, *ARGS) == ["agrees"] * 4
-    assert verdicts(lambda x: tg.sum(wrong(x)), ARGS[1]) == ["differs"]
-    passed = verdicts(lambda x, y: np.sum(tg.checkpoint(np.sin)(x)) * y, np.ones(2), 2.0)
+    assert check_results(loss, *ARGS) == ["agrees"] * 4
+    assert check_results(lambda x: tg.sum(wrong(x)), ARGS[1]) == ["differs"]
+    passed = check_results(lambda x, y: np.sum(tg.checkpoint(np.sin)(x)) * y, np.ones(2), 2.0)
     assert passed == ["not checked: a checkpoint is on the way", "agrees"]
 
 
@@ -116,53 +116,53 @@ def test_the_gradient_check_at_the_foot_agrees_finds_a_wrong_rule_and_passes_ove
     ],
 )
 def test_records_of_all_kinds_are_shown_and_checked(fn):
-    tape, output = recorded(fn, (np.array([0.4, 0.9, 1.3]),))
+    tape, output = record_tape(fn, (np.array([0.4, 0.9, 1.3]),))
     page = tg.show.html(tape, output)
     assert 'class="ok">agrees' in page
     assert 'class="off">' not in page
     assert tape.show(output).split("\n\n")[0].count("\n") == len(tape)
 
 
-def test_without_a_script_a_page_shows_the_end_of_the_sweep():
-    tape, output = recorded()
+def test_page_without_script_shows_the_end_of_the_sweep():
+    tape, output = record_tape()
     page = tg.show.html(tape, output).split("<script")[0]
     for step in tg.sweep_steps(tape, output):
         row = page[page.index(f'id="line-{step.record.index}"') :].split("</tr>")[0]
-        assert escape(brief(step.cotangent)) in row.split('class="cotangent"')[1]
+        assert escape(abbreviate(step.cotangent)) in row.split('class="cotangent"')[1]
 
 
-def test_a_line_of_source_stands_once_for_the_records_that_it_wrote():
+def test_source_line_is_shown_once_for_its_records():
     output, tape = tg.record(loss, lines=True)(*ARGS)
     page = tg.show.html(tape, output)
-    assert page.count('<span class="source" title=') == 2  # where it is called, and its line
+    assert page.count('<span class="source" title=') == 2  # the call of loss, and its line
     assert escape("return tg.sum(tg.tanh(w * x + b) ** 2 * tg.round(w))") in page
 
 
-def test_a_table_keeps_its_roles_where_it_is_laid_out_anew():
-    tape, output = recorded()
+def test_table_has_roles_for_every_layout():
+    tape, output = record_tape()
     roles = Counter(x["role"] for _, x in Elements(tg.show.html(tape, output)).found if "role" in x)
     wanted = {"table": 1, "rowgroup": 2, "columnheader": 6}
     wanted |= {"row": len(tape) + 1, "rowheader": len(tape), "cell": 5 * len(tape)}
     assert roles.items() >= wanted.items()
 
 
-def test_what_reverse_sweep_refuses_is_refused():
+def test_page_raises_where_reverse_sweep_raises():
     tape, x = tg.Tape().parameter([1.0, 2.0])
     with pytest.raises(TypeError, match="a gradient needs a scalar"):
         tg.show.html(tape, x)
     assert "4." in tg.show.html(tape, x, cotangent=[3.0, 4.0])
     with pytest.raises(tg.TraceError):
-        tg.compile(lambda x: tg.show.html(*recorded(lambda y: y * x, (x,))))(2.0)
+        tg.compile(lambda x: tg.show.html(*record_tape(lambda y: y * x, (x,))))(2.0)
 
 
 # --- in a browser -------------------------------------------------------------------------
 
 
-def test_each_zero_has_its_reason_with_a_link_to_the_record():
+def test_zero_gradient_has_reason_with_link_to_record():
     def fn(w, x, b, unused):
         return np.sum(np.maximum(w * 0.0 - 1.0, 0.0) * x) + np.sum(np.round(b)) + np.sum(x)
 
-    tape, output = recorded(fn)
+    tape, output = record_tape(fn)
     page = tg.show.html(tape, output)
     reasons = re.findall(r'<td class="why">(.*)</td>', page)
     assert len(reasons) == len(tape.parameters)
@@ -176,14 +176,14 @@ def test_each_zero_has_its_reason_with_a_link_to_the_record():
             assert list(tape)[int(index)].op.name == op
     assert "maximum passes all of the cotangent to 0.0" in reasons[0]
     assert "below 0.0" in told["w"]
-    # a cotangent of the caller's own, too
+    # also with a given cotangent
     page = tg.show.html(*tg.record(tg.relu)(-np.ones(2))[::-1], cotangent=np.array([2.0, 0.0]))
     assert "wherever the cotangent is not 0" in page
 
 
 @in_a_browser
-def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(tmp_path):
-    tape, output = recorded()
+def test_steps_forward_and_back_fill_the_gradients(tmp_path):
+    tape, output = record_tape()
     script = """
     report.start = state();
     while (!at("forward").disabled) at("forward").click();
@@ -198,20 +198,20 @@ def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(tmp_path
     at("turn").click(); report.turn = document.getElementById("said").textContent;
     """
     report = run(tg.show.html(tape, output), script, tmp_path)
-    wanted = [brief(g) for g in tg.reverse_sweep(tape, output).values()]
+    wanted = [abbreviate(g) for g in tg.reverse_sweep(tape, output).values()]
     assert report["end"] == report["keys"] == report["last"] == wanted
     assert set(report["start"]) == set(report["again"]) == set(report["none"]) == {""}
     assert report["reached"] == report["steps"] == report["left"] + 1
     assert report["home"] == 0
     known = cotangents(tg.sweep_steps(tape, output))
-    shown = [brief(known[record]) if record in known else "" for record in tape]
+    shown = [abbreviate(known[record]) if record in known else "" for record in tape]
     assert report["cotangents"] == shown
     assert "begins at the output" in report["turn"]
 
 
 @in_a_browser
 def test_predictions_are_judged(tmp_path):
-    tape, output = recorded(lambda w, x: tg.sum(w * x), (np.array(2.0), np.array([1.0, 3.0])))
+    tape, output = record_tape(lambda w, x: tg.sum(w * x), (np.array(2.0), np.array([1.0, 3.0])))
     script = """
     at("first-guess").checked = true;
     report.judged = [];
@@ -240,8 +240,8 @@ def test_predictions_are_judged(tmp_path):
 
 
 @in_a_browser
-def test_the_keyboard_steps_before_during_and_after_a_question(tmp_path):
-    tape, output = recorded(lambda w: tg.sum(w * 3.0), (np.array([[1.0, 3.0]]),))
+def test_keyboard_steps_before_during_and_after_a_question(tmp_path):
+    tape, output = record_tape(lambda w: tg.sum(w * 3.0), (np.array([[1.0, 3.0]]),))
     script = """
     const key = (name) => (document.activeElement ?? document.body).dispatchEvent(
       new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
@@ -279,7 +279,7 @@ def test_the_keyboard_steps_before_during_and_after_a_question(tmp_path):
 
 @in_a_browser
 def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
-    tape, output = recorded(lambda w, x: tg.sum(tg.exp(w @ x)), (np.eye(3), np.ones((3, 4))))
+    tape, output = record_tape(lambda w, x: tg.sum(tg.exp(w @ x)), (np.eye(3), np.ones((3, 4))))
     script = """
     go(data.records.length + 5);
     const details = document.querySelector("#tape td.cotangent details");
@@ -294,16 +294,16 @@ def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
     assert report["opened"] in {str(s.cotangent) for s in tg.sweep_steps(tape, output)}
     assert report["current"] == 1
     assert report["before"] == report["after"] == ["", ""]
-    assert report["printed"] == [brief(g) for g in tg.reverse_sweep(tape, output).values()]
+    assert report["printed"] == [abbreviate(g) for g in tg.reverse_sweep(tape, output).values()]
 
 
-def three(w, xs):
+def scan_three_results(w, xs):
     step = lambda c, x: ((c[0] * w + x, np.sin(c[1] + c[0])), (c[0] * c[1], *c))  # noqa: E731
     return sum(np.sum(y) for y in tg.tree.leaves(tg.scan(step, (0.0, 0.0), xs)))
 
 
 @in_a_browser
-def test_stepping_goes_into_a_loop_in_a_panel_of_one_height_beside_a_graph_that_fits(tmp_path):
+def test_steps_enter_a_loop_without_changing_the_layout(tmp_path):
     script = """
     const heights = new Set(), seen = (run, kind) => getComputedStyle(run.querySelector(`td.${kind}`)).visibility;
     report.runs = [];
@@ -320,7 +320,7 @@ def test_stepping_goes_into_a_loop_in_a_panel_of_one_height_beside_a_graph_that_
     box.style.width = "150px";
     report.bar = [wide(), box.offsetHeight - box.clientHeight > 5];
     """
-    page = tg.show.html(*recorded(three, (0.7, np.array([1.0, 3.0, 0.5]))))
+    page = tg.show.html(*record_tape(scan_three_results, (0.7, np.array([1.0, 3.0, 0.5]))))
     report = run(page, script, tmp_path)
     forth = [[f"run-{i}", "visible", "hidden"] for i in (2, 1, 0)]
     assert report["runs"] == forth + [[f"run-{i}", "visible", "visible"] for i in (0, 1, 2)]
@@ -329,7 +329,7 @@ def test_stepping_goes_into_a_loop_in_a_panel_of_one_height_beside_a_graph_that_
     assert report["bar"] == [True, True]
 
 
-def matrices(w, x, b):
+def matrix_loss(w, x, b):
     return tg.sum(tg.exp(w @ x / 70 + b)) * 1.0
 
 
@@ -339,8 +339,8 @@ MATRICES = np.arange(36.0).reshape(6, 6), np.eye(6)[:, :4] / 3, np.full((1, 4), 
 
 @in_a_browser
 @pytest.mark.parametrize("is_short", [True, False][: 1 + THOROUGH])
-def test_nothing_is_wider_than_the_page_and_what_is_opened_moves_nothing(is_short, tmp_path):
-    fn, args = (long, LONG) if is_short else (matrices, MATRICES)
+def test_page_fits_the_window_and_opened_details_move_nothing(is_short, tmp_path):
+    fn, args = (long_loss, LONG) if is_short else (matrix_loss, MATRICES)
     script = """
     at("last").click();
     const table = document.getElementById("tape"), box = table.parentElement;
@@ -357,7 +357,7 @@ def test_nothing_is_wider_than_the_page_and_what_is_opened_moves_nothing(is_shor
       return [document.body.scrollWidth - width, box.scrollWidth - box.clientWidth, before === JSON.stringify(places())];
     });
     """
-    report = run(tg.show.html(*recorded(fn, args)), script, tmp_path, width=1400)
+    report = run(tg.show.html(*record_tape(fn, args)), script, tmp_path, width=1400)
     assert report["opened"] > 2
     assert report["short"] == is_short
     assert report["wrapped"] == 0
@@ -368,29 +368,29 @@ def test_nothing_is_wider_than_the_page_and_what_is_opened_moves_nothing(is_shor
 # --- values ------------------------------------------------------------------------------
 
 
-def numbers(text):
+def split_numbers(text):
     return [word for word in re.split(r"[\s\[\],()]+", text) if word not in ("", "...")]
 
 
 @given(
     arrays(st.sampled_from([float, np.float32, int, bool]), array_shapes(max_dims=3, max_side=7))
 )
-def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
-    # what is rounded up may be beyond the largest number
+def test_array_is_shown_in_rows_and_columns_of_uncut_numbers(value):
+    # rounding up may overflow
     assume(not np.any(np.abs(value, dtype=float) > 1e300, where=np.isfinite(value)))
-    text = brief(value)
-    for number in numbers(text):
+    text = abbreviate(value)
+    for number in split_numbers(text):
         assert number in ("True", "False", "nan", "inf", "-inf") or np.isfinite(float(number))
     if value.ndim == 2 and max(value.shape) <= 4:
         lines = text.split("\n")
-        assert [len(numbers(line)) for line in lines] == [value.shape[1]] * value.shape[0]
+        assert [len(split_numbers(line)) for line in lines] == [value.shape[1]] * value.shape[0]
         assert len({len(line.rstrip("]")) for line in lines}) == 1
-    # a value in one line is cut between numbers too, here and wherever a tape is printed
+    # a value in one line is cut between numbers too
     whole = np.array2string(value, precision=4, threshold=10**6, max_line_width=10**6)
-    assert value.size > 6 or set(numbers(short(value))) <= set(numbers(whole))
+    assert value.size > 6 or set(split_numbers(short(value))) <= set(split_numbers(whole))
 
 
-def test_a_cut_matrix_has_a_heat_map_from_corner_to_corner():
+def test_cut_matrix_has_a_heat_map():
     value = np.arange(-200.0, 200.0).reshape(20, 20)
     value[0, -1] = np.inf
     (heat,) = re.findall(r"data-heat='(.*?)'", Texts().html(value))
@@ -399,8 +399,8 @@ def test_a_cut_matrix_has_a_heat_map_from_corner_to_corner():
     assert (rows[0][0], rows[0][-1], rows[-1][-1]) == (-1.0, 0.0, 1.0)
 
 
-def test_colors_differ_enough_to_be_read():
-    css = re.search(r"<style>(.*?)</style>", tg.show.html(*recorded()), re.DOTALL)[1]
+def test_colors_have_enough_contrast():
+    css = re.search(r"<style>(.*?)</style>", tg.show.html(*record_tape()), re.DOTALL)[1]
     themes = re.findall(r"--ink: .*?}", css, re.DOTALL)
     assert len(themes) == 3
 
@@ -420,7 +420,7 @@ def test_colors_differ_enough_to_be_read():
 # --- plots -------------------------------------------------------------------------------
 
 
-def test_losses_are_plotted_or_it_says_what_to_install(monkeypatch, tmp_path):
+def test_losses_are_plotted_or_error_names_matplotlib(monkeypatch, tmp_path):
     path = tmp_path / "loss.png"
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.figure", None)

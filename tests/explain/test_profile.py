@@ -1,4 +1,4 @@
-"""Where time and memory go: a profile's figures beside what Python and a clock of our own see."""
+"""A profile's times and bytes match tracemalloc and a manual clock."""
 
 import itertools
 import pickle
@@ -40,7 +40,7 @@ def chain(x: Array) -> Array:
     return np.sum(x * x)
 
 
-# ways on from an array of N elements to another, through views and copies, sums and constants
+# functions from an array of N elements to another, with views, copies, sums and constants
 STEPS = {
     "sin": np.sin,
     "twice": lambda h: h * h + h,
@@ -58,7 +58,7 @@ STEPS = {
 programs = st.lists(st.sampled_from(sorted(STEPS)), max_size=6)
 
 
-def program_of(names: list[str]) -> Callable[..., Any]:
+def make_program(names: list[str]) -> Callable[..., Any]:
     def fn(x: Array) -> Array:
         for name in names:
             x = STEPS[name](x)
@@ -69,8 +69,8 @@ def program_of(names: list[str]) -> Callable[..., Any]:
 
 @pytest.mark.thorough
 @given(programs)
-def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
-    fn = program_of(names)
+def test_bytes_and_peak_match_tracemalloc(names):
+    fn = make_program(names)
     profile = tg.profile(fn, rounds=1)(X)
     tg.record(fn)(X)
     tracemalloc.start()
@@ -81,17 +81,17 @@ def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
     finally:
         tracemalloc.stop()
     constants = X.nbytes * names.count("captured")
-    some = 3000 * len(profile.rows)
-    if "slope" not in names:  # of which the cotangents are constants too
-        assert abs(sum(row.bytes for row in profile.rows) + constants - traced) < some
+    tolerance = 3000 * len(profile.rows)
+    if "slope" not in names:  # its cotangents are constants too
+        assert abs(sum(row.bytes for row in profile.rows) + constants - traced) < tolerance
     tg.value_and_grad(fn)(X)
     peak = peak_of(lambda: tg.value_and_grad(fn)(X))
-    assert abs(profile.peak_bytes - peak) < some + 0.02 * peak
+    assert abs(profile.peak_bytes - peak) < tolerance + 0.02 * peak
 
 
 @given(programs)
-def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
-    fn = program_of(names)
+def test_sweep_frees_a_value_at_the_stated_line(names):
+    fn = make_program(names)
     rows = tg.profile(fn, rounds=1)(X).rows
     output, tape = tg.record(fn)(X)
     owners = {}
@@ -113,8 +113,8 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
     assert seen
 
 
-class Hand:
-    """A clock that only two ops move: by 2 seconds forward, and 3 backward."""
+class ManualClock:
+    """A clock that only two ops move: by 2 seconds forward and 3 backward."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -134,15 +134,15 @@ class Hand:
 
 
 def test_each_line_has_its_own_time(monkeypatch):
-    slow = Hand(monkeypatch).slow
+    slow = ManualClock(monkeypatch).slow
 
     def fn(x):
         y = np.sin(slow(x))
         return np.sum(slow(slow(y)))
 
     profile = tg.profile(fn)(X)
-    taken = {row.line: (row.forward_s, row.backward_s) for row in profile.rows if row.forward_s}
-    assert taken == {1: (2.0, 3.0), 3: (2.0, 3.0), 4: (2.0, 3.0)}
+    times = {row.line: (row.forward_s, row.backward_s) for row in profile.rows if row.forward_s}
+    assert times == {1: (2.0, 3.0), 3: (2.0, 3.0), 4: (2.0, 3.0)}
     assert (profile.forward_s, profile.backward_s) == (6.0, 9.0)
     assert (profile.noise, profile.tick_s, profile.recording_s) == (0.0, 0.0, 0.0)
     (first, most), (second, less), *rest = profile.by_place().items()
@@ -158,8 +158,8 @@ def test_each_line_has_its_own_time(monkeypatch):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 16, 17, 50])
-def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
-    slow = Hand(monkeypatch).slow
+def test_times_of_loop_steps_are_summed(monkeypatch, steps):
+    slow = ManualClock(monkeypatch).slow
 
     def fn(x):
         def body(carry, row):
@@ -179,7 +179,7 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert names["multiply"].place.text == "inner = slow(carry * row)"
     assert names["multiply"].forward_s == 0
     assert (scan.forward_s, scan.place.text[:10]) == (4.0 * steps, "last, sums")
-    # what the loop takes beside its body, which is nothing, is at the call
+    # the loop takes no time besides its body
     by_text = {place.text: total for place, total in profile.by_place().items()}
     assert by_text["inner = slow(carry * row)"].forward_s == 2.0 * steps
     assert by_text["return slow(inner) / 4.0, np.sum(inner)"].backward_s == 3.0 * steps
@@ -187,7 +187,7 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert f"slow x {steps}" in str(profile) or steps == 1
 
 
-def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differentiate():
+def test_instruction_of_higher_derivative_has_place_of_its_primal():
     def slope(x):
         return np.sum(tg.grad(chain)(x) ** 2)
 
@@ -197,19 +197,19 @@ def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differen
     }
 
 
-def test_what_the_clock_takes_is_taken_off(monkeypatch):
+def test_time_of_the_clock_is_subtracted(monkeypatch):
     reads = itertools.count()
     monkeypatch.setattr(measure, "perf_counter", lambda: float(next(reads)))
     # a call between two reads takes 1 second, and so do 100 calls that do nothing
     for fn in (chain, tg.compile(tg.grad(chain))):
         profile = tg.profile(fn, rounds=1)(X)
         assert profile.tick_s == 0.01
-        taken = {x for row in profile.rows for x in (row.forward_s, row.backward_s)}
-        assert taken == {0.0, 0.99}
+        times = {x for row in profile.rows for x in (row.forward_s, row.backward_s)}
+        assert times == {0.0, 0.99}
 
 
-def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
-    slow = Hand(monkeypatch).slow
+def test_branches_checkpoints_and_nested_loops_have_inner_rows(monkeypatch):
+    slow = ManualClock(monkeypatch).slow
 
     def fn(x):
         def twice(c):
@@ -224,18 +224,18 @@ def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
     (only,) = cond.inside
     assert (only.name, only.forward_s, only.backward_s) == ("slow", 2.0, 3.0)
     assert [row.name for row in call.inside] == ["slow", "sum"]
-    # repeated before it is swept
+    # the call is repeated before its sweep
     assert (call.forward_s, call.backward_s) == (2.0, 5.0)
     (inner,) = [row for row in loop.inside if row.inside]
     assert loop.inside[0].steps == 3
     assert [row.steps for row in inner.inside if row.name == "slow"] == [6]
-    # differentiated once for all steps, and not in each
+    # the inner loop is differentiated once for all steps
     assert (inner.forward_s, inner.backward_s) == (12.0, 0.0)
     assert sum(row.forward_s for row in inner.inside) == 12.0
     assert sum(row.backward_s for row in inner.inside) == 18.0
 
 
-def test_it_shows_itself():
+def test_profile_prints_text_and_html():
     def loss(p, x):
         y = x * p["<w>"]
         for _ in range(40):
@@ -247,7 +247,7 @@ def test_it_shows_itself():
     text, html = str(profile), profile._repr_html_()
     assert "&lt;w&gt;" in html
     assert "<w>" not in html
-    # a head, the rows, and how many more there are; the lines of source have a table of their own
+    # a head, the rows, and the number of further rows; source lines have another table
     assert len(text.split("\n\n")[1].splitlines()) == MAX_ROWS + 2
     assert html.count("<tr>") == MAX_ROWS + 2 + len(profile.by_place())
     more = f"... and {len(profile.rows) - MAX_ROWS} more"
@@ -260,15 +260,15 @@ def test_it_shows_itself():
     assert str(pickle.loads(pickle.dumps(profile))) == text
 
 
-def test_what_cannot_be_profiled():
+def test_wrong_arguments_raise():
     with pytest.raises(TypeError, match=r"no result of .* returned None \(is a return missing\?\)"):
         tg.profile(lambda x: None)(1.0)
     with pytest.raises(TypeError, match="rounds must be a positive integer, not 0"):
         tg.profile(np.sin, rounds=0)
 
 
-def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
-    slow = Hand(monkeypatch).slow
+def test_compiled_function_is_measured_by_instruction(monkeypatch):
+    slow = ManualClock(monkeypatch).slow
 
     def loss(x):
         y = slow(x)
@@ -292,40 +292,40 @@ def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     assert said.startswith("loss, compiled: forward 12 s, backward 18 s, peak ")
     assert "Each line ran alone" in said
     assert profile.peak_bytes > 3 * X.nbytes
-    # arrays, and no code of the program
+    # the peak counts arrays, without the code of the program
     assert tg.profile(tg.compile(lambda x: np.exp(x) * x), rounds=1)(1.0).peak_bytes < 4000
-    held = [row for row in profile.rows if row.name == "exp"]
-    assert all(row.freed_at is None or row.freed_at > row.line for row in held)
+    exp_rows = [row for row in profile.rows if row.name == "exp"]
+    assert all(row.freed_at is None or row.freed_at > row.line for row in exp_rows)
 
 
-def over_rows(slow, x, w):
+def scan_rows(slow, x, w):
     return tg.scan(lambda c, r: (slow(c * w + r), np.sum(c)), x[0], x)[0]
 
 
-def over_pairs(slow, x, w):
-    return tg.fori_loop(0, 4, lambda i, c: slow(over_rows(slow, x, w)) * c, x[0])
+def scan_rows_in_fori_loop(slow, x, w):
+    return tg.fori_loop(0, 4, lambda i, c: slow(scan_rows(slow, x, w)) * c, x[0])
 
 
-def until_large(slow, x, w):
+def while_small(slow, x, w):
     return tg.while_loop(lambda c: np.sum(c) < 1e3, lambda c: slow(c * 0.6) + w, np.abs(x[0]))
 
 
-def on_one_side(slow, x, w):
-    return tg.cond(np.sum(w) > 0, lambda: over_rows(slow, x, w), lambda: x[0] * w)
+def scan_rows_in_cond(slow, x, w):
+    return tg.cond(np.sum(w) > 0, lambda: scan_rows(slow, x, w), lambda: x[0] * w)
 
 
 @pytest.mark.parametrize("wrt", [None, 0, (0, 1)])
-@pytest.mark.parametrize("fn", [over_rows, over_pairs, until_large, on_one_side])
-def test_a_loop_in_a_compiled_function_has_the_time_that_it_takes_there(monkeypatch, fn, wrt):
-    hand = Hand(monkeypatch)
+@pytest.mark.parametrize("fn", [scan_rows, scan_rows_in_fori_loop, while_small, scan_rows_in_cond])
+def test_compiled_loop_has_its_time(monkeypatch, fn, wrt):
+    clock = ManualClock(monkeypatch)
 
     def total(x, w):
-        return np.sum(fn(hand.slow, x, w))
+        return np.sum(fn(clock.slow, x, w))
 
     def count_call(frame, event, argument):
-        hand.now += event in ("call", "c_call")
+        clock.now += event in ("call", "c_call")
 
-    def measured(call):
+    def count_calls(call):
         sys.setprofile(count_call)
         try:
             return call()
@@ -335,13 +335,13 @@ def test_a_loop_in_a_compiled_function_has_the_time_that_it_takes_there(monkeypa
     args = np.linspace(-1.0, 1.0, 60).reshape(20, 3), np.ones(3)
     step = tg.compile(total if wrt is None else tg.grad(total, wrt))
     step(*args)
-    step(*args)  # the first call of a program still prepares it
-    start = hand.now
-    measured(lambda: step(*args))
-    taken = hand.now - start
-    profile = measured(lambda: tg.profile(step, rounds=1)(*args))
-    assert profile.forward_s + profile.backward_s == pytest.approx(taken, rel=0.15)
-    # an inner loop, too, has the time of its lines
+    step(*args)  # the first call of a program includes its preparation
+    start = clock.now
+    count_calls(lambda: step(*args))
+    elapsed = clock.now - start
+    profile = count_calls(lambda: tg.profile(step, rounds=1)(*args))
+    assert profile.forward_s + profile.backward_s == pytest.approx(elapsed, rel=0.15)
+    # an inner loop has the time of its lines too
     rows = list(profile.rows)
     assert any(row.inside for row in rows)
     for row in rows:
@@ -352,8 +352,8 @@ def test_a_loop_in_a_compiled_function_has_the_time_that_it_takes_there(monkeypa
 
 
 @given(programs)
-def test_a_compiled_function_has_a_row_for_each_instruction_up_to_its_last_use(names):
-    step = tg.compile(tg.value_and_grad(program_of(names)))
+def test_profile_of_compiled_function_has_a_row_for_each_instruction(names):
+    step = tg.compile(tg.value_and_grad(make_program(names)))
     rows, program = tg.profile(step, rounds=1)(X).rows, step.program(X)
     assert len(rows) == len(program.instructions)
     for i, (row, instruction) in enumerate(zip(rows, program.instructions, strict=True)):
@@ -366,7 +366,7 @@ def test_a_compiled_function_has_a_row_for_each_instruction_up_to_its_last_use(n
 
 
 @pytest.mark.parametrize("inner", [chain, tg.compile(chain)])
-def test_a_tensor_is_refused_and_a_profile_is_no_part_of_a_recording_that_runs(inner):
+def test_profile_raises_for_a_tensor_and_writes_no_record(inner):
     def outer(x):
         assert tg.profile(inner, rounds=1)(X).rows[0].line == 0
         return tg.profile(inner)(x).peak_bytes

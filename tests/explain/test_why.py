@@ -1,4 +1,4 @@
-"""Why a gradient is zero: each reason is told, and no other."""
+"""why_zero names each reason of a zero gradient, and no other."""
 
 import re
 from functools import partial
@@ -22,7 +22,7 @@ ENCLOSED = np.array([3.0, 4.0])
 
 
 @pytest.mark.parametrize(
-    ("fn", "said"),
+    ("fn", "reason_part"),
     [
         (lambda x: tg.sum(np.ones(2)), "never used"),
         (lambda x: tg.sum(tg.stop_gradient(x) * 2), "without a rule: line 1, stop_gradient"),
@@ -56,25 +56,27 @@ ENCLOSED = np.array([3.0, 4.0])
         (lambda x: sum(tg.sum(tg.round(x * k)) for k in range(5)), r"round.*; and 2 more"),
     ],
 )
-def test_the_reason_is_told(fn, said):
+def test_why_zero_names_the_reason(fn, reason_part):
     reasons = tg.why_zero(fn, X)
     assert list(reasons) == ["x"]
-    assert re.search(said, reasons["x"]), reasons["x"]
+    assert re.search(reason_part, reasons["x"]), reasons["x"]
     assert "\n" not in reasons["x"]
     np.testing.assert_array_equal(tg.grad(fn)(X), np.zeros(2))
 
 
-def test_an_operand_has_the_name_of_its_variable():
+def test_reason_names_the_variable_of_an_operand():
     def loss(w):
         h = w - 5.0
         return np.sum(np.maximum(h, 0.0))
 
-    said = ": h is below 0.0 for every element, so maximum passes all of the cotangent to 0.0"
-    assert tg.why_zero(loss, X)["w"].endswith(said)
+    reason_part = (
+        ": h is below 0.0 for every element, so maximum passes all of the cotangent to 0.0"
+    )
+    assert tg.why_zero(loss, X)["w"].endswith(reason_part)
     assert ": h is below 0.0, so maximum" in tg.why_zero(loss, np.float64(1.0))["w"]
 
 
-# terms that pass no gradient on to x, and what the reason says of each
+# terms that pass no gradient to x, and a part of the reason
 DEAD = {
     "relu": (lambda x: tg.relu(x - 5.0), "relu passes nothing on"),
     "tanh": (lambda x: tg.tanh(x * 1000.0), "tanh has the slope 0"),
@@ -88,7 +90,7 @@ DEAD = {
 
 
 @given(st.lists(st.sampled_from(sorted(DEAD)), min_size=1, max_size=2, unique=True))
-def test_all_causes_are_named(names):
+def test_reason_names_all_causes(names):
     terms = [DEAD[name][0] for name in names]
     reason = tg.why_zero(lambda x: sum(np.sum(term(x)) for term in terms), X)["x"]
     if names != ["read"]:
@@ -96,7 +98,7 @@ def test_all_causes_are_named(names):
             assert DEAD[name][1] in reason, reason
 
 
-def test_each_op_can_say_why_its_slope_is_zero():
+def test_each_op_has_a_text_for_a_zero_slope():
     n = 0
     for op in OPS.values():
         flat, words = facts(op).flat, {"x": "x", "other": "y", "op": op.name, "where": ""}
@@ -106,7 +108,7 @@ def test_each_op_can_say_why_its_slope_is_zero():
     assert n > 20
 
 
-def test_an_array_that_the_function_closed_over_is_told():
+def test_reason_names_a_captured_array():
     w = np.array([1.0, 2.0])
     assert "closed over the array (w)" in tg.why_zero(lambda v: tg.sum(w * 2), w)["v"]
     params = {"weight": w}
@@ -120,7 +122,7 @@ def test_an_array_that_the_function_closed_over_is_told():
 
 @depth("program")
 @given(programs())
-def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
+def test_leaf_has_a_reason_exactly_if_its_gradient_is_zero(program):
     args = program.arguments[0]
 
     def loss(*args):
@@ -136,25 +138,25 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
         small = np.any(g) and size <= np.finfo(value.dtype).eps * abs(value)
         assert (f"args.{i}" in reasons) == (not np.any(g) or small), reasons
         assert reasons.get(f"args.{i}", "as").startswith("as good as zero") or not small
-    # what is refused has the same reason, and its gradient is zero
+    # unused="raise" names the same reason, and the gradient is zero
     try:
         tg.grad(loss, program.argnums, unused="raise")(*args)
     except ValueError as error:
-        told = str(error)
-        missed = [i for i in program.argnums if re.search(rf"(on|to) args\.{i}[:;]", told)]
+        message = str(error)
+        missed = [i for i in program.argnums if re.search(rf"(on|to) args\.{i}[:;]", message)]
         assert missed
         for i in missed:
-            assert reasons[f"args.{i}"] in told
+            assert reasons[f"args.{i}"] in message
     else:
         missed = []
     for i in set(program.argnums) - set(missed):
-        told = reasons.get(f"args.{i}", "")
-        assert not told.startswith(("never", "used", "read", "every")), told
+        message = reasons.get(f"args.{i}", "")
+        assert not message.startswith(("never", "used", "read", "every")), message
 
 
-def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
-    own = tg.custom_op(vjps=(lambda g, y, x: g * 0 * x,), name="multiply")(lambda x: x + 1)
-    (reason,) = tg.why_zero(lambda x: tg.sum(own(x)), X).values()
+def test_custom_op_is_distinct_from_built_in_op_of_the_same_name():
+    custom = tg.custom_op(vjps=(lambda g, y, x: g * 0 * x,), name="multiply")(lambda x: x + 1)
+    (reason,) = tg.why_zero(lambda x: tg.sum(custom(x)), X).values()
     assert "its slope is 0 there" in reason
 
 
@@ -165,106 +167,126 @@ def step(c, x):
     return c * np.round(x), np.maximum(c - 9.0, 0.0)
 
 
-def scanned(which):
+def scan_result(which):
     return lambda w, xs: np.sum(tg.scan(step, w, xs)[which])
 
 
-def rounded(w, xs):
+def scan_of_rounded(w, xs):
     return np.sum(tg.scan(lambda c, x: (c * x, np.round(c)), w, xs)[1])
 
 
-def chosen(w, xs):
+def cond_of_dead_branches(w, xs):
     return tg.cond(w > 0, lambda w: np.maximum(w - 9.0, 0.0), lambda w: np.round(w), w)
 
 
-def repeated(w, xs):
+def checkpoint_of_round(w, xs):
     return tg.checkpoint(lambda w: np.round(w) + xs[0])(w)
 
 
-def nested(w, xs):
-    return tg.scan(lambda c, x: (scanned(1)(c, xs), None), w, xs)[0]
+def nested_scan(w, xs):
+    return tg.scan(lambda c, x: (scan_result(1)(c, xs), None), w, xs)[0]
 
 
-def beside(w, xs):
+def unrelated_carry(w, xs):
     return tg.fori_loop(0, 3, lambda i, c: (c[0] * 2.0, c[1] * w), (xs, w))[0][0]
 
 
-def until(w, xs):
+def while_less_than_w(w, xs):
     return tg.while_loop(lambda c: c < w, lambda c: c * 2.0, xs[0])
 
 
-def second(w, xs):
+def checkpoint_second_result(w, xs):
     return tg.checkpoint(lambda w, x: (w, x))(w, xs[0])[1]
 
 
-def used_by_another(w, xs):
-    return tg.checkpoint(np.sin)(second(w, xs))
+def checkpoint_of_second_result(w, xs):
+    return tg.checkpoint(np.sin)(checkpoint_second_result(w, xs))
 
 
-def enclosing(w, xs):
+def cond_with_captured(w, xs):
     return tg.cond(w > 0, lambda: w, lambda: w * xs[0])
 
 
-def never(w, xs):
+def loop_without_steps(w, xs):
     return tg.fori_loop(0, 0, lambda i, c: c * w, xs[0])
 
 
 # a function of w and xs, the argument with a zero gradient, and parts of the reason
 INSIDE = [
-    (scanned(0), "xs", "op without a rule: round inside line 2, scan"),
-    (scanned(1), "xs", "op without a rule: round inside line 2, scan"),
+    (scan_result(0), "xs", "op without a rule: round inside line 2, scan"),
+    (scan_result(1), "xs", "op without a rule: round inside line 2, scan"),
     (
-        scanned(1),
+        scan_result(1),
         "w",
         "0 at line 2, scan, inside in step 1: the cotangent becomes 0 at line 5, max",
     ),
-    (rounded, "w", "op without a rule: round inside line 2, scan"),
-    (chosen, "w", "0 at line 3, cond, inside: the cotangent becomes 0 at line 2, maximum"),
-    (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
-    (repeated, "w", "line 2, round inside line 2, checkpoint"),
-    (nested, "xs", "round inside scan inside line 2, scan"),
-    (beside, "w", "what the output takes of line 2, fori_loop passes no gradient to it"),
-    (until, "w", "what the output takes of line 3, while_loop passes no gradient to it"),
-    (second, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
-    (used_by_another, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
-    (enclosing, "xs", "the branch that was taken does not use it: line 3, cond"),
-    (never, "w", "0 at line 3, fori_loop: it makes no steps"),
+    (scan_of_rounded, "w", "op without a rule: round inside line 2, scan"),
+    (
+        cond_of_dead_branches,
+        "w",
+        "0 at line 3, cond, inside: the cotangent becomes 0 at line 2, maximum",
+    ),
+    (
+        lambda w, xs: cond_of_dead_branches(w - 9.0, xs),
+        "w",
+        "line 3, greater; round inside line 4, cond",
+    ),
+    (checkpoint_of_round, "w", "line 2, round inside line 2, checkpoint"),
+    (nested_scan, "xs", "round inside scan inside line 2, scan"),
+    (unrelated_carry, "w", "what the output takes of line 2, fori_loop passes no gradient to it"),
+    (
+        while_less_than_w,
+        "w",
+        "what the output takes of line 3, while_loop passes no gradient to it",
+    ),
+    (
+        checkpoint_second_result,
+        "w",
+        "what the output takes of line 3, checkpoint passes no gradient to it",
+    ),
+    (
+        checkpoint_of_second_result,
+        "w",
+        "what the output takes of line 3, checkpoint passes no gradient to it",
+    ),
+    (cond_with_captured, "xs", "the branch that was taken does not use it: line 3, cond"),
+    (loop_without_steps, "w", "0 at line 3, fori_loop: it makes no steps"),
 ]
 
 
-@pytest.mark.parametrize(("fn", "path", "said"), INSIDE)
-def test_the_reason_is_told_inside_too(fn, path, said):
+@pytest.mark.parametrize(("fn", "path", "reason_part"), INSIDE)
+def test_reason_names_the_cause_inside_loops_and_branches(fn, path, reason_part):
     reason = tg.why_zero(fn, 2.0, X)[path]
-    # without places, which stand in brackets, some of them nested
+    # remove places, which are in brackets, some of them nested
     for _ in range(reason.count("(")):
         reason = re.sub(r" ?\([^()]*\)", "", reason)
-    assert said in reason
+    assert reason_part in reason
     assert "\n" not in reason
 
 
 @depth("program")
 @given(terms, st.integers(1, 2), st.booleans(), st.booleans())
-def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
+def test_unreachable_leaf_has_zero_gradient(terms, n, reverse, remember):
     loss, _ = losses(terms, reverse, remember)
     args = arguments(n)
     output, tape = tg.record(loss)(*args)
-    can = {p for p in tape.parameters if output in find_paths(tape, [[p]]).sources}
+    reachable = {p for p in tape.parameters if output in find_paths(tape, [[p]]).sources}
     for p, g in zip(tape.parameters, tg.grad(loss, (0, 1, 2))(*args), strict=True):
-        assert p in can or not np.any(g)
-    # the same by shapes and ops alone
-    told = []
+        assert p in reachable or not np.any(g)
+    # the same while compiling, by shapes and ops alone
+    messages = []
     for transform in (lambda f: f, tg.compile):
         try:
             transform(tg.grad(loss, (0, 1, 2), unused="raise"))(*args)
-            told.append([])
+            messages.append([])
         except ValueError as error:
-            told.append(re.findall(r"(?:on|to) (args\.\d)[:;].*\w", str(error)))
-    assert told[0] == [p.name for p in tape.parameters if p not in can]
+            messages.append(re.findall(r"(?:on|to) (args\.\d)[:;].*\w", str(error)))
+    assert messages[0] == [p.name for p in tape.parameters if p not in reachable]
     # without values, either branch may be taken
-    assert set(told[1]) <= set(told[0])
+    assert set(messages[1]) <= set(messages[0])
 
 
-def test_what_is_read_out_is_told():
+def test_reason_names_a_value_that_is_read():
     def loss(p):
         scale = float(np.max(p["a"].value))
         y = np.sin(p["b"]) * 2
@@ -286,7 +308,7 @@ def test_what_is_read_out_is_told():
         tg.grad(loss, unused="raise")(p)
 
 
-def test_a_gradient_as_good_as_zero_is_told():
+def test_reason_names_a_negligible_gradient():
     def loss(w, v):
         return tg.fori_loop(0, 60, lambda i, c: np.tanh(0.5 * c * w), 1.0) + v
 
@@ -296,14 +318,14 @@ def test_a_gradient_as_good_as_zero_is_told():
     assert re.search(r"shrinks most at line \d, fori_loop .*, from 1 to .*\(in 60 steps\)", reason)
     reason = tg.why_zero(lambda w: np.exp(-40.0 * w) + 1.0, 1.0)["w"]
     assert re.search(r"shrinks most at line 3, exp .*, from 1 to 4.2e-18 \(g \* y\)", reason)
-    # a result of that size is moved
+    # a result of that size changes
     assert tg.why_zero(lambda w: np.exp(-40.0 * w), 1.0) == {}
 
 
 # --- unused -------------------------------------------------------------------------------
 
 
-def test_an_unused_leaf_is_refused_where_that_is_asked_for():
+def test_unused_leaf_raises_with_unused_raise():
     def loss(p, x):
         return tg.sum(p["a"] * x)
 
@@ -312,36 +334,36 @@ def test_an_unused_leaf_is_refused_where_that_is_asked_for():
     assert tg.grad(loss, argnums=1, unused="raise")(p, X).tolist() == X.tolist()
     assert tg.grad(lambda x: tg.relu(x), unused="raise")(-1.5) == 0.0
     strict = partial(tg.grad, unused="raise")
-    rounded = "passes no gradient to x: every way |: line 2, round"
+    part = "passes no gradient to x: every way |: line 2, round"
     refusals = [
         (lambda: strict(loss)(p, X), "loss does not depend on p.b.c; it is never used"),
         (lambda: tg.value_and_grad(loss, unused="raise")(p, X), "loss does not depend on p.b.c"),
         (lambda: strict(lambda x: 1.0)(X), "does not depend on x"),
         (lambda: tg.compile(strict(lambda x: 1.0))(X), "does not depend on x"),
-        (lambda: strict(lambda x: tg.round(x))(1.5), rounded),
-        (lambda: strict(lambda x: (tg.round(x), x), has_aux=True)(1.5), rounded),
+        (lambda: strict(lambda x: tg.round(x))(1.5), part),
+        (lambda: strict(lambda x: (tg.round(x), x), has_aux=True)(1.5), part),
         (lambda: tg.grad(loss, unused="ignore"), '"zero" or "raise"'),
     ]
     check_refusals((ValueError, *row) for row in refusals)
 
 
 @pytest.mark.parametrize(
-    ("of", "start", "said"),
+    ("term", "start", "reason_part"),
     [
         (lambda x: tg.relu(x - 1.0), 0.0, "0 or less"),
         (lambda x: x, 1e20, "as good as zero"),
         (lambda x: x.value, 0.0, "read out by .value"),
     ],
 )
-def test_the_reasons_of_many_leaves_take_time_in_proportion(of, start, said):
+def test_work_for_reasons_is_linear_in_leaves(term, start, reason_part):
     def loss(p):
-        return sum(map(of, p.values()), start)
+        return sum(map(term, p.values()), start)
 
-    def leaves(n):
+    def make_leaves(n):
         return {f"w{i}": np.float64(0.0) for i in range(n)}
 
-    reasons = tg.why_zero(loss, leaves(2))
+    reasons = tg.why_zero(loss, make_leaves(2))
     assert len(reasons) == 2
-    assert said in reasons["p.w1"]
-    few, many = (calls_of(partial(tg.why_zero, loss, leaves(n))) for n in (20, 80))
+    assert reason_part in reasons["p.w1"]
+    few, many = (calls_of(partial(tg.why_zero, loss, make_leaves(n))) for n in (20, 80))
     assert many < 6 * few
