@@ -13,7 +13,7 @@ from tapegrad.declare import function
 from tapegrad.functions.selection import normalize_operand, take
 from tapegrad.ops.casting import cast_for_assignment, concrete_operand, to_array
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.shape import checked_order, expand, stand_in
+from tapegrad.ops.shape import check_order, expand, stand_in
 from tapegrad.types import Array, ArrayLike, Shape, ShapeLike
 
 __all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "delete", "diag"]
@@ -99,7 +99,7 @@ def ravel(a: ArrayLike, order: str = "C") -> Array:
     >>> tg.ravel(np.array([[1, 2], [3, 4]]))
     array([1, 2, 3, 4])
     """
-    return np.reshape(np.transpose(a) if checked_order(order) == "F" else a, -1)
+    return np.reshape(np.transpose(a) if check_order(order) == "F" else a, -1)
 
 
 def _each_at_least(at_least: Callable[..., Array], arys: tuple[ArrayLike, ...]) -> Any:

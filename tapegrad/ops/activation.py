@@ -21,36 +21,36 @@ from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus", "standardize"]
 
 
-# exp of larger numbers would overflow; arrays of the dtype, since a Python number takes twice as
-# long as a small array
-_LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
-ONE = {char: np.ones((), char) for char in _LARGEST}
-# the exponentials from which the slope of a sigmoid is no normal number
-_FAR = {char: np.exp(x - ONE[char]) for char, x in _LARGEST.items()}
-# in smaller arrays, looking at the numbers or allocating more memory takes the time that it saves
-_MANY = 1 << 13
-# below this 1 - y loses at most five bits
+# the largest arguments of exp that do not overflow; as arrays of the dtype, which are twice as fast
+# as Python numbers
+_MAX_EXPONENT = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
+ONE = {char: np.ones((), char) for char in _MAX_EXPONENT}
+# beyond this, the slope of a sigmoid is subnormal
+_MAX_DENOMINATOR = {char: np.exp(x - ONE[char]) for char, x in _MAX_EXPONENT.items()}
+# in smaller arrays, a scan or an allocation takes the time that it saves
+_LARGE = 1 << 13
+# up to this number, 1 - y loses at most five bits
 _NEAR_ONE = 1 - 2**-5
 
 
 def _sigmoid_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     """g * y * (1 - y)."""
-    if type(x) is not np.ndarray or x.dtype.char not in _LARGEST:
+    if type(x) is not np.ndarray or x.dtype.char not in _MAX_EXPONENT:
         return g * sigmoid_derivative(x)
-    rest = ONE[x.dtype.char] - y
-    # argmax takes a third of the time of max, and finds a nan too
+    complement = ONE[x.dtype.char] - y
+    # argmax takes a third of the time of max, and detects nan too
     if y.size and not y.item(y.argmax()) < _NEAR_ONE:
-        # not by the difference, which rounding would lose
+        # the difference 1 - y would lose its digits
         near = (y > _NEAR_ONE).reshape(-1).nonzero()[0]
         if near.size < y.size >> 3:
-            grown = np.exp(-x.flat[near])
-            rest.put(near, grown / (ONE[x.dtype.char] + grown))
+            inverse = np.exp(-x.flat[near])
+            complement.put(near, inverse / (ONE[x.dtype.char] + inverse))
         else:
-            rest = sigmoid.forward(-x)
-    if type(rest) is not np.ndarray or type(g) is not np.ndarray:
-        return g * (y * rest)
-    np.multiply(y, rest, rest)
-    return np.multiply(g, rest, rest)
+            complement = sigmoid.forward(-x)
+    if type(complement) is not np.ndarray or type(g) is not np.ndarray:
+        return g * (y * complement)
+    np.multiply(y, complement, complement)
+    return np.multiply(g, complement, complement)
 
 
 @op(
@@ -75,13 +75,13 @@ def sigmoid(x: ArrayLike) -> Array:
         if x.dtype.char == "e":
             return sigmoid(x.astype(np.float32)).astype(np.float16)
     char = x.dtype.char
-    grown = np.minimum(x, _LARGEST[char])
-    if type(grown) is not np.ndarray:
-        grown = np.exp(grown)
-        return grown / (ONE[char] + grown)
-    np.exp(grown, grown)
-    more = ONE[char] + grown
-    return np.divide(grown, more, more)
+    exp_x = np.minimum(x, _MAX_EXPONENT[char])
+    if type(exp_x) is not np.ndarray:
+        exp_x = np.exp(exp_x)
+        return exp_x / (ONE[char] + exp_x)
+    np.exp(exp_x, exp_x)
+    denominator = ONE[char] + exp_x
+    return np.divide(exp_x, denominator, denominator)
 
 
 @op(lambda g, y, x: g * (-y * np.tanh(0.5 * x)), jvp=elementwise_jvp, composite=True)
@@ -93,9 +93,9 @@ def sigmoid_derivative(x: Array) -> Array:
     x = as_floating(x)
     wide = x.astype(np.float32) if x.dtype.char == "e" else x
     char = wide.dtype.char
-    grown = np.exp(np.minimum(wide, _LARGEST[char]))
-    more = ONE[char] + grown
-    slope = grown / more / more * np.less(more, _FAR[char])
+    exp_x = np.exp(np.minimum(wide, _MAX_EXPONENT[char]))
+    denominator = ONE[char] + exp_x
+    slope = exp_x / denominator / denominator * np.less(denominator, _MAX_DENOMINATOR[char])
     return slope.astype(np.float16) if wide is not x else slope
 
 
@@ -134,41 +134,41 @@ def relu(x: ArrayLike) -> Array:
     >>> tg.grad(lambda x: tg.sum(tg.relu(x)))(np.array([-1.0, 0.0, 1.0]))
     array([0., 0., 1.])
     """
-    if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _MANY:
-        # with a number for the zeros it takes twice as long
+    if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _LARGE:
+        # a number in place of the zeros takes twice as long
         zeros = np.zeros_like(x, np.float32)
         return np.maximum(x, zeros, out=zeros)
     return np.maximum(x, 0)
 
 
-def _largest(a: Array, axis: Axis) -> Array:
-    """The largest numbers along axes, which are kept."""
+def _max_keepdims(a: Array, axis: Axis) -> Array:
+    """Return the maximum along axes, which are kept."""
     if type(a) is np.ndarray and a.size >= 512 and axis in (-1, a.ndim - 1) and a.shape[-1] <= 16:
-        # NumPy starts a loop for each row, however short
+        # NumPy starts a loop for each row, which is slow for short rows
         columns = a.reshape(-1, a.shape[-1]).T.copy()
         return np.maximum.reduce(columns, axis=0).reshape(*a.shape[:-1], 1)
     return np.max(a, axis=axis, keepdims=True)
 
 
-def _powers(a: Array, axis: Axis) -> tuple[Any, Any, Any]:
-    """The exponentials of `a` less its largest number, their sum (1 for 0), and this number."""
-    most, big = stopped(_largest(a, axis)), np.finfo(a.dtype).max
-    # an infinity less itself would be nan
-    shifted = a - np.minimum(np.maximum(most, -big), big)
-    powers = apply_into(shifted, np.exp, shifted)
-    total = np.sum(powers, axis=axis, keepdims=True)
-    # the largest is 1, unless all are -inf: then there is no logarithm of 0 to warn of
-    return powers, np.where(np.equal(total, 0), 1, total), most
+def _shifted_exp(a: Array, axis: Axis) -> tuple[Any, Any, Any]:
+    """Return ``exp(a - max(a))``, its sum (1 in place of 0), and the maximum."""
+    largest, limit = stopped(_max_keepdims(a, axis)), np.finfo(a.dtype).max
+    # infinity minus infinity would be nan
+    shifted = a - np.minimum(np.maximum(largest, -limit), limit)
+    exponentials = apply_into(shifted, np.exp, shifted)
+    total = np.sum(exponentials, axis=axis, keepdims=True)
+    # only where all elements are -inf is the sum 0, whose logarithm would warn
+    return exponentials, np.where(np.equal(total, 0), 1, total), largest
 
 
 def _logsumexp_vjp(
     g: Cotangent, y: Array, a: Array, axis: Axis = None, keepdims: bool = False
 ) -> Cotangent:
-    """g * softmax(a): 0 where all is -inf, nan where something is inf."""
+    """g * softmax(a): 0 where all elements are -inf, nan where one is inf."""
     # not exp(a - y): the rounding error of y may be as large as the differences
-    powers, total, _ = _powers(a, axis)
+    exponentials, total, _ = _shifted_exp(a, axis)
     return apply_into(
-        powers, np.multiply, powers, restore_reduced_axes(g, a, axis, keepdims) / total
+        exponentials, np.multiply, exponentials, restore_reduced_axes(g, a, axis, keepdims) / total
     )
 
 
@@ -186,20 +186,20 @@ def logsumexp(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Arr
     >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    _, total, most = _powers(as_floating(a), axis)
-    y = np.log(total) + most
+    _, total, largest = _shifted_exp(as_floating(a), axis)
+    y = np.log(total) + largest
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
-def _sums(x: Array, axis: Axis) -> Array:
-    """The sums along an axis, which is kept."""
+def _sum_keepdims(x: Array, axis: Axis) -> Array:
+    """Return the sum along axes, which are kept."""
     if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
         return sum_axes(x, (x.ndim - 1,))[..., None]
     return np.sum(x, axis=axis, keepdims=True)
 
 
-def _dots(x1: Array, x2: Array, axis: Axis) -> Array:
-    """The sums of products along axes, which are kept."""
+def _dot_keepdims(x1: Array, x2: Array, axis: Axis) -> Array:
+    """Return the sum of products along axes, which are kept."""
     if type(x1) is np.ndarray is type(x2) and x2.ndim and axis in (-1, x2.ndim - 1):
         return np.vecdot(x1, x2)[..., None]
     return np.sum(x1 * x2, axis=axis, keepdims=True)
@@ -207,31 +207,31 @@ def _dots(x1: Array, x2: Array, axis: Axis) -> Array:
 
 def _softmax_vjp(g: Cotangent, y: Array, a: Array, axis: Axis = -1) -> Cotangent:
     """y * (g - sum(g * y))."""
-    c = g - _dots(g, y, axis)
+    c = g - _dot_keepdims(g, y, axis)
     return apply_into(c, np.multiply, y, c)
 
 
 def _log_softmax_vjp(g: Cotangent, y: Array, a: Array, axis: Axis = -1) -> Cotangent:
     """g - exp(y) * sum(g)."""
-    share = np.exp(y)
-    share = apply_into(share, np.multiply, share, _sums(g, axis))
-    return apply_into(share, np.subtract, g, share)
+    c = np.exp(y)
+    c = apply_into(c, np.multiply, c, _sum_keepdims(g, axis))
+    return apply_into(c, np.subtract, g, c)
 
 
-# Exponentials of numbers up to this, and their reciprocals, can be summed without overflow, as
-# precisely as after subtracting the largest number.
-_MODEST = 64
+# up to this number, exponentials and their reciprocals have precise sums without overflow, so the
+# maximum need not be subtracted first
+_SAFE_MAX = 64
 
 
-def _normalised_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
-    """The rule of ops that keep the shape: None stands for all axes, not for the flat array."""
+def _same_shape_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
+    """Batch an op that keeps the shape, whose axis None stands for all axes."""
     if a.ndim == 1:
         return NotImplemented
     axis = batch_axis(options.get("axis", -1), a.ndim - 1)
     return apply(op, (a,), {**options, "axis": axis})
 
 
-@op(_softmax_vjp, batch=_normalised_batch, composite=True)
+@op(_softmax_vjp, batch=_same_shape_batch, composite=True)
 def softmax(a: ArrayLike, axis: Axis = -1) -> Array:
     """``exp(a)`` scaled to sum to 1 along an axis, several, or all (None), without overflow.
 
@@ -242,20 +242,20 @@ def softmax(a: ArrayLike, axis: Axis = -1) -> Array:
     array([0.5, 0.5])
     """
     a = as_floating(a)
-    if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _MANY and a.max() <= _MODEST:
-        # most of the time would go into finding the largest number of each row, which is not needed
+    if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _LARGE and a.max() <= _SAFE_MAX:
+        # the maximum of each row is not needed, and would take most of the time
         weights = np.exp(a)
-        total = _sums(weights, axis)
-        if total.min() >= 1 / _MODEST:
+        total = _sum_keepdims(weights, axis)
+        if total.min() >= 1 / _SAFE_MAX:
             return np.divide(weights, total, weights)
-    weights = a - _largest(a, axis)
+    weights = a - _max_keepdims(a, axis)
     weights = apply_into(weights, np.exp, weights)
-    return apply_into(weights, np.divide, weights, _sums(weights, axis))
+    return apply_into(weights, np.divide, weights, _sum_keepdims(weights, axis))
 
 
-@op(_log_softmax_vjp, batch=_normalised_batch, composite=True)
+@op(_log_softmax_vjp, batch=_same_shape_batch, composite=True)
 def log_softmax(a: ArrayLike, axis: Axis = -1) -> Array:
-    """``log(softmax(a))`` along an axis, several, or all (None), as precise as it can be.
+    """``log(softmax(a))`` along an axis, several, or all (None), to full precision.
 
     Examples
     --------
@@ -264,44 +264,45 @@ def log_softmax(a: ArrayLike, axis: Axis = -1) -> Array:
     array([-10000.,      0.])
     """
     a = as_floating(a)
-    shifted = a - _largest(a, axis)
-    # not as a product with ones: close to 1, the logarithm shows each rounding error
+    shifted = a - _max_keepdims(a, axis)
+    # not a product with ones, whose rounding errors the logarithm would show near 1
     total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
     return apply_into(shifted, np.subtract, shifted, np.log(total))
 
 
-def _means(x: Array, axis: Axis) -> Array:
-    """The means along axes, which are kept."""
-    return _sums(x, axis) / count(x, axis)
+def _mean_keepdims(x: Array, axis: Axis) -> Array:
+    """Return the mean along axes, which are kept."""
+    return _sum_keepdims(x, axis) / count(x, axis)
 
 
-def _centered(a: Array, axis: Axis, center: bool) -> Array:
+def _center(a: Array, axis: Axis, center: bool) -> Array:
+    """Subtract the mean along axes, if `center`."""
     if not center:
         return a
-    return deviations(a, _means(a, axis), partial(_means, axis=axis))
+    return deviations(a, _mean_keepdims(a, axis), partial(_mean_keepdims, axis=axis))
 
 
 def _standardize_vjp(
     g: Cotangent, y: Array, a: Array, axis: Axis = -1, epsilon: float = 1e-5, center: bool = True
 ) -> Cotangent:
-    """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon), and without center no mean(g)."""
+    """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon), where mean(g) needs center."""
     if a.dtype == np.float16:
         g, y, a = (x.astype(np.float32) for x in (g, y, a))
         return _standardize_vjp(g, y, a, axis, epsilon, center).astype(np.float16)
-    c = _centered(a, axis, center)
-    spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
-    c = y * (_dots(g, y, axis) / count(y, axis))
+    c = _center(a, axis, center)
+    scale = np.sqrt(_dot_keepdims(c, c, axis) / count(c, axis) + epsilon)
+    c = y * (_dot_keepdims(g, y, axis) / count(y, axis))
     c = apply_into(c, np.subtract, g, c)
     if center:
-        c = apply_into(c, np.subtract, c, _means(g, axis))
-    return apply_into(c, np.divide, c, spread)
+        c = apply_into(c, np.subtract, c, _mean_keepdims(g, axis))
+    return apply_into(c, np.divide, c, scale)
 
 
 @op(
     _standardize_vjp,
     # the Jacobian is symmetric
     jvp=lambda op, tangents, y, a, **options: _standardize_vjp(tangents[0], y, a, **options),
-    batch=_normalised_batch,
+    batch=_same_shape_batch,
     composite=True,
 )
 def standardize(
@@ -335,8 +336,8 @@ def standardize(
     """
     a = as_floating(a)
     if a.dtype == np.float16:
-        whole = standardize.forward(a.astype(np.float32), axis, epsilon, center=center)
-        return whole.astype(np.float16)
-    c = _centered(a, axis, center)
-    spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
-    return apply_into(c, np.divide, c, spread) if center else c / spread
+        y = standardize.forward(a.astype(np.float32), axis, epsilon, center=center)
+        return y.astype(np.float16)
+    c = _center(a, axis, center)
+    scale = np.sqrt(_dot_keepdims(c, c, axis) / count(c, axis) + epsilon)
+    return apply_into(c, np.divide, c, scale) if center else c / scale

@@ -41,7 +41,7 @@ def add(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 def _subtrahend_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """-g."""
-    # a tangent is of the shape of x2
+    # in forward mode, g is a tangent of the shape of x2
     if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
         return -unbroadcast(g, x2, "subtract", 1)
     return -g
@@ -88,7 +88,7 @@ def multiply(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 def _divisor_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """-g * y / x2."""
-    # a tangent is of the shape of x2
+    # in forward mode, g is a tangent of the shape of x2
     if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
         return -unbroadcast(g * y, x2, "divide", 1) / x2
     return -g * y / x2
@@ -138,42 +138,42 @@ def positive(x: ArrayLike) -> Array:
     """
 
 
-def _power_base(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
+def _power_base_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * x2 * x1 ** (x2 - 1)."""
-    # x**0 is constant; its rule must not meet 0 * 0**-1
+    # x**0 is constant, but the formula would give 0 * 0**-1
     if isinstance(x2, int | float | complex):
         if x2 == 0:
             return None
-        # Python's own power of a float raises at 0, and is complex below it
-        ours = type(x1) in (float, complex)
-        power = x1 if x2 == 2 else np.power(x1, x2 - 1) if ours else x1 ** (x2 - 1)
+        # Python's power of a float raises at 0, and is complex below 0
+        is_python_number = type(x1) in (float, complex)
+        power = x1 if x2 == 2 else np.power(x1, x2 - 1) if is_python_number else x1 ** (x2 - 1)
         slope = x2 * power
         return apply_into(slope, np.multiply, g, slope)
-    flat = np.equal(x2, 0) & np.equal(x1, 0)
-    return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
+    is_constant = np.equal(x2, 0) & np.equal(x1, 0)
+    return g * np.where(is_constant, 0, x2 * np.where(is_constant, 1, x1) ** (x2 - 1))
 
 
 POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
 
 
-def _power_exponent(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
+def _power_exponent_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * y * log(x1)."""
-    # 0**p is 0 for all p > 0, where y * log(0) would be nan
-    zero = np.equal(x1, 0)
-    return g * np.where(zero & np.greater(x2, 0), 0, y * np.log(np.where(zero, 1, x1)))
+    # 0**p is 0 for all p > 0, but y * log(0) would be nan
+    is_zero = np.equal(x1, 0)
+    return g * np.where(is_zero & np.greater(x2, 0), 0, y * np.log(np.where(is_zero, 1, x1)))
 
 
-def _complex_power_exponent(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
+def _complex_power_exponent_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g * y * log(x1)."""
-    zero = np.equal(x1, 0)
+    is_zero = np.equal(x1, 0)
     # a negative real base has a complex logarithm
-    logarithm = np.log(np.where(zero, 1, x1) + 0j)
-    return g * np.where(zero & np.greater(np.real(x2), 0), 0, y * logarithm)
+    logarithm = np.log(np.where(is_zero, 1, x1) + 0j)
+    return g * np.where(is_zero & np.greater(np.real(x2), 0), 0, y * logarithm)
 
 
 @op(
-    _power_base,
-    _power_exponent,
+    _power_base_vjp,
+    _power_exponent_vjp,
     numpy=np.power,
     keeps_weak=True,
     whole=whole_power,
@@ -182,7 +182,7 @@ def _complex_power_exponent(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cot
     jvp=elementwise_jvp,
     cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
     "infinite for powers below 1",
-    complex=(_power_base, _complex_power_exponent),
+    complex=(_power_base_vjp, _complex_power_exponent_vjp),
 )
 def power(x1: ArrayLike, x2: ArrayLike) -> Array:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -196,8 +196,8 @@ def power(x1: ArrayLike, x2: ArrayLike) -> Array:
     >>> tg.grad(lambda x: tg.power(x, 3))(2.0)
     array(12.)
     """
-    # for a Python number the operator is faster; not for NumPy's scalars, whose dtype NumPy before
-    # 2.3 ignores, nor for truth values, whose square it computes in int8
+    # the operator is faster for Python numbers; before NumPy 2.3 it ignores a NumPy scalar's dtype,
+    # and it computes squares of truth values in int8
     if isinstance(x1, np.ndarray) and type(x2) in (int, float, complex) and x1.dtype.kind != "b":
         return x1**x2
     return np.power(x1, x2)
@@ -206,7 +206,7 @@ def power(x1: ArrayLike, x2: ArrayLike) -> Array:
 def _square_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
     """(g + g) * x."""
     if type(g) is np.ndarray is type(x) and x.ndim:
-        # so a broadcast cotangent is not written out, and no third array is needed
+        # this never copies a broadcast cotangent, and needs no third array
         c = g * x
         return np.add(c, c, c)
     return (g + g) * x
@@ -305,7 +305,7 @@ def fabs(x: ArrayLike) -> Array:
 @op(
     None,
     ufunc=np.sign,
-    # as a function of complex numbers it is neither holomorphic nor real
+    # the complex sign is neither holomorphic nor real
     jvp=transposed_jvp,
     batch=batch_elementwise,
     complex=(lambda g, y, x: np.conj(y) * (1j * safe_divide(np.imag(g * y), np.abs(x))),),
@@ -362,7 +362,7 @@ conjugate = conj
     complex=(lambda g, y, val: g,),
 )
 def real(val: ArrayLike) -> Array:
-    """The real part; for real numbers, x itself.
+    """The real part; for real numbers, `val` itself.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The index of a batch: an index, and the elements that it selects, with one more axis."""
+"""Batching of an index: the index of all examples, and the order of the axes it selects."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class BatchedIndex:
     ndim
         The number of axes of the selection from one example.
     order
-        The axes of the selection in the order that they have for one example, with the batch axis
-        in front; None if they are in this order already.
+        The permutation of the selection's axes that puts the batch axis first and the others in
+        the order for one example; None if they are in this order already.
     """
 
     index: tuple[Any, ...]
@@ -44,12 +44,12 @@ class BatchedIndex:
     ndim: int
     order: tuple[int, ...] | None
 
-    def batch_first(self, y: Array) -> Array:
-        """The elements that the index selects, with the batch axis in front."""
+    def move_batch_first(self, y: Array) -> Array:
+        """Move the batch axis of the selected elements to the front."""
         return y if self.order is None else np.transpose(y, self.order)
 
-    def as_taken(self, values: Array) -> Array:
-        """The inverse: a batch of values, with the axes in the order of the selection."""
+    def to_selection_order(self, values: Array) -> Array:
+        """Invert `move_batch_first`: put the axes of a batch of values in selection order."""
         if self.order is None:
             return values
         return np.transpose(values, tuple(np.argsort(self.order).tolist()))
@@ -61,9 +61,9 @@ def batched_index(
     batched: Sequence[bool],
     ndim: int,
     n: int,
-    own: bool,
+    own_array: bool,
 ) -> BatchedIndex | None:
-    """The index for a batch of n, from the index for one example.
+    """Return the index for a batch of n, from the index for one example.
 
     Parameters
     ----------
@@ -75,23 +75,23 @@ def batched_index(
         The number of axes of the indexed array, for one example.
     n
         The number of examples.
-    own
-        Whether each example has its own array to be indexed.
+    own_array
+        Whether each example indexes a separate array.
 
     Returns
     -------
-    The index, or None if there is none.
+    The index; None if NumPy has no such index.
     """
     parts, fillings, batched = _without_masks(index, arrays, batched)
     if any(x.dtype.kind == "b" for x in fillings):
         return None
     ndims = [x.ndim - b for x, b in zip(fillings, batched, strict=True)]
     rank = max(ndims, default=0)
-    shape = _Shape.of(parts, rank, ndim)
+    shape = _SelectionShape.from_parts(parts, rank, ndim)
     if not any(batched):
-        # as NumPy, which ignores arrays without axes if all are
-        apart = rank > 0 and not shape.together
-        order = _ahead(rank, shape.ndim + 1) if apart else None
+        # NumPy ignores the positions of arrays that all have no axes
+        is_separated = rank > 0 and not shape.together
+        order = _axis_to_front(rank, shape.ndim + 1) if is_separated else None
         return BatchedIndex((slice(None), *parts), fillings, shape.ndim, order)
     lifted = tuple(
         [
@@ -99,25 +99,25 @@ def batched_index(
             for x, b, d in zip(fillings, batched, ndims, strict=True)
         ]
     )
-    if not own:
-        order = _ahead(shape.before, shape.ndim + 1) if shape.together else None
+    if not own_array:
+        order = _axis_to_front(shape.before, shape.ndim + 1) if shape.together else None
         return BatchedIndex(parts, lifted, shape.ndim, order)
-    each = np.arange(n).reshape(n, *(1,) * rank)
+    example_indices = np.arange(n).reshape(n, *(1,) * rank)
     order = None
     if shape.together and shape.before and rank:
         # NumPy puts the axes of arrays that are not adjacent in front of all others
         front, middle = range(1, rank + 1), range(rank + 1, rank + 1 + shape.before)
         order = (0, *middle, *front, *range(rank + 1 + shape.before, shape.ndim + 1))
-    return BatchedIndex((HOLE, *parts), (each, *lifted), shape.ndim, order)
+    return BatchedIndex((HOLE, *parts), (example_indices, *lifted), shape.ndim, order)
 
 
-def _ahead(at: int, ndim: int) -> tuple[int, ...] | None:
-    """The order of axes that puts one in front."""
-    return (at, *range(at), *range(at + 1, ndim)) if at else None
+def _axis_to_front(axis: int, ndim: int) -> tuple[int, ...] | None:
+    """Return the order of axes that puts one in front; None if it is first already."""
+    return (axis, *range(axis), *range(axis + 1, ndim)) if axis else None
 
 
 @attrs.frozen
-class _Shape:
+class _SelectionShape:
     """The shape of the selection from one example.
 
     Attributes
@@ -127,7 +127,7 @@ class _Shape:
     before
         The number of axes in front of the arrays' axes, if the arrays are adjacent.
     together
-        Whether they are adjacent, counting integers.
+        Whether the arrays and integers are adjacent.
     """
 
     ndim: int
@@ -135,24 +135,25 @@ class _Shape:
     together: bool
 
     @classmethod
-    def of(cls, parts: tuple[Any, ...], rank: int, ndim: int) -> _Shape:
+    def from_parts(cls, parts: tuple[Any, ...], rank: int, ndim: int) -> _SelectionShape:
+        """Return the shape that an index selects from an array with `ndim` axes."""
         advanced = [i for i, part in enumerate(parts) if part is HOLE or type(part) is int]
         used = len([part for part in parts if part is not None and part is not Ellipsis])
         hidden = ndim - used
-        sides = [
+        selected_axes = [
             0 if i in advanced else hidden if part is Ellipsis else 1
             for i, part in enumerate(parts)
         ]
         rest = 0 if Ellipsis in parts else hidden
         first = advanced[0] if advanced else 0
         together = not advanced or advanced[-1] - first + 1 == len(advanced)
-        return cls(rank + sum(sides) + rest, sum(sides[:first]), together)
+        return cls(rank + sum(selected_axes) + rest, sum(selected_axes[:first]), together)
 
 
 def _without_masks(
     index: tuple[Any, ...], arrays: Sequence[Any], batched: Sequence[bool]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[bool, ...]]:
-    """The index with the positions of a mask's true elements instead of the mask."""
+    """Replace the masks of an index by the positions of their true elements."""
     rest = iter(zip(arrays, batched, strict=True))
     parts: list[Any] = []
     fillings: list[Any] = []

@@ -27,7 +27,7 @@ Number = TypeVar("Number", Array, complex)
 
 @op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise_jvp, view=True, complex=True)
 def asarray(a: ArrayLike) -> Array:
-    """A Python number as an array, for ops that need one.
+    """The operand as an array, for ops that take no Python number.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def astype(a: ArrayLike, dtype: DTypeLike) -> Array:
 
 
 def to_array(x: ArrayLike) -> Array:
-    """x itself if it is an array, recorded or not; otherwise an array of it.
+    """Return x if it is an array, recorded or not; otherwise convert it to one.
 
     NumPy's functions begin with this conversion, unless Python numbers are weak in them.
     """
@@ -112,20 +112,20 @@ def to_array(x: ArrayLike) -> Array:
         return stacked  # type: ignore[return-value]  # a record stands for its array
     array = np.asarray(stacked)
     if array.dtype.kind == "O":
-        # beside floats, NumPy takes an int of more than 64 bits for a float
+        # next to floats, NumPy converts an int of more than 64 bits to a float
         array = np.asarray(float(as_constant(stacked, "a function of arrays")))
     return array
 
 
 def as_real(x: ArrayLike, what: str = "an operand", complex: bool = False) -> Array:
-    """x as an array of real numbers; a TypeError, in which `what` names x, for other numbers."""
+    """Return x as a real array; raise a TypeError, in which `what` names x, for others."""
     x = to_array(x)
     require_real(x.dtype, what, complex)
     return x
 
 
 def as_floating(x: ArrayLike, complex: bool = False) -> Array:
-    """x as an array, in float64 unless it is floating, or complex if that is allowed."""
+    """Return x as a floating array, or a complex one if allowed; float64 for integers."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
     x = as_real(x, complex=complex)
@@ -133,7 +133,7 @@ def as_floating(x: ArrayLike, complex: bool = False) -> Array:
 
 
 def squared_modulus(x: Number) -> Number:
-    """The square of each absolute value, which is real for complex numbers too."""
+    """Return the square of each absolute value, which is real."""
     dtype = getattr(x, "dtype", None)
     if type(x) is complex if dtype is None else dtype.kind == "c":
         re, im = x.real, x.imag
@@ -142,7 +142,7 @@ def squared_modulus(x: Number) -> Number:
 
 
 def as_double(x: ArrayLike, complex: bool = False) -> Array:
-    """x as an array in float64 or a wider dtype, or in complex128 if that is allowed."""
+    """Return x as an array in float64 or wider, or in complex128 if allowed."""
     x = as_real(x, complex=complex)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
@@ -154,85 +154,85 @@ def is_weak(x: ArrayLike) -> bool:
 
 
 def as_common_dtype(*xs: ArrayLike, beside: Sequence[Scalar | DType] = ()) -> list[Array]:
-    """Arrays of one dtype that can hold all numbers, `beside` included; Python numbers are weak."""
+    """Return arrays of the common dtype of all numbers and `beside`; Python numbers are weak."""
     xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(to_array, xs)]
 
 
 def conjugate_of(x: Array) -> Array:
-    """The conjugate of an array; an array of real numbers itself, without a record."""
+    """Return the conjugate of an array; a real array itself, without a record."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
 def real_of(x: Array) -> Array:
-    """The real part of an array; an array of real numbers itself, without a record."""
+    """Return the real part of an array; a real array itself, without a record."""
     return np.real(x) if x.dtype.kind == "c" else x
 
 
 def squared_modulus_by_ops(x: Array) -> Array:
-    """The squares of absolute values, which are real."""
+    """Return the squares of absolute values, by ops that can be recorded."""
     return np.real(x * np.conj(x)) if x.dtype.kind == "c" else np.square(x)
 
 
 def as_scalar(x: Array) -> Array:
-    """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
+    """Return x, or a NumPy scalar for an array without axes, as NumPy's functions do."""
     return x if x.ndim else x[()]
 
 
 def sqrt_with_zero_slope(x: Array) -> Array:
-    """The square root, with a slope of 0 at 0, in the dtype of x."""
-    zero = np.equal(x, 0)
-    y = as_scalar(np.where(zero, 0, np.sqrt(np.where(zero, 1, x))))
+    """Return the square root in the dtype of x, with a slope of 0 at 0."""
+    is_zero = np.equal(x, 0)
+    y = as_scalar(np.where(is_zero, 0, np.sqrt(np.where(is_zero, 1, x))))
     return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
-def apply_into(own: Array, ufunc: np.ufunc, *operands: Array) -> Array:
-    """``ufunc(*operands)``, written into `own`, an operand that nobody else refers to.
+def apply_into(buffer: Array, ufunc: np.ufunc, *operands: Array) -> Array:
+    """Write ``ufunc(*operands)`` into `buffer`, an operand without other references.
 
     It has the shape and the dtype of the result. For numbers and Tensors the result is new.
     """
     for x in operands:
         if type(x) is not np.ndarray:
             return ufunc(*operands)
-    return ufunc(*operands, own)
+    return ufunc(*operands, buffer)
 
 
 def deviations(a: Array, average: Array | Tensor, mean: Callable[[Array], Any]) -> Array:
-    """The array less its average, and less the mean of the rest.
+    """Subtract the average of an array, and then the mean of the deviations.
 
-    That is the rounding error of the average, which far from 0 is not small beside the deviations.
-    Since it is taken off, no gradient needs to pass through the average.
+    The mean of the deviations is the rounding error of the average, which far from 0 may be large
+    beside the deviations. Since it is subtracted, no gradient needs to pass through the average.
     """
-    apart = a - (stopped(average) if type(average) is Tensor else average)
-    return apply_into(apart, np.subtract, apart, mean(apart))
+    centered = a - (stopped(average) if type(average) is Tensor else average)
+    return apply_into(centered, np.subtract, centered, mean(centered))
 
 
 def safe_divide(x1: Array, x2: Array) -> Array:
-    """``x1 / x2``; where x2 is 0, it is 0, and so are all its derivatives."""
-    zero = np.equal(x2, 0)
-    return np.where(zero, 0, x1 / np.where(zero, 1, x2))
+    """Return ``x1 / x2``; where x2 is 0, the quotient and its derivatives are 0."""
+    is_zero = np.equal(x2, 0)
+    return np.where(is_zero, 0, x1 / np.where(is_zero, 1, x2))
 
 
 def concrete_operand(x: T) -> T | Array:
-    """x, or the value of a Tensor without a gradient, which determines a result's shape."""
+    """Return an operand that determines a shape: x, or the value of a Tensor without gradient."""
     return np.asarray(x) if isinstance(x, Tensor) else x
 
 
 def read_values(x: Array, purpose: str) -> Array:
-    """The values of x, which determine a shape; unknown inside `compile`, whose error names it."""
+    """Return the values of x, which determine a shape; inside `compile` this raises."""
     return x._read(purpose) if isinstance(x, Tensor) else x
 
 
 def values_if_known(x: ArrayLike) -> Array | None:
-    """The values of x, for checks; None while a function is compiled and they are unknown."""
+    """Return the values of x for checks; None inside `compile`, where they are unknown."""
     if isinstance(x, Tensor):
         return None if x.origin.compiling else x.value
     return np.asarray(x)
 
 
 def cast_for_assignment(values: ArrayLike, dtype: DTypeLike) -> Array:
-    """Values in the dtype of the array that will hold them."""
+    """Cast values to the dtype of the array that will hold them."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind not in "fc":
         raise TypeError(
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
@@ -245,13 +245,13 @@ def cast_for_assignment(values: ArrayLike, dtype: DTypeLike) -> Array:
     return values.astype(dtype)
 
 
-def require_dtype_holds(dtype: DType, other: DType, done: str) -> None:
-    """Raise if an array of a dtype cannot hold values of another; `done` is "set in", for one."""
+def require_dtype_holds(dtype: DType, other: DType, action: str) -> None:
+    """Raise if a dtype cannot hold values of another; `action` is a phrase such as "set in"."""
     kind = other.kind
     if (kind == "c" and dtype.kind != "c") or (kind == "f" and dtype.kind not in "fc"):
-        named, needed = ("complex", "complex") if kind == "c" else ("floating", "float")
+        found, needed = ("complex", "complex") if kind == "c" else ("floating", "float")
         raise TypeError(
-            f"{named} values cannot be {done} an array of {dtype}: use .astype({needed})"
+            f"{found} values cannot be {action} an array of {dtype}: use .astype({needed})"
         )
 
 
@@ -278,26 +278,26 @@ def stop_gradient(tree_: T) -> T:
     >>> tg.grad(lambda x: tg.stop_gradient(x) * x)(3.0)
     array(3.)
     """
-    return tree.map(_stopped, tree_)
+    return tree.map(_stop_leaf, tree_)
 
 
-def _stopped(leaf: PyTree) -> PyTree:
+def _stop_leaf(leaf: PyTree) -> PyTree:
     refuse_hidden(leaf, "what stop_gradient is given")
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 @op(None, name="stop_gradient", keeps_weak=True, batch=batch_elementwise, view=True, complex=True)
 def stopped(x: Array | Tensor) -> Array | Tensor:
-    """One leaf of `stop_gradient`."""
+    """A leaf of `stop_gradient`: the same value, without a gradient."""
     return x
 
 
 def _result_type(*args: Any) -> DType:
-    known = [x._primal if isinstance(x, Tensor) else x for x in args]
-    return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
+    primals = [x._primal if isinstance(x, Tensor) else x for x in args]
+    return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in primals])
 
 
-# These facts about a Tensor are known without its value, and need no record.
+# facts that a Tensor has without its value, and without a record
 answers([np.shape], lambda a: a.shape)
 answers([np.ndim], lambda a: a.ndim)
 answers([np.size], lambda a: a.size)

@@ -17,7 +17,7 @@ from tapegrad.errors import TraceError
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, values_if_known
 from tapegrad.ops.inverses import diagonal_mask, op_of_stacks, pinv, solve, zeros_like_factors
-from tapegrad.ops.product import adjoint, turned
+from tapegrad.ops.product import adjoint, transpose_matrices
 from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["cholesky", "eig", "eigh", "eigvals", "eigvalsh", "svdvals"]
@@ -78,28 +78,28 @@ class QRResult(NamedTuple):
 # --- helpers of the rules -------------------------------------------------------------------
 
 
-def _below(x: Array, k: int = 0) -> Array:
-    """The elements of a matrix on the k-th diagonal or below."""
+def _lower_mask(x: Array, k: int = 0) -> Array:
+    """Return a mask of a matrix's k-th diagonal and the elements below."""
     n: int = x.shape[-1]
     return np.tri(n, k=k, dtype=bool)
 
 
-def _gaps(w: Array) -> Array:
-    """The differences of a matrix's values, for each pair of columns; 1 on the diagonal."""
+def _pairwise_differences(w: Array) -> Array:
+    """Return the difference of each pair of eigenvalues or singular values; 1 on the diagonal."""
     return np.expand_dims(w, -2) - np.expand_dims(w, -1) + np.eye(w.shape[-1], dtype=w.dtype)
 
 
 def halve_diagonal(x: Array) -> Array:
-    """The lower triangle with half of the real diagonal, as in the slope of a Cholesky factor."""
+    """Return the lower triangle with half of the real diagonal, for a Cholesky factor's slope."""
     halved = np.where(diagonal_mask(x), real_of(x) / 2, 0)
-    return np.where(_below(x, -1), x, halved)
+    return np.where(_lower_mask(x, -1), x, halved)
 
 
 def cotangent_of_triangle(x: Array, upper: bool) -> Array:
-    """The cotangent of a triangle that stands for a symmetric matrix, from the whole matrix's."""
-    read = _below(x, -1)
-    both = np.where(read.T if upper else read, x + adjoint(x), 0)
-    return np.where(diagonal_mask(x), real_of(x), both)
+    """Return the cotangent of a symmetric matrix's triangle, from the whole matrix's."""
+    is_read = _lower_mask(x, -1)
+    summed = np.where(is_read.T if upper else is_read, x + adjoint(x), 0)
+    return np.where(diagonal_mask(x), real_of(x), summed)
 
 
 def check_phases(name: str, *pairs: tuple[Array, Cotangent]) -> None:
@@ -209,7 +209,7 @@ def _eigh_vjp(g: Parts, y: Parts, a: Array, UPLO: Triangle = "L") -> Cotangent: 
         c = v * diagonal @ adjoint(v)
     else:
         check_phases("eigh", (v, gv))
-        inner = np.where(diagonal_mask(v), diagonal, adjoint(v) @ gv / _gaps(w))
+        inner = np.where(diagonal_mask(v), diagonal, adjoint(v) @ gv / _pairwise_differences(w))
         c = v @ inner @ adjoint(v)
     return cotangent_of_triangle(c, UPLO in "Uu")
 
@@ -248,13 +248,13 @@ def eigh(a: ArrayLike, UPLO: Triangle = "L") -> Parts:  # noqa: N803
     return Parts(tuple(np.linalg.eigh(a, UPLO)))
 
 
-def _of_values(g: Cotangent, u: Array, s: Array, vh: Array) -> Cotangent:
-    """The cotangent of a matrix, from the cotangent of its singular values alone."""
+def _cotangent_from_singular_values(g: Cotangent, u: Array, s: Array, vh: Array) -> Cotangent:
+    """Return the cotangent of a matrix from the cotangent of its singular values alone."""
     return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
 
 
 def _svdvals_vjp(g: Cotangent, y: Array, x: Array) -> Cotangent:
-    return _of_values(g, *thin_svd(x))
+    return _cotangent_from_singular_values(g, *thin_svd(x))
 
 
 @op_of_stacks(
@@ -285,30 +285,30 @@ def svdvals(x: ArrayLike) -> Array:
 def _svd_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     (u, s, vh), (gu, gs, gvh), (n, m) = parts_of(y), g.values, a.shape[-2:]
     if gu is None and gvh is None:
-        return _of_values(gs, u, s, vh)
+        return _cotangent_from_singular_values(gs, u, s, vh)
     row, column = np.expand_dims(s, -2), np.expand_dims(s, -1)
-    # shares of the sum of two values, since a difference of squares could overflow
-    both = row + column + np.eye(s.shape[-1], dtype=s.dtype)
+    # fractions of the sum of two values, since a difference of squares could overflow
+    sums = row + column + np.eye(s.shape[-1], dtype=s.dtype)
     diagonal = 0 if gs is None else np.expand_dims(gs, -2)
     pairs: list[Any] = [] if gu is None else [(u, gu)]
     check_phases("svd", *pairs, *([] if gvh is None else [(adjoint(vh), adjoint(gvh))]))
     inner: Any = 0
-    outside: Any = 0  # of the space that the vectors span
+    outer: Any = 0  # the part outside the space that the vectors span
     if gu is not None:
-        of_u = adjoint(u) @ gu
-        inner = (of_u - adjoint(of_u)) * (row / both)
+        u_inner = adjoint(u) @ gu
+        inner = (u_inner - adjoint(u_inner)) * (row / sums)
         if u.dtype.kind == "c":
-            # the phase that both vectors of a singular value share is left to the second
-            diagonal = diagonal + 1j * np.imag(of_u) / row
+            # both vectors of a singular value share a phase, which counts for the second
+            diagonal = diagonal + 1j * np.imag(u_inner) / row
         if n > m:
-            outside = (gu - u @ of_u) / row @ vh
+            outer = (gu - u @ u_inner) / row @ vh
     if gvh is not None:
-        of_v = gvh @ adjoint(vh)
-        inner = inner + (column / both) * (adjoint(of_v) - of_v)
+        v_inner = gvh @ adjoint(vh)
+        inner = inner + (column / sums) * (adjoint(v_inner) - v_inner)
         if m > n:
-            outside = outside + u @ ((gvh - of_v @ vh) / column)
-    inner = inner / _gaps(s)
-    return u @ np.where(diagonal_mask(inner), diagonal, inner) @ vh + outside
+            outer = outer + u @ ((gvh - v_inner @ vh) / column)
+    inner = inner / _pairwise_differences(s)
+    return u @ np.where(diagonal_mask(inner), diagonal, inner) @ vh + outer
 
 
 @op_of_stacks(
@@ -322,7 +322,7 @@ def _svd_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     iterates=True,
 )
 def thin_svd(a: Array) -> Parts:
-    """The singular values, and as many vectors on each side."""
+    """The singular values, with one vector of each side for each."""
     return Parts(tuple(np.linalg.svd(a, full_matrices=False)))
 
 
@@ -330,7 +330,7 @@ def _qr_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
     (q, r), (gq, gr) = parts_of(y), g.values
     inner: Any = 0 if gr is None else r @ adjoint(gr)
     inner = inner if gq is None else inner - adjoint(gq) @ q
-    mirrored = np.where(_below(r), inner, adjoint(inner))
+    mirrored = np.where(_lower_mask(r), inner, adjoint(inner))
     if r.dtype.kind == "c":
         mirrored = np.where(diagonal_mask(r), np.real(inner), mirrored)
     right = mirrored @ adjoint(q)
@@ -349,13 +349,13 @@ def thin_qr(a: Array) -> Parts:
 
 
 def _complement_vjp(g: Cotangent, y: Array, a: Array, of: str = "u") -> Cotangent:
-    # these columns change only as much as the matrix's columns require
+    # the columns change only as much as the matrix's columns require
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
 @op_of_stacks(_complement_vjp, iterates=True)
 def complement(a: Array, of: str = "u") -> Array:
-    """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
+    """Orthonormal columns that complete the columns of a matrix of full rank to a basis.
 
     Parameters
     ----------
@@ -388,8 +388,8 @@ class EigResult(NamedTuple):
     eigenvectors: Array
 
 
-def _real(x: Array, of: Any, real: bool = False) -> Array:
-    """LAPACK's result, made real if its imaginary parts are 0 and the matrix is real.
+def _drop_zero_imag(x: Array, matrix: Any, real: bool = False) -> Array:
+    """Make LAPACK's result real if its imaginary parts are 0 and the matrix is real.
 
     Raises
     ------
@@ -397,7 +397,7 @@ def _real(x: Array, of: Any, real: bool = False) -> Array:
         If the result of a real matrix must be real, and is not.
     """
     # some versions of NumPy always return complex numbers
-    if of.dtype.kind == "c" or x.dtype.kind != "c":
+    if matrix.dtype.kind == "c" or x.dtype.kind != "c":
         return x
     if not np.any(x.imag):
         return x.real
@@ -410,27 +410,27 @@ def _real(x: Array, of: Any, real: bool = False) -> Array:
     return x
 
 
-def _in_one_dtype(a: Array | Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A call's operand, and the option for results whose dtype must not depend on values."""
+def _read_eig(a: Array | Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the operand, and the option that keeps the dtype independent of values."""
     return (a,), {"real": True} if type(a) is Tensor and a.origin.compiling else {}
 
 
-def _of_eigenbasis(v: Array, inner: Array) -> Array:
-    """The cotangent of a matrix, from its form in the basis of eigenvectors."""
-    return solve(turned(v), inner @ turned(v))
+def _leave_eigenbasis(v: Array, inner: Array) -> Array:
+    """Return the cotangent of a matrix from its form in the basis of eigenvectors."""
+    return solve(transpose_matrices(v), inner @ transpose_matrices(v))
 
 
 def _eigvals_vjp(g: Cotangent, y: Array, a: Array, real: bool = False) -> Cotangent:
-    # not NumPy's own eig, whose vectors are complex from 2.5 on
+    # not np.linalg.eig, whose vectors are complex from NumPy 2.5 on
     eigen: Any = eig(a)
     v = eigen.eigenvectors
-    return _of_eigenbasis(v, np.where(diagonal_mask(a), np.expand_dims(g, -1), 0))
+    return _leave_eigenbasis(v, np.where(diagonal_mask(a), np.expand_dims(g, -1), 0))
 
 
 @op(
     _eigvals_vjp,
     numpy=np.linalg.eigvals,
-    read=_in_one_dtype,
+    read=_read_eig,
     kink="equal ones: by the vectors that LAPACK takes",
     batch=batch_stack,
     complex=True,
@@ -463,7 +463,7 @@ def eigvals(a: ArrayLike, **strict: bool) -> Array:  # noqa: D417
     array([0.+1.j, 0.-1.j])
     """
     a = np.asarray(a)
-    return _real(np.linalg.eigvals(a), a, **strict)
+    return _drop_zero_imag(np.linalg.eigvals(a), a, **strict)
 
 
 def _eig_vjp(g: Parts, y: Parts, a: Array, real: bool = False) -> Cotangent:
@@ -471,11 +471,11 @@ def _eig_vjp(g: Parts, y: Parts, a: Array, real: bool = False) -> Cotangent:
     inner: Any = 0
     if gv is not None:
         check_phases("eig", (v, conjugate_of(gv)))
-        # a vector keeps its length
+        # the length of a vector is constant
         gv = gv - conjugate_of(v) * real_of(np.sum(v * gv, axis=-2, keepdims=True))
-        inner = turned(v) @ gv / _gaps(w)
+        inner = transpose_matrices(v) @ gv / _pairwise_differences(w)
     diagonal = 0 if gw is None else np.expand_dims(gw, -2)
-    return _of_eigenbasis(v, np.where(diagonal_mask(v), diagonal, inner))
+    return _leave_eigenbasis(v, np.where(diagonal_mask(v), diagonal, inner))
 
 
 @op(
@@ -483,7 +483,7 @@ def _eig_vjp(g: Parts, y: Parts, a: Array, real: bool = False) -> Cotangent:
     results=EigResult,
     like=zeros_like_factors("eig", lambda n, m: ((n,), (n, n))),
     numpy=np.linalg.eig,
-    read=_in_one_dtype,
+    read=_read_eig,
     kink="vectors of equal eigenvalues: nan",
     batch=batch_stack,
     complex=True,
@@ -525,5 +525,5 @@ def eig(a: ArrayLike, **strict: bool) -> Parts:  # noqa: D417
     check_matrices("eig", a, square=True)
     w, v = np.linalg.eig(a)
     # vectors of real values are real
-    w = _real(w, a, **strict)
+    w = _drop_zero_imag(w, a, **strict)
     return Parts((w, v if w.dtype.kind == "c" else v.real))

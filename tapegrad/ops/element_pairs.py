@@ -1,9 +1,8 @@
-"""Which elements of results and operands ops pair: products by the letters of their axes, updates.
+"""Pairs of elements of a result and an operand that depend on each other, for sparsity patterns.
 
-For sparsity patterns (`tapegrad.transforms.pattern`): a function of an operand's position, of the
-operands and the options that returns the positions of elements of the result and of the operand. An
-operand that is an array is a constant, whose zeros pair nothing; of all others only the shape is
-known.
+A function here takes an operand's position, the operands and the options, and returns the flat
+positions of the paired elements in the result and in the operand. An operand that is an array is a
+constant, whose zeros pair nothing; any other operand has only a shape.
 """
 
 from __future__ import annotations
@@ -19,72 +18,73 @@ from tapegrad.types import Array, Shape
 
 Pairs: TypeAlias = tuple[Array, Array] | None
 
-# the most products to write down; beyond it everything is paired
-_MOST = 1 << 24
+# beyond this number of products, every element is paired with every other
+_MAX_PAIRS = 1 << 24
 
 
-def pairs(
+def contraction_pairs(
     terms: Sequence[str], output: str, k: int, shapes: Sequence[Shape], operands: Sequence[Array]
 ) -> Pairs:
-    """The pairs of a contraction; None if there are too many. An axis of length 1 is broadcast."""
+    """Return the pairs of a contraction; None for too many. Axes of length 1 broadcast."""
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         for letter, size in zip(term, shape, strict=True):
             sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
-    if math.prod(sizes.values()) > _MOST:
+    if math.prod(sizes.values()) > _MAX_PAIRS:
         return None
     grid = dict(zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True))
 
-    def numbers(term: str, shape: Sequence[int]) -> Array:
-        at: Any = np.zeros((1,) * len(sizes), int)
+    def flat_positions(term: str, shape: Sequence[int]) -> Array:
+        positions: Any = np.zeros((1,) * len(sizes), int)
         for letter, size in zip(term, shape, strict=True):
-            at = at * size + (grid[letter] if size > 1 else 0)
-        return np.broadcast_to(at, tuple(sizes.values()))
+            positions = positions * size + (grid[letter] if size > 1 else 0)
+        return np.broadcast_to(positions, tuple(sizes.values()))
 
-    present: Any = True
+    is_nonzero: Any = True
     for x, term, shape in zip(operands, terms, shapes, strict=True):
         if isinstance(x, np.ndarray):
-            present = present & (x.reshape(-1)[numbers(term, shape)] != 0)
-    ys, xs = numbers(output, [sizes[x] for x in output]), numbers(terms[k], shapes[k])
-    present = np.broadcast_to(present, ys.shape)
-    return ys[present], xs[present]
+            is_nonzero = is_nonzero & (x.reshape(-1)[flat_positions(term, shape)] != 0)
+    ys, xs = flat_positions(output, [sizes[x] for x in output]), flat_positions(terms[k], shapes[k])
+    is_nonzero = np.broadcast_to(is_nonzero, ys.shape)
+    return ys[is_nonzero], xs[is_nonzero]
 
 
 def product_pairs(*axes: str) -> Callable[..., Pairs]:
-    """The pairs of a product of stacks whose operands have these axes, of which k is summed."""
+    """Return the pairs of a product of stacks, from the letters of their axes; k is summed."""
 
-    def of(k: int, *operands: Array, axis: int = -1) -> Pairs:
+    def find_pairs(k: int, *operands: Array, axis: int = -1) -> Pairs:
         shapes = [np.shape(x) for x in operands]
-        # a vector has no other axis than the one that is summed
-        own = [x if len(s) >= len(x) else "k" for x, s in zip(axes, shapes, strict=True)]
-        most = max([len(s) - len(x) for x, s in zip(own, shapes, strict=True)])
-        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:most]
+        # a vector has only the summed axis
+        axis_letters = [x if len(s) >= len(x) else "k" for x, s in zip(axes, shapes, strict=True)]
+        n_stack_axes = max([len(s) - len(x) for x, s in zip(axis_letters, shapes, strict=True)])
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:n_stack_axes]
         terms = []
-        for x, shape in zip(own, shapes, strict=True):
-            stack = letters[most - (len(shape) - len(x)) :]
-            at = axis % len(shape) if x == "k" else len(stack)
-            terms.append(stack[:at] + x + stack[at:])
-        output = letters + "".join([x for x in "ij" if x in own[0] + own[1]])
-        return pairs(terms, output, k, shapes, operands)
+        for x, shape in zip(axis_letters, shapes, strict=True):
+            stack = letters[n_stack_axes - (len(shape) - len(x)) :]
+            position = axis % len(shape) if x == "k" else len(stack)
+            terms.append(stack[:position] + x + stack[position:])
+        output = letters + "".join([x for x in "ij" if x in axis_letters[0] + axis_letters[1]])
+        return contraction_pairs(terms, output, k, shapes, operands)
 
-    return of
+    return find_pairs
 
 
 def inner_product_pairs(k: int, a: Array, b: Array) -> Pairs:
-    """The pairs of a sum of the products of all elements."""
-    return pairs(["k", "k"], "", k, [(math.prod(np.shape(x)),) for x in (a, b)], (a, b))
+    """Return the pairs of a sum of the products of all elements."""
+    return contraction_pairs(["k", "k"], "", k, [(math.prod(np.shape(x)),) for x in (a, b)], (a, b))
 
 
 def einsum_pairs(
     k: int, *operands: Array, subscripts: str, optimize: bool | str | Sequence[Any] = False
 ) -> Pairs:
-    """The pairs of an einsum."""
+    """Return the pairs of an einsum."""
     inputs, output = subscripts.split("->")
-    return pairs(inputs.split(","), output, k, [np.shape(x) for x in operands], operands)
+    shapes = [np.shape(x) for x in operands]
+    return contraction_pairs(inputs.split(","), output, k, shapes, operands)
 
 
 def selection_pairs(k: int, condition: Array, *sides: Array) -> Pairs:
-    """The pairs of a choice between sides; a constant condition says which."""
+    """Return the pairs of a selection by a constant condition."""
     if not isinstance(condition, np.ndarray):
         return None
     shape = np.broadcast_shapes(condition.shape, *map(np.shape, sides))
@@ -94,25 +94,26 @@ def selection_pairs(k: int, condition: Array, *sides: Array) -> Pairs:
 
 
 def update_pairs(k: int, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]) -> Pairs:
-    """The pairs of elements combined with values at an index, which must be a constant."""
+    """Return the pairs of an update at an index, which must be a constant."""
     if k == 0:
         each = np.arange(math.prod(np.shape(a)))
         return each, each
-    return _placed(np.shape(a), np.shape(values), insert_arrays(index, arrays), arrays)
+    return _index_pairs(np.shape(a), np.shape(values), insert_arrays(index, arrays), arrays)
 
 
 def segment_pairs(k: int, values: Array, indices: Array, n: int) -> Pairs:
-    """The pairs of rows combined by indices, which must be constants."""
+    """Return the pairs of segments of rows, whose indices must be constants."""
     shape = (n, *np.shape(values)[np.ndim(indices) :])
-    return _placed(shape, np.shape(values), indices, [indices])
+    return _index_pairs(shape, np.shape(values), indices, [indices])
 
 
-def _placed(
+def _index_pairs(
     shape: Sequence[int],
     values: Sequence[int],
     index: Array | tuple[Any, ...],
     arrays: Sequence[Array],
 ) -> Pairs:
+    """Return the pairs of values at an index of a shape; None if it is not constant."""
     if not all(isinstance(x, np.ndarray) for x in arrays):
         return None
     ys = np.arange(math.prod(shape)).reshape(shape)[index]

@@ -119,16 +119,16 @@ def log10(x: ArrayLike) -> Array:
     """
 
 
-def _share(x1: Array, x2: Array, unit: float = 1.0) -> Array:
-    """The share of the first exponential in a sum of two, to the base ``exp(unit)``."""
-    # half for equal infinities, whose difference would be nan
-    tie = np.equal(x1, x2) & np.isinf(x1)
-    return sigmoid(unit * (np.where(tie, 0, x1) - np.where(tie, 0, x2)))
+def _exp_fraction(x1: Array, x2: Array, unit: float = 1.0) -> Array:
+    """Return the fraction of the first exponential in the sum of two, to base ``exp(unit)``."""
+    # one half for equal infinities, whose difference would be nan
+    is_tie = np.equal(x1, x2) & np.isinf(x1)
+    return sigmoid(unit * (np.where(is_tie, 0, x1) - np.where(is_tie, 0, x2)))
 
 
 @op(
-    lambda g, y, x1, x2: g * _share(x1, x2),
-    lambda g, y, x1, x2: g * _share(x2, x1),
+    lambda g, y, x1, x2: g * _exp_fraction(x1, x2),
+    lambda g, y, x1, x2: g * _exp_fraction(x2, x1),
     ufunc=np.logaddexp,
     kink="equal infinities share equally",
 )
@@ -146,8 +146,8 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 
 @op(
-    lambda g, y, x1, x2: g * _share(x1, x2, _LN2),
-    lambda g, y, x1, x2: g * _share(x2, x1, _LN2),
+    lambda g, y, x1, x2: g * _exp_fraction(x1, x2, _LN2),
+    lambda g, y, x1, x2: g * _exp_fraction(x2, x1, _LN2),
     ufunc=np.logaddexp2,
     kink="equal infinities share equally",
 )
@@ -200,13 +200,13 @@ def tan(x: ArrayLike) -> Array:
     """
 
 
-def _cathetus(x: Array) -> Array:
-    """``sqrt(1 - x**2)``, exact near -1 and 1 too."""
+def _sqrt_one_minus_square(x: Array) -> Array:
+    """Return ``sqrt(1 - x**2)``, exact near -1 and 1 too."""
     return np.sqrt((1 - x) * (1 + x))
 
 
 @op(
-    lambda g, y, x: g / _cathetus(x),
+    lambda g, y, x: g / _sqrt_one_minus_square(x),
     ufunc=np.arcsin,
     complex=(lambda g, y, x: g / np.cos(y),),
     kink="inf at 1 and -1",
@@ -226,7 +226,7 @@ def arcsin(x: ArrayLike) -> Array:
 
 
 @op(
-    lambda g, y, x: -g / _cathetus(x),
+    lambda g, y, x: -g / _sqrt_one_minus_square(x),
     ufunc=np.arccos,
     kink="-inf at 1 and -1",
     cause=_EDGE,
@@ -268,15 +268,15 @@ def arctan(x: ArrayLike) -> Array:
     """
 
 
-def _by_square(x: Array, x1: Array, x2: Array) -> Array:
-    """``x / (x1**2 + x2**2)``, where the squares could overflow; 0 at the origin."""
+def _divide_by_squares(x: Array, x1: Array, x2: Array) -> Array:
+    """Return ``x / (x1**2 + x2**2)`` without overflow of the squares; 0 at the origin."""
     r = np.hypot(x1, x2)
     return safe_divide(safe_divide(x, r), r)
 
 
 @op(
-    lambda g, y, x1, x2: g * _by_square(x2, x1, x2),
-    lambda g, y, x1, x2: g * _by_square(-x1, x1, x2),
+    lambda g, y, x1, x2: g * _divide_by_squares(x2, x1, x2),
+    lambda g, y, x1, x2: g * _divide_by_squares(-x1, x1, x2),
     ufunc=np.arctan2,
     kink="0 at the origin",
 )

@@ -106,13 +106,13 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-def _times(y: Array, x1: Array, x2: Array) -> Array:
-    """The number of times that x2 was subtracted from x1 to leave y."""
-    # Python's own quotient of floats raises at 0
+def _count_subtractions(y: Array, x1: Array, x2: Array) -> Array:
+    """Return how often x2 was subtracted from x1 to leave y."""
+    # Python's quotient of floats raises at 0
     return np.rint(np.divide(x1 - y, x2))
 
 
-_RULES = (lambda g, y, x1, x2: g, lambda g, y, x1, x2: -g * _times(y, x1, x2))
+_RULES = (lambda g, y, x1, x2: g, lambda g, y, x1, x2: -g * _count_subtractions(y, x1, x2))
 _STEPS = "the slope beside a step"
 
 
@@ -158,7 +158,7 @@ def fmod(x1: ArrayLike, x2: ArrayLike) -> Array:
 def copysign(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The magnitude of x1 with the sign of x2.
 
-    Its slope in x1 at 0 is 0, as for `abs`; no gradient passes to x2.
+    The slope with respect to x1 at 0 is 0, as for `abs`; no gradient passes to x2.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def copysign(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, ufunc=np.signbit)
 def signbit(x: ArrayLike) -> Array:
-    """Where x is negative, -0.0 included. It passes no gradient.
+    """Whether x is negative, -0.0 included. It passes no gradient.
 
     Examples
     --------

@@ -29,14 +29,14 @@ _SWAPPED: dict[Norm, Norm] = {
 
 
 def swap_norm(norm: Norm) -> Norm:
-    """The norm whose forward factor is the backward factor of another, and the reverse."""
+    """Return the norm with the forward and backward factors exchanged."""
     if norm not in _SWAPPED:
         raise ValueError(f"norm must be None, 'backward', 'ortho' or 'forward', not {norm!r}")
     return _SWAPPED[norm]
 
 
 def crop_or_pad(c: Array, shape: tuple[int, ...]) -> Array:
-    """An array cropped to a shape, or padded with zeros to it, at the end of each axis."""
+    """Crop an array to a shape, or pad it with zeros, at the end of each axis."""
     if c.shape == shape:
         return c
     index = tuple([slice(min(n, m)) for n, m in zip(c.shape, shape, strict=True)])
@@ -45,14 +45,14 @@ def crop_or_pad(c: Array, shape: tuple[int, ...]) -> Array:
     return c if c.shape == shape else scatter(c, shape=shape, index=index)
 
 
-def _back(name: str, g: Cotangent, a: Array, **options: Any) -> Cotangent:
-    """The cotangent of an array, by an op on the cotangent of its transform."""
+def _pull_back(name: str, g: Cotangent, a: Array, **options: Any) -> Cotangent:
+    """Return the cotangent of an array, by a transform of its transform's cotangent."""
     explicit = {option: x for option, x in options.items() if not (x is None or x is False)}
     return crop_or_pad(apply(OPS[name], (g,), explicit), a.shape)
 
 
 @linear_op(
-    lambda g, y, a, n=None, axis=-1, norm=None: _back("fft", g, a, axis=axis, norm=norm),
+    lambda g, y, a, n=None, axis=-1, norm=None: _pull_back("fft", g, a, axis=axis, norm=norm),
     numpy=np.fft.fft,
     batch=batch_along_axis,
     adds=True,
@@ -66,7 +66,7 @@ def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -
         Real or complex numbers; float32 and float16 become complex64.
     n
         The length of the transform, to which the axis is cropped or padded with zeros; by default
-        its own length.
+        the length of the axis.
     axis
         The axis, the last by default.
     norm
@@ -90,7 +90,7 @@ def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -
 
 
 @linear_op(
-    lambda g, y, a, n=None, axis=-1, norm=None: _back("ifft", g, a, axis=axis, norm=norm),
+    lambda g, y, a, n=None, axis=-1, norm=None: _pull_back("ifft", g, a, axis=axis, norm=norm),
     numpy=np.fft.ifft,
     batch=batch_along_axis,
     adds=True,
@@ -116,7 +116,7 @@ def _rfft_vjp(
     norm: Norm = None,
 ) -> Cotangent:
     s, axes = (a.shape[axis] if n is None else n,), (normalize_axis_index(axis, a.ndim),)
-    return _back("irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
+    return _pull_back("irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=batch_along_axis, adds=True, complex=False)
@@ -143,7 +143,7 @@ def _irfft_vjp(
     norm: Norm = None,
 ) -> Cotangent:
     s, axes = (y.shape[axis],), (normalize_axis_index(axis, a.ndim),)
-    return _back("rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
+    return _pull_back("rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=batch_along_axis, adds=True)
@@ -181,7 +181,7 @@ def irfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None)
 # --- along several axes ---------------------------------------------------------------------
 
 
-def _step(
+def _transform_axis(
     transform: Op[Any],
     a: Array,
     n: int,
@@ -189,7 +189,7 @@ def _step(
     norm: Norm,
     overwrite: bool = False,
 ) -> Array:
-    """A transform along an axis, written over its operand if that may be and fits."""
+    """Transform along an axis, in the operand's memory if `overwrite` and it fits."""
     if type(a) is not np.ndarray:
         return transform(a, n=n, axis=axis, norm=norm)
     if overwrite and n == a.shape[axis]:
@@ -197,7 +197,7 @@ def _step(
     return transform.forward(a, n, axis, norm)
 
 
-def _steps(
+def _transform_each_axis(
     transform: Op[Any],
     a: Array,
     s: Sequence[int],
@@ -205,92 +205,93 @@ def _steps(
     norm: Norm,
     overwrite: bool = False,
 ) -> Array:
-    """A transform along axes, one after the other."""
+    """Transform along axes, one after the other."""
     for n, axis in zip(s, axes, strict=True):
-        a, overwrite = _step(transform, a, n, axis, norm, overwrite), True
+        a, overwrite = _transform_axis(transform, a, n, axis, norm, overwrite), True
     return a
 
 
-def _weighed(c: Array, n: int, axis: int, factor: float, overwrite: bool) -> Array:
-    """Conjugate bins; a bin that stands for two of all n is multiplied by a factor."""
+def _conjugate_and_weight(c: Array, n: int, axis: int, factor: float, overwrite: bool) -> Array:
+    """Conjugate bins, and multiply each bin that stands for two of n by a factor."""
     factors = np.full(c.shape[axis], factor, c.dtype.char.lower())
     factors[0] = 1
     factors[(n + 1) // 2 :] = 1
     after = c.ndim - 1 - axis
     factors = factors.reshape(-1, *(1,) * after) if after else factors
     if overwrite and type(c) is np.ndarray:
-        # as below, beside infinities too
+        # the same as below, for infinities too
         return np.multiply(np.conj(c, c), factors, c)
     return np.conj(c) * factors
 
 
-def transform_axes(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
+def batch_transform_axes(op: Primitive, batched: Batched, a: Array, **options: Any) -> Array:
+    """Batch a transform along several axes, by the axes after the batch axis."""
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
 
-_OVER_AXES: dict[str, Any] = {"batch": transform_axes, "adds": True, "composite": True}
+_MULTI_AXIS: dict[str, Any] = {"batch": batch_transform_axes, "adds": True, "composite": True}
 
 
 @linear_op(
-    lambda g, y, a, s, axes, norm=None: _back("fft_axes", g, a, s=s, axes=axes, norm=norm),
+    lambda g, y, a, s, axes, norm=None: _pull_back("fft_axes", g, a, s=s, axes=axes, norm=norm),
     name="fftn",
-    **_OVER_AXES,
+    **_MULTI_AXIS,
 )
 def fft_axes(a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None) -> Array:
     """The `fft` along several axes, each with its length, the last one first."""
-    return _steps(fft, a, s[::-1], axes[::-1], norm)
+    return _transform_each_axis(fft, a, s[::-1], axes[::-1], norm)
 
 
 @linear_op(
-    lambda g, y, a, s, axes, norm=None: _back("ifft_axes", g, a, s=s, axes=axes, norm=norm),
+    lambda g, y, a, s, axes, norm=None: _pull_back("ifft_axes", g, a, s=s, axes=axes, norm=norm),
     name="ifftn",
-    **_OVER_AXES,
+    **_MULTI_AXIS,
 )
 def ifft_axes(a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None) -> Array:
     """The `ifft` along several axes, each with its length, the last one first."""
-    return _steps(ifft, a, s[::-1], axes[::-1], norm)
+    return _transform_each_axis(ifft, a, s[::-1], axes[::-1], norm)
 
 
 @linear_op(
-    lambda g, y, a, s, axes, norm=None, transposed=False: _back(
+    lambda g, y, a, s, axes, norm=None, transposed=False: _pull_back(
         "irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=not transposed
     ),
     name="rfftn",
     complex=False,
-    **_OVER_AXES,
+    **_MULTI_AXIS,
 )
 def rfft_axes(
     a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None, transposed: bool = False
 ) -> Array:
     """The `rfft` along the last of several axes, then the `fft` along the others.
 
-    If `transposed`, the adjoint of `irfft_axes` with the other norm: the conjugate, in which bins
-    that stand for two numbers count twice.
+    If `transposed`, the adjoint of `irfft_axes` with the other norm: the bins are conjugated, and a
+    bin that stands for two numbers counts twice.
     """
-    a = _step(rfft, a, s[-1], axes[-1], norm)
-    a = _steps(fft, a, s[-2::-1], axes[-2::-1], norm, True)
-    return _weighed(a, s[-1], axes[-1], 2.0, True) if transposed else a
+    a = _transform_axis(rfft, a, s[-1], axes[-1], norm)
+    a = _transform_each_axis(fft, a, s[-2::-1], axes[-2::-1], norm, True)
+    return _conjugate_and_weight(a, s[-1], axes[-1], 2.0, True) if transposed else a
 
 
 @linear_op(
-    lambda g, y, a, s, axes, norm=None, transposed=False: _back(
+    lambda g, y, a, s, axes, norm=None, transposed=False: _pull_back(
         "rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=not transposed
     ),
     name="irfftn",
-    **_OVER_AXES,
+    **_MULTI_AXIS,
 )
 def irfft_axes(
     a: Array, s: Sequence[int], axes: Sequence[int], norm: Norm = None, transposed: bool = False
 ) -> Array:
-    """The `ifft` along all but the last of several axes, then the `irfft` along that one.
+    """The `ifft` along all but the last of several axes, then the `irfft` along the last.
 
-    If `transposed`, the adjoint of `rfft_axes` with the other norm: the same of the conjugates, in
-    which bins that stand for two numbers count half.
+    If `transposed`, the adjoint of `rfft_axes` with the other norm: the bins are conjugated, and a
+    bin that stands for two numbers counts half.
     """
     if transposed:
-        # conjugated after the other axes, in their memory: so these take the inverse transform
-        a = _steps(fft, a, s[:-1], axes[:-1], swap_norm(norm))
-        a = _weighed(a, s[-1], axes[-1], 0.5, len(axes) > 1)
+        # conjugate after transforming the other axes, in their memory; so they use fft
+        a = _transform_each_axis(fft, a, s[:-1], axes[:-1], swap_norm(norm))
+        a = _conjugate_and_weight(a, s[-1], axes[-1], 0.5, len(axes) > 1)
     else:
-        a = _steps(ifft, a, s[:-1], axes[:-1], norm)
-    return _step(irfft, a, s[-1], axes[-1], norm)
+        a = _transform_each_axis(ifft, a, s[:-1], axes[:-1], norm)
+    return _transform_axis(irfft, a, s[-1], axes[-1], norm)

@@ -26,19 +26,20 @@ from tapegrad.types import Array, ArrayLike, Cotangent, DType, Index
 __all__ = ["getitem"]
 
 
-_ENDS = {int, type(None)}
+_BOUND_TYPES = {int, type(None)}
 _ARRAY_LIKES = (Tensor, np.ndarray, np.generic, bool, list, tuple, range)
 
 
 def extract_arrays(index: Index) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The arrays of an index, and the index with holes for them."""
+    """Return the arrays of an index, and the index with holes for them."""
     parts: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
     arrays = []
     template: list[Any] = []
     for part in parts:
         if isinstance(part, slice):
-            if not _ENDS.issuperset(map(type, _ends(part))):
-                part = slice(*[end if end is None else _end(end) for end in _ends(part)])
+            bounds = _slice_bounds(part)
+            if not _BOUND_TYPES.issuperset(map(type, bounds)):
+                part = slice(*[x if x is None else _as_bound(x) for x in bounds])
             template.append(part)
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
@@ -51,7 +52,7 @@ def extract_arrays(index: Index) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
                 part = part if part.size else part.astype(np.intp)
             part = part if isinstance(part, Tensor) else np.asarray(part)
             if part.dtype.kind not in "iub":
-                raise _no_index(part.dtype)
+                raise _index_error(part.dtype)
             if isinstance(part, Tensor) and part.dtype.kind == "b":
                 part._read("indexing with a mask")
             arrays.append(part)
@@ -59,25 +60,25 @@ def extract_arrays(index: Index) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         elif hasattr(part, "__index__"):
             template.append(operator.index(part))
         else:
-            raise _no_index(type(part).__name__)
+            raise _index_error(type(part).__name__)
     return tuple(arrays), tuple(template)
 
 
-def _no_index(kind: DType | str) -> IndexError:
+def _index_error(kind: DType | str) -> IndexError:
     return IndexError(f"an index must be integers or booleans, slices, None or ...; got {kind}")
 
 
-def _ends(part: slice) -> tuple[Any, Any, Any]:
+def _slice_bounds(part: slice) -> tuple[Any, Any, Any]:
     return part.start, part.stop, part.step
 
 
-def _end(end: SupportsIndex) -> int:
+def _as_bound(end: SupportsIndex) -> int:
     refuse_unreal("an index", (end,))
     return operator.index(end)
 
 
 def insert_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The index with the arrays back in their holes."""
+    """Return the index with the arrays back in their holes."""
     if not arrays:
         return index
     rest = iter(arrays)
@@ -85,14 +86,14 @@ def insert_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any,
 
 
 def may_repeat(arrays: tuple[Any, ...]) -> bool:
-    """Whether an index with these arrays can name an element more than once."""
+    """Return whether an index with these arrays can select an element more than once."""
     return bool(arrays) and any(x.dtype.kind != "b" and x.size > 1 for x in arrays)
 
 
 def bind_index(
     index: Index, *operands: ArrayLike, **options: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The operands and options of an op at an index, whose arrays are further operands."""
+    """Return the operands and options of an op at an index; its arrays are operands."""
     arrays, template = extract_arrays(index)
     return (*operands, *arrays), {**options, "index": template}
 
@@ -105,25 +106,26 @@ def _getitem_vjp(
 
 
 def add_at_index(
-    known: Array, g: Cotangent, a: Array, *arrays: Array, index: tuple[Any, ...]
+    total: Array, g: Cotangent, a: Array, *arrays: Array, index: tuple[Any, ...]
 ) -> None:
-    """``known[index] += g``, adding all where an element was taken more than once."""
+    """Add g to a cotangent at an index in place; elements taken twice get both terms."""
     if not may_repeat(arrays):
-        known[insert_arrays(index, arrays)] += g
-    elif index == (HOLE,) and known.flags.c_contiguous:
-        add_rows(known, arrays[0], g)
+        total[insert_arrays(index, arrays)] += g
+    elif index == (HOLE,) and total.flags.c_contiguous:
+        add_rows(total, arrays[0], g)
     else:
-        add_at(known, insert_arrays(index, arrays), g)
+        add_at(total, insert_arrays(index, arrays), g)
 
 
 def _getitem_batch(
     op: Primitive, batched: Batched, a: Array, *arrays: Array, index: tuple[Any, ...]
 ) -> Array:
     n = batch_size(batched, (a, *arrays))
-    of_all = batched_index(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
-    if of_all is None:
+    ndim = np.ndim(a) - batched[0]
+    lifted = batched_index(index, arrays, batched[1:], ndim, n, own_array=batched[0])
+    if lifted is None:
         return NotImplemented
-    return of_all.batch_first(apply(op, (a, *of_all.arrays), {"index": of_all.index}))
+    return lifted.move_batch_first(apply(op, (a, *lifted.arrays), {"index": lifted.index}))
 
 
 @linear_op(
@@ -160,11 +162,12 @@ def _scatter_batch(
     index: tuple[Any, ...],
 ) -> Array:
     n = batch_size(batched, (values, *arrays))
-    of_all = batched_index(index, arrays, batched[1:], len(shape), n, own=True)
-    if of_all is None:
+    lifted = batched_index(index, arrays, batched[1:], len(shape), n, own_array=True)
+    if lifted is None:
         return NotImplemented
-    values = of_all.as_taken(expand_to_ndim(repeat_for_batch(values, batched[0], n), of_all.ndim))
-    return apply(op, (values, *of_all.arrays), {"shape": (n, *shape), "index": of_all.index})
+    values = expand_to_ndim(repeat_for_batch(values, batched[0], n), lifted.ndim)
+    values = lifted.to_selection_order(values)
+    return apply(op, (values, *lifted.arrays), {"shape": (n, *shape), "index": lifted.index})
 
 
 @linear_op(

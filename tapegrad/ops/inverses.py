@@ -16,7 +16,7 @@ from tapegrad.declare.batching import Batched, align_examples, batch_all_operand
 from tapegrad.declare.parts import parts_of
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, to_array
-from tapegrad.ops.product import LETTERS, adjoint, turned
+from tapegrad.ops.product import LETTERS, adjoint, transpose_matrices
 from tapegrad.types import Array, ArrayLike, Cotangent, Shape
 
 __all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
@@ -25,12 +25,12 @@ P = ParamSpec("P")
 
 
 def rule_from_adjoint(rule: Rule) -> tuple[Rule]:
-    """The rule for a complex operand, from a rule for cotangents as users see them.
+    """Return the rule for a complex operand, from a rule for cotangents as users see them.
 
-    It is for formulas that conjugate operands, as textbooks write them.
+    Such rules are textbook formulas, which conjugate operands.
     """
 
-    def inside(g: Cotangent | Parts, *args: Any, **options: Any) -> Cotangent | None:
+    def conjugated_rule(g: Cotangent | Parts, *args: Any, **options: Any) -> Cotangent | None:
         if isinstance(g, Parts):
             g = Parts(tuple([x if x is None else conjugate_of(x) for x in g.values]))
             c = rule(g, *args, **options)
@@ -38,34 +38,34 @@ def rule_from_adjoint(rule: Rule) -> tuple[Rule]:
             c = rule(conjugate_of(g), *args, **options)
         return c if c is None else conjugate_of(c)
 
-    return (inside,)
+    return (conjugated_rule,)
 
 
 def op_of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
-    """`op` of stacks of matrices, whose rule is for cotangents as users see them."""
+    """Declare an op of stacks of matrices; the rule takes cotangents as users see them."""
     return op(rule, batch=batch_stack, complex=rule_from_adjoint(rule), **facts)
 
 
 def zeros_like_factors(
-    name: str, sides: Callable[[int, int], Sequence[Shape]], real: int = -1
+    name: str, factor_shapes: Callable[[int, int], Sequence[Shape]], real: int = -1
 ) -> Callable[..., Parts]:
-    """A `like` for a decomposition of n by m matrices: stacks of zeros of these shapes.
+    """Return a `like` for a decomposition of n by m matrices: stacks of zeros of these shapes.
 
-    The result at `real` has real numbers.
+    The result number `real` is real.
     """
 
-    def like(a: Array, **options: Any) -> Parts:
+    def make_zeros(a: Array, **options: Any) -> Parts:
         check_matrices(name, a, square=name not in ("qr", "svd"))
-        of = np.zeros((), a.dtype if a.dtype.kind in "fc" else float)
-        shapes = [(*a.shape[:-2], *side) for side in sides(*a.shape[-2:])]
-        kinds = [(of.real if i == real else of).dtype for i in range(len(shapes))]
-        return Parts(tuple(map(np.zeros, shapes, kinds)))
+        example = np.zeros((), a.dtype if a.dtype.kind in "fc" else float)
+        shapes = [(*a.shape[:-2], *shape) for shape in factor_shapes(*a.shape[-2:])]
+        dtypes = [(example.real if i == real else example).dtype for i in range(len(shapes))]
+        return Parts(tuple(map(np.zeros, shapes, dtypes)))
 
-    return like
+    return make_zeros
 
 
 def diagonal_mask(x: Array) -> Array:
-    """A mask of the diagonal of a square matrix."""
+    """Return a mask of the diagonal of a square matrix."""
     return np.eye(x.shape[-1], dtype=bool)
 
 
@@ -73,7 +73,7 @@ def diagonal_mask(x: Array) -> Array:
 
 
 @op(
-    lambda g, y, a: -(turned(y) @ g @ turned(y)),
+    lambda g, y, a: -(transpose_matrices(y) @ g @ transpose_matrices(y)),
     numpy=np.linalg.inv,
     batch=batch_stack,
     complex=True,
@@ -100,14 +100,14 @@ def _pinv_vjp(g: Cotangent, y: Array, a: Array, **options: Any) -> Cotangent:
     return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
 
 
-def _of_triangle(
+def _pinv_of_triangle(
     a: ArrayLike,
     rcond: Any = None,
     hermitian: bool = False,
     *,
     rtol: Any = np._NoValue,
 ) -> Array:
-    """`pinv` of a symmetric matrix, by its lower triangle."""
+    """Return the `pinv` of a matrix; `hermitian` reads its lower triangle alone."""
     a = to_array(a)
     if hermitian:
         check_matrices("pinv", a, square=True)
@@ -117,7 +117,7 @@ def _of_triangle(
 
 
 @wider_op(
-    _of_triangle,
+    _pinv_of_triangle,
     _pinv_vjp,
     numpy=np.linalg.pinv,
     kink="where the rank changes, as if it did not",
@@ -140,8 +140,8 @@ def pinv(a: ArrayLike, rcond: Any = None, *, rtol: Any = np._NoValue) -> Array:
 
     Notes
     -----
-    The derivative is taken at constant rank; where the rank changes there is none. Singular values
-    that count as 0 are taken to be 0: where larger ones are cut, it is not that of the value. Golub
+    The derivative is taken at constant rank; where the rank changes there is none. Singular
+    values that count as 0 are taken to be 0, which is inexact where they are larger. Golub
     and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
     variables separate" (1973).
 
@@ -155,36 +155,36 @@ def pinv(a: ArrayLike, rcond: Any = None, *, rtol: Any = np._NoValue) -> Array:
 
 
 def as_columns(x: Array, b: Array) -> Array:
-    """The right side, or an array of its shape, as columns."""
+    """Return the right side, or an array of its shape, as columns."""
     return np.expand_dims(x, -1) if b.ndim == 1 else x
 
 
-def _solve_adjoint(g: Cotangent, a: Array, b: Array) -> Cotangent:
-    """The cotangent of the columns of the right side."""
-    return solve(turned(a), as_columns(g, b))
+def _solve_columns_vjp(g: Cotangent, a: Array, b: Array) -> Cotangent:
+    """Return the cotangent of the right side's columns."""
+    return solve(transpose_matrices(a), as_columns(g, b))
 
 
-def _solve_right(g: Cotangent, y: Array, a: Array, b: Array) -> Cotangent:
-    """The solution z of a.T @ z = g."""
-    c = _solve_adjoint(g, a, b)
+def _solve_right_vjp(g: Cotangent, y: Array, a: Array, b: Array) -> Cotangent:
+    """Solve a.T @ z = g for z."""
+    c = _solve_columns_vjp(g, a, b)
     return np.squeeze(c, -1) if b.ndim == 1 else c
 
 
 def _solve_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
-    vector = np.ndim(b) - batched[1] == 1
-    if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
+    is_vector = np.ndim(b) - batched[1] == 1
+    if batched == (False, True) and a.ndim == 2 and b.size and (is_vector or b.ndim == 3):
         # all right sides as columns of one matrix, so that `a` is factorized once
-        sides = b.T if vector else np.transpose(b, (1, 0, 2))
-        y = apply(op, (a, sides.reshape(len(a), -1)), {})
-        return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
-    right = np.expand_dims(b, -1) if vector else b
-    y = apply(op, align_examples(batched, (a, right)), {})
-    return np.squeeze(y, -1) if vector else y
+        right_sides = b.T if is_vector else np.transpose(b, (1, 0, 2))
+        y = apply(op, (a, right_sides.reshape(len(a), -1)), {})
+        return y.T if is_vector else np.transpose(y.reshape(right_sides.shape), (1, 0, 2))
+    columns = np.expand_dims(b, -1) if is_vector else b
+    y = apply(op, align_examples(batched, (a, columns)), {})
+    return np.squeeze(y, -1) if is_vector else y
 
 
 @op(
-    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(as_columns(y, b))),
-    _solve_right,
+    lambda g, y, a, b: -(_solve_columns_vjp(g, a, b) @ transpose_matrices(as_columns(y, b))),
+    _solve_right_vjp,
     numpy=np.linalg.solve,
     batch=_solve_batch,
     complex=True,
@@ -217,7 +217,7 @@ def solve(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def _cofactor_vjp(i: int, g: Cotangent, y: Array, a: Array, *directions: Array) -> Cotangent:
-    # symmetric in the directions, so g can stand for one of them
+    # the op is symmetric in the directions, so that g can replace one
     rest = directions if i == 0 else (*directions[: i - 1], *directions[i:])
     return cofactor([a, *rest, g])
 
@@ -246,7 +246,7 @@ def cofactor(a: ArrayLike, *directions: ArrayLike) -> Array:
 
 
 def cofactor_by(numpy: Any, a: ArrayLike, *directions: ArrayLike) -> Array:
-    """`cofactor`, by NumPy or by another library with its functions."""
+    """Compute `cofactor` by NumPy or by another library with its functions."""
     u, s, vh = numpy.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
     inner = [u.conj().mT @ d @ vh.conj().mT for d in directions]
@@ -310,15 +310,15 @@ class SlogdetResult(NamedTuple):
 
 
 def _slogdet_vjp(g: Parts, y: Parts, a: Array) -> Cotangent | None:
-    _, slope = g.values
-    return None if slope is None else slope[..., None, None] * turned(inv(a))
+    _, g_log = g.values
+    return None if g_log is None else g_log[..., None, None] * transpose_matrices(inv(a))
 
 
 def _complex_slogdet_vjp(g: Parts, y: Parts, a: Array) -> Cotangent:
-    turning, slope = g.values
-    total = 0 if slope is None else slope
-    if turning is not None:
-        total = total + 1j * np.imag(np.conj(parts_of(y)[0]) * turning)
+    g_sign, g_log = g.values
+    total = 0 if g_log is None else g_log
+    if g_sign is not None:
+        total = total + 1j * np.imag(np.conj(parts_of(y)[0]) * g_sign)
     return np.expand_dims(total, (-1, -2)) * adjoint(inv(a))
 
 

@@ -17,13 +17,15 @@ from tapegrad.types import Array, ArrayLike, Cotangent
 __all__ = ["concatenate", "stack"]
 
 
-def _parts(arrays: Sequence[ArrayLike], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    # NumPy refuses 0.0
+def _read_arrays(
+    arrays: Sequence[ArrayLike], axis: int = 0
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # axis 0.0 equals 0, but NumPy raises for it
     return tuple(arrays), {} if type(axis) is int and axis == 0 else {"axis": axis}
 
 
-def _joined(op: Primitive, tangents: Tangents, y: Array, *arrays: Array, **options: Any) -> Array:
-    """The tangents, joined as the arrays are, with zeros for missing ones."""
+def _join_jvp(op: Primitive, tangents: Tangents, y: Array, *arrays: Array, **options: Any) -> Array:
+    """Join the tangents as the arrays are joined, with zeros for missing tangents."""
     parts = [
         tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
         for i, x in enumerate(arrays)
@@ -34,7 +36,7 @@ def _joined(op: Primitive, tangents: Tangents, y: Array, *arrays: Array, **optio
 def _concatenate_vjp(
     g: Cotangent, y: Array, *arrays: Array, axis: int | None = 0
 ) -> list[Cotangent]:
-    """The operands' parts of g."""
+    """Split g into the operands' parts."""
     lengths = [np.size(x) if axis is None else np.shape(x)[axis] for x in arrays]
     before = () if axis is None else (slice(None),) * (axis % np.ndim(g))
     parts = [g[(*before, slice(*ends))] for ends in pairwise([0, *accumulate(lengths)])]
@@ -54,11 +56,11 @@ def _concatenate_batch(
 
 @op(
     each_operand=Joint(_concatenate_vjp),
-    read=_parts,
+    read=_read_arrays,
     numpy=np.concatenate,
     takes_weak=True,
     batch=_concatenate_batch,
-    jvp=_joined,
+    jvp=_join_jvp,
     complex=True,
 )
 def concatenate(*arrays: ArrayLike, axis: int | None = 0) -> Array:
@@ -76,7 +78,7 @@ def concatenate(*arrays: ArrayLike, axis: int | None = 0) -> Array:
 
 
 def _stack_vjp(g: Cotangent, y: Array, *arrays: Array, axis: int = 0) -> list[Cotangent]:
-    """The operands' parts of g."""
+    """Split g into the operands' parts."""
     before: tuple[Any, ...] = (slice(None),) * (axis % np.ndim(g))
     return [g[*before, i] for i in range(len(arrays))]
 
@@ -88,10 +90,10 @@ def _stack_batch(op: Primitive, batched: Batched, *arrays: Array, axis: int = 0)
 
 @op(
     each_operand=Joint(_stack_vjp),
-    read=_parts,
+    read=_read_arrays,
     numpy=np.stack,
     batch=_stack_batch,
-    jvp=_joined,
+    jvp=_join_jvp,
     complex=True,
 )
 def stack(*arrays: ArrayLike, axis: int = 0) -> Array:

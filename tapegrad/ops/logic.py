@@ -1,7 +1,7 @@
 """Comparisons, logic and selection.
 
-Comparisons and logic are recorded like any op, so that a program decides anew for its own input,
-but they pass no gradient.
+Comparisons and logic are recorded like any op, so that a program computes them from its inputs, but
+they pass no gradient.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ += ["not_equal", "right_shift", "where"]
 
 @op(None, None, ufunc=np.equal, complex=True)
 def equal(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 == x2``, element by element. It passes no gradient.
+    """Whether ``x1 == x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def equal(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.not_equal, complex=True)
 def not_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 != x2``, element by element. It passes no gradient.
+    """Whether ``x1 != x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def not_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.less, complex=True)
 def less(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 < x2``, element by element. It passes no gradient.
+    """Whether ``x1 < x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def less(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.less_equal, complex=True)
 def less_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 <= x2``, element by element. It passes no gradient.
+    """Whether ``x1 <= x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def less_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.greater, complex=True)
 def greater(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 > x2``, element by element. It passes no gradient.
+    """Whether ``x1 > x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def greater(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.greater_equal, complex=True)
 def greater_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where ``x1 >= x2``, element by element. It passes no gradient.
+    """Whether ``x1 >= x2``, element by element. It passes no gradient.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def greater_equal(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, ufunc=np.isfinite, complex=True)
 def isfinite(x: ArrayLike) -> Array:
-    """Where x is a number, neither infinite nor nan. It passes no gradient.
+    """Whether x is a number, neither infinite nor nan. It passes no gradient.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def isfinite(x: ArrayLike) -> Array:
 
 @op(None, ufunc=np.isinf, complex=True)
 def isinf(x: ArrayLike) -> Array:
-    """Where x is infinite. It passes no gradient.
+    """Whether x is infinite. It passes no gradient.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def isinf(x: ArrayLike) -> Array:
 
 @op(None, ufunc=np.isnan, complex=True)
 def isnan(x: ArrayLike) -> Array:
-    """Where x is nan. It passes no gradient.
+    """Whether x is nan. It passes no gradient.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def isnan(x: ArrayLike) -> Array:
 
 @op(None, numpy=np.isposinf, batch=batch_elementwise)
 def isposinf(x: ArrayLike) -> Array:
-    """Where x is plus infinity. It passes no gradient.
+    """Whether x is plus infinity. It passes no gradient.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def isposinf(x: ArrayLike) -> Array:
 
 @op(None, numpy=np.isneginf, batch=batch_elementwise)
 def isneginf(x: ArrayLike) -> Array:
-    """Where x is minus infinity. It passes no gradient.
+    """Whether x is minus infinity. It passes no gradient.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def isclose(
     atol: ArrayLike = 1e-8,
     equal_nan: bool = False,
 ) -> Array:
-    """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
+    """Whether a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
 
     Examples
     --------
@@ -271,7 +271,7 @@ def invert(x: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.logical_and, complex=True)
 def logical_and(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where both are true (not zero). It passes no gradient.
+    """Whether both are true (not zero). It passes no gradient.
 
     Examples
     --------
@@ -283,7 +283,7 @@ def logical_and(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.logical_or, complex=True)
 def logical_or(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where either is true (not zero). It passes no gradient.
+    """Whether either is true (not zero). It passes no gradient.
 
     Examples
     --------
@@ -295,7 +295,7 @@ def logical_or(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, None, ufunc=np.logical_xor, complex=True)
 def logical_xor(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """Where just one is true (not zero). It passes no gradient.
+    """Whether just one is true (not zero). It passes no gradient.
 
     Examples
     --------
@@ -307,7 +307,7 @@ def logical_xor(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 @op(None, ufunc=np.logical_not, complex=True)
 def logical_not(x: ArrayLike) -> Array:
-    """Where x is false (zero). It passes no gradient.
+    """Whether x is false (zero). It passes no gradient.
 
     Examples
     --------
@@ -336,7 +336,7 @@ def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
     """x where the condition holds, y elsewhere, with broadcasting.
 
     It selects and never multiplies: the side that is not taken gets a cotangent of
-    exactly 0. But if that side's own slope is infinite there, its rule multiplies 0
+    exactly 0. But if that side's slope is infinite there, its rule multiplies 0
     by infinity, which is nan; guard its argument too (`sqrt` of ``where(x > 0, x, 1)``).
 
     Examples
@@ -348,12 +348,12 @@ def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
     return select(condition, x, y)
 
 
-def _where(condition: Array, *sides: Array) -> Array:
-    """`where`; with only a condition, `nonzero`."""
+def _where_or_nonzero(condition: Array, *sides: Array) -> Array:
+    """Call `where`; with only a condition, `nonzero`."""
     return where(condition, *sides) if sides else ANSWERS[np.nonzero](condition)
 
 
-answers([np.where], _where)
+answers([np.where], _where_or_nonzero)
 
 
 @op(
@@ -377,46 +377,46 @@ def keep(condition: ArrayLike, x: ArrayLike) -> Array:
     return select(condition, x, 0)
 
 
-_WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
+_INT_DTYPES: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def keep_into(condition: Array, x: Array, out: Array | None = None) -> Array:
-    """`keep` for floating arrays, by products of integers: a tenth of the time of a selection.
+    """Compute `keep` for floating arrays by integer products, in a tenth of the time of `where`.
 
     `out` may be x.
     """
-    whole = _WHOLE.get(x.dtype.itemsize)
+    int_dtype = _INT_DTYPES.get(x.dtype.itemsize)
     if out is None:
         out = np.empty_like(condition, x.dtype)
-    if whole is None:
+    if int_dtype is None:
         out[...] = np.where(condition, x, 0)
     else:
-        np.multiply(x.view(whole), condition, out=out.view(whole))
+        np.multiply(x.view(int_dtype), condition, out=out.view(int_dtype))
     return out
 
 
-# For smaller arrays, checking them takes longer than selecting.
-_MANY = 1 << 11
+# in smaller arrays, the checks take longer than the selection
+_LARGE = 1 << 11
 
 
 def select(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
-    """``np.where``; by `keep_into`, if one side of a large selection is 0.
+    """Select as ``np.where``, by `keep_into` if one side of a large selection is 0.
 
     NumPy branches for each element, which takes ten times as long if branches are mispredicted.
     """
-    if type(condition) is np.ndarray and condition.dtype == bool and condition.size >= _MANY:
+    if type(condition) is np.ndarray and condition.dtype == bool and condition.size >= _LARGE:
         is_first = _is_zero(y)
-        if (is_first or _is_zero(x)) and _fits(taken := x if is_first else y, condition.shape):
-            return keep_into(condition if is_first else ~condition, taken)
+        if (is_first or _is_zero(x)) and _can_keep(kept := x if is_first else y, condition.shape):
+            return keep_into(condition if is_first else ~condition, kept)
     return np.where(condition, x, y)
 
 
-def _fits(x: ArrayLike, shape: Shape) -> TypeGuard[Array]:
+def _can_keep(x: ArrayLike, shape: Shape) -> TypeGuard[Array]:
     """Whether x is a floating array that `keep_into` takes, and broadcasts to the shape."""
     if type(x) is not np.ndarray or x.dtype.char not in "efdF" or x.ndim > len(shape):
         return False
-    sides = zip(reversed(x.shape), reversed(shape), strict=False)
-    return all(m in (1, n) for m, n in sides) and x.dtype.isnative
+    lengths = zip(reversed(x.shape), reversed(shape), strict=False)
+    return all(m in (1, n) for m, n in lengths) and x.dtype.isnative
 
 
 def _is_zero(x: ArrayLike) -> bool:
@@ -425,10 +425,10 @@ def _is_zero(x: ArrayLike) -> bool:
 
 
 def is_extremum(a: Array, y: Array) -> Array:
-    """Where an array equals its extremum; a nan is one, as in NumPy."""
+    """Return where an array equals its extremum; as in NumPy, nan is one."""
     ties = np.equal(a, y)
-    is_known = isinstance(ties, np.ndarray | np.generic)
-    # most arrays have no nan, which would take two more passes over the elements
-    if is_known and not np.not_equal(y, y).any():
+    is_concrete = isinstance(ties, np.ndarray | np.generic)
+    # most arrays have no nan; a search for it takes two more passes over the elements
+    if is_concrete and not np.not_equal(y, y).any():
         return ties
     return ties | np.not_equal(a, a)

@@ -20,7 +20,7 @@ from tapegrad.declare.batching import (
     batch_size,
     repeat_for_batch,
 )
-from tapegrad.ops.axes import on_first_axis
+from tapegrad.ops.axes import lift_to_axis
 from tapegrad.ops.casting import to_array, values_if_known
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
@@ -34,26 +34,26 @@ __all__ += ["searchsorted", "sort"]
 SortKind: TypeAlias = Literal["quicksort", "mergesort", "heapsort", "stable"]
 Side: TypeAlias = Literal["left", "right"]
 
-# in smaller arrays, looking for ties takes the time that it saves
-_MANY = 1 << 11
+# in smaller arrays, a search for ties takes the time that it saves
+_LARGE = 1 << 11
 
 
-def _shared_by_both(g: Cotangent, winner: Array, loser: Array, larger: Array) -> Cotangent:
-    """The cotangent where one side wins, half of it at a tie, 0 elsewhere."""
-    tie = np.equal(winner, loser)
-    if type(tie) is np.ndarray and tie.size >= _MANY and not tie.any():
+def _split_at_ties(g: Cotangent, winner: Array, loser: Array, larger: Array) -> Cotangent:
+    """Return the cotangent where one side wins, half of it at a tie, and 0 elsewhere."""
+    is_tie = np.equal(winner, loser)
+    if type(is_tie) is np.ndarray and is_tie.size >= _LARGE and not is_tie.any():
         return select(larger, g, 0)
-    return np.where(tie, g * 0.5, select(larger, g, 0))
+    return np.where(is_tie, g * 0.5, select(larger, g, 0))
 
 
-def _shares(compare: np.ufunc, passes_nan: bool = False) -> tuple[Rule, Rule]:
-    """The rules of an extremum of two; `passes_nan` if a number wins over nan."""
+def _extremum_rules(compare: np.ufunc, passes_nan: bool = False) -> tuple[Rule, Rule]:
+    """Return the rules of an extremum of two; `passes_nan` if a number wins over nan."""
 
-    def share(g: Cotangent, own: Array, other: Array) -> Cotangent:
+    def vjp(g: Cotangent, own: Array, other: Array) -> Cotangent:
         wins = compare(own, other)
-        return _shared_by_both(g, own, other, wins | np.isnan(other) if passes_nan else wins)
+        return _split_at_ties(g, own, other, wins | np.isnan(other) if passes_nan else wins)
 
-    return lambda g, y, x1, x2: share(g, x1, x2), lambda g, y, x1, x2: share(g, x2, x1)
+    return lambda g, y, x1, x2: vjp(g, x1, x2), lambda g, y, x1, x2: vjp(g, x2, x1)
 
 
 TIES = "ties share equally"
@@ -67,7 +67,7 @@ _OUTSIDE = (
 )
 
 
-@op(*_shares(np.greater), ufunc=np.maximum, keeps_weak=True, whole=builtins.max, **_LARGER)
+@op(*_extremum_rules(np.greater), ufunc=np.maximum, keeps_weak=True, whole=builtins.max, **_LARGER)
 def maximum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The larger of two, element by element.
 
@@ -82,7 +82,7 @@ def maximum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-@op(*_shares(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, **_SMALLER)
+@op(*_extremum_rules(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, **_SMALLER)
 def minimum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The smaller of two, element by element. At a tie both get half the gradient.
 
@@ -94,7 +94,7 @@ def minimum(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-@op(*_shares(np.greater, True), ufunc=np.fmax, keeps_weak=True, **_LARGER)
+@op(*_extremum_rules(np.greater, True), ufunc=np.fmax, keeps_weak=True, **_LARGER)
 def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -106,7 +106,7 @@ def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-@op(*_shares(np.less, True), ufunc=np.fmin, keeps_weak=True, **_SMALLER)
+@op(*_extremum_rules(np.less, True), ufunc=np.fmin, keeps_weak=True, **_SMALLER)
 def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -118,62 +118,63 @@ def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
     """
 
 
-def _clip_share(i: int, g: Cotangent, y: Array, a: Array, low: Array, high: Array) -> Cotangent:
-    """The cotangent of one of the three operands where it is the result; half where two tie."""
-    wins = [
+def _clip_vjp(i: int, g: Cotangent, y: Array, a: Array, low: Array, high: Array) -> Cotangent:
+    """Return g where operand i is the result, half of it where two tie, and 0 elsewhere."""
+    is_result = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
         np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),
         np.less_equal(high, np.maximum(a, low)),
     ]
-    won = wins.pop(i)
-    return np.where(won, np.where(wins[0] | wins[1], g * 0.5, g), 0)
+    is_own = is_result.pop(i)
+    return np.where(is_own, np.where(is_result[0] | is_result[1], g * 0.5, g), 0)
 
 
-_SHARES = [partial(_clip_share, i) for i in range(3)]
+_CLIP_VJPS = [partial(_clip_vjp, i) for i in range(3)]
 
 
-@op(*_SHARES, name="clip", keeps_weak=True, batch=batch_elementwise, flat=_OUTSIDE)
+@op(*_CLIP_VJPS, name="clip", keeps_weak=True, batch=batch_elementwise, flat=_OUTSIDE)
 def clip_both(a: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
 
 
-def _taken(x: Array, order: Array) -> Array:
-    """The lines along the first axis, each in its own order."""
-    sides = x.shape[1:]
-    others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
-    # as an op, since x may be an array and the order a Tensor
+def _take_along_first_axis(x: Array, order: Array) -> Array:
+    """Reorder the elements along the first axis, by an index for each element."""
+    others = [
+        np.arange(n).reshape(-1, *(1,) * (x.ndim - 1 - i)) for i, n in enumerate(x.shape[1:], 1)
+    ]
+    # call the op, since x may be an array and the order a Tensor
     return getitem(x, index=(order, *others))
 
 
-def _shared(g: Cotangent, y: Array) -> Cotangent:
-    """The cotangent of an array sorted along the first axis, averaged where elements tie."""
+def _average_ties(g: Cotangent, y: Array) -> Cotangent:
+    """Average the cotangent of an array sorted along the first axis where elements tie."""
     if y.size == 0:
         return g
     if g.dtype == np.float16:
-        # a dtype in which long sums are more precise
+        # sum in float32, which is more precise
         g = g.astype(np.float32)
     first = np.full((1, *y.shape[1:]), True)
-    # line after line, so that each run of equal elements gets its own number
-    begins = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
-    runs = np.cumsum(begins) - 1
-    total = sum_segments(np.reshape(g.T, -1), runs, n=y.size)
-    count = sum_segments(np.ones(y.size, g.dtype), runs, n=y.size)
-    return np.reshape(index_select(total / np.maximum(count, 1), runs), begins.shape).T
+    # transposed, so that runs of equal elements are numbered through all columns
+    starts = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
+    run_numbers = np.cumsum(starts) - 1
+    total = sum_segments(np.reshape(g.T, -1), run_numbers, n=y.size)
+    count = sum_segments(np.ones(y.size, g.dtype), run_numbers, n=y.size)
+    return np.reshape(index_select(total / np.maximum(count, 1), run_numbers), starts.shape).T
 
 
 def _sort_vjp(g: Cotangent, y: Array, a: Array) -> Cotangent:
-    places = np.argsort(np.argsort(a, axis=0), axis=0)
-    return _taken(_shared(g, y), places)
+    ranks = np.argsort(np.argsort(a, axis=0), axis=0)
+    return _take_along_first_axis(_average_ties(g, y), ranks)
 
 
 def _partition_vjp(g: Cotangent, y: Array, a: Array) -> Cotangent:
     order = np.argsort(y, axis=0)
-    return _sort_vjp(_taken(g, order), _taken(y, order), a)
+    return _sort_vjp(_take_along_first_axis(g, order), _take_along_first_axis(y, order), a)
 
 
 @op(
-    on_first_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
+    lift_to_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
     numpy=np.sort,
     kink=TIES,
     batch=batch_along_axis,
@@ -219,7 +220,7 @@ def argsort(
 
 
 @op(
-    on_first_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
+    lift_to_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
     numpy=np.partition,
     kink=TIES,
     batch=batch_along_axis,
@@ -230,16 +231,16 @@ def partition(
     axis: int | None = -1,
     kind: Literal["introselect"] = "introselect",
 ) -> Array:
-    """The elements partitioned: the k-th as if sorted, with smaller ones before it.
+    """The elements partitioned: the k-th as if sorted, with no larger element before it.
 
-    Elements that tie share the gradient of their places equally.
+    Elements that tie share the gradient of their positions equally.
 
     Parameters
     ----------
     a
         An array.
     kth
-        A place, or several.
+        A position, or several.
     axis
         The axis to partition along; None for the flattened array.
     kind
@@ -295,27 +296,27 @@ def _searchsorted_batch(
     return count_before(batched, a, v, side) if batched[0] else apply(op, (a, v), {"side": side})
 
 
-def _searched_in_order(
+def _searchsorted_with_sorter(
     a: Array, v: Array, side: Side = "left", sorter: Array | None = None
 ) -> Array:
-    """`searchsorted` in an array that `sorter` puts in order."""
+    """Search in an array that `sorter` puts in order."""
     if np.ndim(a) != 1:
         raise ValueError(f"searchsorted takes an array with one axis, not {np.ndim(a)}")
     if sorter is None:
         return np.searchsorted(a, v, side)
     a, sorter = to_array(a), to_array(sorter)
-    known = values_if_known(sorter)
+    positions = values_if_known(sorter)
     if sorter.dtype.kind not in "iu":
         raise TypeError(f"searchsorted: sorter must hold indices, not {sorter.dtype}")
-    if sorter.shape != a.shape or (known is not None and (known < 0).any()):
+    if sorter.shape != a.shape or (positions is not None and (positions < 0).any()):
         raise ValueError(
             f"searchsorted: sorter must have an index from 0 for each element of an array of shape "
-            f"{a.shape}, as argsort returns; got {sorter.shape if known is None else known}"
+            f"{a.shape}, as argsort returns; got {sorter.shape if positions is None else positions}"
         )
     return np.searchsorted(np.take(a, sorter), v, side)
 
 
-@wider_op(_searched_in_order, None, None, numpy=np.searchsorted, batch=_searchsorted_batch)
+@wider_op(_searchsorted_with_sorter, None, None, numpy=np.searchsorted, batch=_searchsorted_batch)
 def searchsorted(a: ArrayLike, v: ArrayLike, side: Side = "left") -> Array:
     """The positions at which elements belong in a sorted array. It passes no gradient.
 
@@ -339,13 +340,13 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Side = "left") -> Array:
     return np.searchsorted(a, v, side)
 
 
-def _known(a: Array) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_argwhere(a: Array) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(a, Tensor):
         a._read("finding elements that are not zero")
     return (a,), {}
 
 
-@op(None, read=_known, numpy=np.argwhere, complex=True)
+@op(None, read=_read_argwhere, numpy=np.argwhere, complex=True)
 def argwhere(a: ArrayLike) -> Array:
     """The indices of the elements that are not zero, one row for each. It passes no gradient.
 

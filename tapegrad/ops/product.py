@@ -29,33 +29,33 @@ from tapegrad.types import Array, ArrayLike, Cotangent
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
 
 
-def turned(a: Array) -> Array:
-    """The matrices of a stack transposed."""
+def transpose_matrices(a: Array) -> Array:
+    """Transpose the matrices of a stack."""
     return a.T if a.ndim == 2 else a.swapaxes(-1, -2)
 
 
 def adjoint(a: Array) -> Array:
-    """The matrices of a stack transposed and conjugated."""
-    return turned(conjugate_of(a))
+    """Transpose and conjugate the matrices of a stack."""
+    return transpose_matrices(conjugate_of(a))
 
 
 def _dot(a: Array, b: Array) -> Array:
-    """The product of two matrices.
+    """Return the product of two matrices.
 
     For small matrices the method takes three quarters of the time, since it does not dispatch. It
-    treats a matrix of one element as a number, and drops the product if that is 0, even with nan.
+    treats a matrix of one element as a number, and loses nan if the number is 0.
     """
     return a.dot(b) if a.size > 1 < b.size else a @ b
 
 
-def _solid(g: Cotangent) -> Cotangent:
-    """A cotangent that repeats one number, written out, as BLAS needs it; any other itself."""
+def _copy_if_broadcast(g: Cotangent) -> Cotangent:
+    """Copy a cotangent whose rows repeat one number in memory, since BLAS needs strides."""
     return g.copy() if type(g) is np.ndarray and g.ndim and not g.strides[-1] else g
 
 
-def _matmul_left(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
+def _matmul_left_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """g @ x2.T, for each matrix of a stack."""
-    g = _solid(g)
+    g = _copy_if_broadcast(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return _dot(g, x2.T) if type(x2) is np.ndarray else g @ x2.T
@@ -68,12 +68,12 @@ def _matmul_left(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     if right == 2 and type(g) is type(x2) is np.ndarray:
         # one product instead of a stack
         return _dot(g.reshape(math.prod(g.shape[:-1]), g.shape[-1]), x2.T).reshape(x1.shape)
-    return g @ turned(x2)
+    return g @ transpose_matrices(x2)
 
 
-def _matmul_right(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
+def _matmul_right_vjp(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     """x1.T @ g, for each matrix of a stack."""
-    g = _solid(g)
+    g = _copy_if_broadcast(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return _dot(x1.T, g) if type(g) is np.ndarray else x1.T @ g
@@ -82,16 +82,16 @@ def _matmul_right(g: Cotangent, y: Array, x1: Array, x2: Array) -> Cotangent:
     if left == 1:
         return np.expand_dims(x1, -1) * np.expand_dims(g, -2)
     if right == 1:
-        return np.squeeze(turned(x1) @ np.expand_dims(g, -1), -1)
+        return np.squeeze(transpose_matrices(x1) @ np.expand_dims(g, -1), -1)
     if right == 2:
         # one product instead of a stack of products to sum
         n = math.prod(x1.shape[:-1])
         return x1.reshape(n, x1.shape[-1]).T @ g.reshape(n, g.shape[-1])
-    return turned(x1) @ g
+    return transpose_matrices(x1) @ g
 
 
 def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Array:
-    """One product if a factor is the same for all examples, otherwise a stack of products."""
+    """Compute one product if a factor is the same for all examples, else a stack of products."""
     left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
     if batched == (True, False):
         if right == 2 and left > 1:
@@ -100,10 +100,10 @@ def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Arra
         if left > 1 or right < 3:
             return apply(op, (expand_to_ndim(x1, max(left, right)) if right > 2 else x1, x2), {})
     if batched == (False, True) and right == 1 and left <= 2:
-        return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
+        return apply(op, (x2, x1 if left == 1 else transpose_matrices(x1)), {})
     if batched == (False, True) and left == right == 2 and x2.shape[-1] == 1:
         # a column for each example is a row of one matrix
-        return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
+        return np.expand_dims(apply(op, (np.squeeze(x2, -1), transpose_matrices(x1)), {}), -1)
     if batched == (True, True) and left == right == 1:
         return vecdot(conjugate_of(x1), x2)
     # vectors as matrices, and stacks with equally many axes
@@ -116,8 +116,8 @@ def _matmul_batch(op: Primitive, batched: Batched, x1: Array, x2: Array) -> Arra
 
 
 @linear_op(
-    _matmul_left,
-    _matmul_right,
+    _matmul_left_vjp,
+    _matmul_right_vjp,
     ufunc=np.matmul,
     batch=_matmul_batch,
     pairs=product_pairs("ik", "kj"),
@@ -159,11 +159,11 @@ def _vecdot_vjp(g: Cotangent, own: Array, other: Array, axis: int) -> Cotangent:
 
 
 def _vecdot_batch(op: Primitive, batched: Batched, x1: Array, x2: Array, axis: int = -1) -> Array:
-    last = [
+    vectors_last = [
         move_axis(x, axis if axis < 0 else axis + b, -1)
         for x, b in zip((x1, x2), batched, strict=True)
     ]
-    return apply(op, align_examples(batched, last), {})
+    return apply(op, align_examples(batched, vectors_last), {})
 
 
 @linear_op(
@@ -238,8 +238,8 @@ def vecmat(x1: ArrayLike, x2: ArrayLike) -> Array:
     return np.vecmat(x1, x2)
 
 
-# the number of elements that are added one by one; NumPy's sums add larger parts in pairs
-_PART = 1 << 14
+# the number of elements that are added one by one; the sums of chunks are added in pairs
+_CHUNK_SIZE = 1 << 14
 
 
 def _inner_product_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
@@ -264,17 +264,17 @@ def inner_product(a: Array, b: Array) -> Array:
     np.float64(5.0)
     """
     a, b = a.reshape(-1), b.reshape(-1)
-    if a.size <= _PART:
+    if a.size <= _CHUNK_SIZE:
         return a.dot(b)
-    starts = range(0, a.size, _PART)
-    return np.add.reduce([a[i : i + _PART].dot(b[i : i + _PART]) for i in starts])
+    starts = range(0, a.size, _CHUNK_SIZE)
+    return np.add.reduce([a[i : i + _CHUNK_SIZE].dot(b[i : i + _CHUNK_SIZE]) for i in starts])
 
 
 # letters for axes, in the order of use
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _einsum_rule(
+def _einsum_vjp(
     i: int,
     g: Cotangent,
     y: Array,
@@ -282,33 +282,33 @@ def _einsum_rule(
     subscripts: str,
     optimize: bool | str | Sequence[Any] = False,
 ) -> Cotangent:
-    """The cotangent of an operand: a product again, of g and the other operands."""
+    """Return an operand's cotangent, the einsum of g and the other operands."""
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
-    spare = iter([letter for letter in LETTERS if letter not in subscripts])
+    unused_letters = iter([letter for letter in LETTERS if letter not in subscripts])
     factors = [(output, g), *zip(terms, operands, strict=True)]
     del factors[i + 1]
-    known = [pair for term, x in factors for pair in zip(term, np.shape(x), strict=True)]
-    wanted = ""
+    known_axes = [pair for term, x in factors for pair in zip(term, np.shape(x), strict=True)]
+    operand_term = ""
     for label, n in zip(terms[i], np.shape(operands[i]), strict=True):
-        new = label
-        if label in wanted:
+        new_letter = label
+        if label in operand_term:
             # a diagonal was taken; the cotangent lies on it
-            new = next(spare)
-            factors.append((label + new, np.eye(n, dtype=g.dtype)))
-        elif (label, n) not in known:
-            # the axis was summed alone; the cotangent is constant along it
+            new_letter = next(unused_letters)
+            factors.append((label + new_letter, np.eye(n, dtype=g.dtype)))
+        elif (label, n) not in known_axes:
+            # no other operand has the axis; the cotangent is constant along it
             factors.append((label, np.ones(n, g.dtype)))
-        wanted += new
+        operand_term += new_letter
     return contract(
         [x for _, x in factors],
-        subscripts=",".join([term for term, _ in factors]) + "->" + wanted,
-        # an explicit path fits only its own operands
+        subscripts=",".join([term for term, _ in factors]) + "->" + operand_term,
+        # an explicit path does not fit other operands
         optimize=optimize if isinstance(optimize, bool | str) else True,
     )
 
 
-def _contract_arguments(
+def _read_contract(
     operands: Sequence[Any], subscripts: str, optimize: bool | str | Sequence[Any] = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     options = {"subscripts": subscripts}
@@ -318,18 +318,18 @@ def _contract_arguments(
 def _contract_batch(
     op: Primitive, batched: Batched, *operands: Array, subscripts: str, **options: Any
 ) -> Array:
-    new = next((letter for letter in LETTERS if letter not in subscripts), None)
-    if new is None:
+    batch = next((letter for letter in LETTERS if letter not in subscripts), None)
+    if batch is None:
         return NotImplemented
     inputs, output = subscripts.split("->")
-    terms = [new + x if b else x for x, b in zip(inputs.split(","), batched, strict=True)]
-    return apply(op, operands, {"subscripts": f"{','.join(terms)}->{new}{output}", **options})
+    terms = [batch + x if b else x for x, b in zip(inputs.split(","), batched, strict=True)]
+    return apply(op, operands, {"subscripts": f"{','.join(terms)}->{batch}{output}", **options})
 
 
 @linear_op(
     name="einsum",
-    each_operand=EachOperand(_einsum_rule),
-    read=_contract_arguments,
+    each_operand=EachOperand(_einsum_vjp),
+    read=_read_contract,
     batch=_contract_batch,
     pairs=einsum_pairs,
     adds=True,
@@ -361,7 +361,7 @@ def einsum(*operands: Any, optimize: bool | str | Sequence[Any] = False) -> Arra
         The subscripts, such as ``"ij,jk->ik"``, and the arrays: any expression that NumPy takes,
         with or without ``->``, with ellipses and with indices that repeat. Alternatively, each
         array followed by a list of integers for its axes and, optionally, a list for the result's
-        at the end.
+        axes at the end.
     optimize
         Whether, or how, to look for a better order than from left to right; it applies to the
         gradient too.
@@ -386,16 +386,16 @@ def einsum(*operands: Any, optimize: bool | str | Sequence[Any] = False) -> Arra
     if isinstance(operands[0], str):
         subscripts, arrays = operands[0], operands[1:]
     else:
-        subscripts, arrays = _lettered(operands), operands[: len(operands) // 2 * 2 : 2]
-    explicit = _explicit(subscripts, [np.ndim(x) for x in arrays])
-    return contract(arrays, subscripts=explicit, optimize=optimize)
+        subscripts, arrays = _read_sublists(operands), operands[: len(operands) // 2 * 2 : 2]
+    subscripts = _expand_subscripts(subscripts, [np.ndim(x) for x in arrays])
+    return contract(arrays, subscripts=subscripts, optimize=optimize)
 
 
 answers([np.einsum], einsum)
 
 
-def _lettered(operands: tuple[Any, ...]) -> str:
-    """The subscripts for arrays that are followed by lists of integers."""
+def _read_sublists(operands: tuple[Any, ...]) -> str:
+    """Return the subscripts for arrays that are each followed by a list of integers."""
     letters = sorted(LETTERS)
     terms = [
         "".join(["..." if label is Ellipsis else letters[label] for label in labels])
@@ -405,21 +405,21 @@ def _lettered(operands: tuple[Any, ...]) -> str:
     return f"{inputs}->{terms[-1]}" if len(operands) % 2 else inputs
 
 
-def _explicit(subscripts: str, n_axes: Sequence[int]) -> str:
-    """Subscripts that include the result's, with a letter for each axis of an ellipsis."""
+def _expand_subscripts(subscripts: str, ndims: Sequence[int]) -> str:
+    """Return subscripts with an explicit result, and letters in place of ellipses."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
-    if len(terms) != len(n_axes):
+    if len(terms) != len(ndims):
         raise ValueError(
             f"einsum: {subscripts!r} has subscripts for {len(terms)} operands; "
-            f"{len(n_axes)} were given"
+            f"{len(ndims)} were given"
         )
-    hidden = [n - len(term.replace("...", "")) for term, n in zip(terms, n_axes, strict=True)]
+    hidden = [n - len(term.replace("...", "")) for term, n in zip(terms, ndims, strict=True)]
     for i, (term, n) in enumerate(zip(terms, hidden, strict=True)):
         if n < 0 or (n > 0 and "..." not in term):
             raise ValueError(
                 f"einsum: {term!r} in {subscripts!r} does not fit operand {i}, "
-                f"which has {n_axes[i]} axes"
+                f"which has {ndims[i]} axes"
             )
     letters = [letter for letter in LETTERS if letter not in subscripts]
     new = "".join(letters[: max(hidden)])

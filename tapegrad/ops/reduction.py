@@ -10,7 +10,7 @@ from tapegrad.core.forward import apply, linear_jvp
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, batch_along_axis, batch_axis, flatten_examples
-from tapegrad.ops import partial_reduction as in_part
+from tapegrad.ops import partial_reduction
 from tapegrad.ops.axes import move_axes_to_front, reduced_shape, restore_axes, shift_forward
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.logic import is_extremum, select
@@ -29,16 +29,16 @@ _argmin: Any = np.argmin
 
 
 def restore_reduced_axes(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
-    """A reduction's output or cotangent, with the reduced axes restored with length 1."""
+    """Restore the reduced axes, with length 1, of a reduction's output or cotangent."""
     return g if keepdims or not x.ndim else g.reshape(reduced_shape(x.shape, axis))
 
 
-_MANY = 1 << 13
+_LARGE = 1 << 13
 
 
-def _spread(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
-    """A reduction's cotangent, the same for all elements that were reduced."""
-    # the cotangent of a scalar may be a number
+def _broadcast_cotangent(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
+    """Broadcast a reduction's cotangent to all elements that were reduced."""
+    # the cotangent of a scalar may be a Python number
     if getattr(g, "ndim", 0):
         return apply(
             broadcast_to, (restore_reduced_axes(g, x, axis, keepdims),), {"shape": x.shape}
@@ -46,7 +46,7 @@ def _spread(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
     if type(g) is not np.ndarray and not isinstance(g, np.generic):
         return apply(broadcast_to, (g,), {"shape": x.shape})
     # a view repeats one number in memory, but filling a small array is faster than making a view
-    return np.broadcast_to(g, x.shape) if x.size >= _MANY else np.full(x.shape, g)
+    return np.broadcast_to(g, x.shape) if x.size >= _LARGE else np.full(x.shape, g)
 
 
 def reduce_each_example(
@@ -57,7 +57,7 @@ def reduce_each_example(
     keepdims: bool = False,
     **options: Any,
 ) -> Array:
-    """The reduction of each example of a batch."""
+    """Reduce each example of a batch."""
     if keepdims:
         options["keepdims"] = True
     # NumPy accepts axis 0 of a number too
@@ -66,8 +66,8 @@ def reduce_each_example(
 
 
 @wider_op(
-    in_part.sum,
-    lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
+    partial_reduction.sum,
+    lambda g, y, a, axis=None, keepdims=False: _broadcast_cotangent(g, a, axis, keepdims),
     numpy=np.sum,
     jvp=linear_jvp,
     batch=reduce_each_example,
@@ -100,17 +100,17 @@ def sum(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
-def _shared(g: Cotangent, a: Array, axis: Axis, keepdims: bool) -> Cotangent:
-    """``g / n``, for each of the n elements that were averaged."""
+def _mean_vjp(g: Cotangent, a: Array, axis: Axis, keepdims: bool) -> Cotangent:
+    """``g / n`` for each of n elements."""
     n = count(a, axis)
     # in float16 n may be infinite
-    part = g * (1 / n) if a.dtype == np.float16 and a.size else g / n
-    return _spread(part, a, axis, keepdims)
+    c = g * (1 / n) if a.dtype == np.float16 and a.size else g / n
+    return _broadcast_cotangent(c, a, axis, keepdims)
 
 
 @wider_op(
-    in_part.mean,
-    lambda g, y, a, axis=None, keepdims=False: _shared(g, a, axis, keepdims),
+    partial_reduction.mean,
+    lambda g, y, a, axis=None, keepdims=False: _mean_vjp(g, a, axis, keepdims),
     numpy=np.mean,
     jvp=linear_jvp,
     batch=reduce_each_example,
@@ -128,11 +128,11 @@ def mean(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     array([0.5, 0.5])
     """
     a = to_array(a)
-    return in_part.weighted_average(a, count(a, axis), axis, keepdims)
+    return partial_reduction.weighted_average(a, count(a, axis), axis, keepdims)
 
 
 def _products_of_others(a: Array, axis: Axis) -> Array:
-    """For each element, the product of the other factors of its `prod`."""
+    """Return, for each element, the product of the others in its `prod`."""
     axis = axis if a.ndim else None
     rows = move_axes_to_front(a, axis)
     before = shift_forward(np.cumprod(rows, axis=0), 1)
@@ -141,7 +141,7 @@ def _products_of_others(a: Array, axis: Axis) -> Array:
 
 
 @wider_op(
-    in_part.prod,
+    partial_reduction.prod,
     lambda g, y, a, axis=None, keepdims=False: (
         restore_reduced_axes(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
@@ -164,7 +164,7 @@ def prod(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return _reduce_multiply(np.asarray(a), axis, None, None, keepdims)
 
 
-def _extremum(
+def _extremum_vjp(
     g: Cotangent, y: Array, a: Array, axis: Axis = None, keepdims: bool = False
 ) -> Cotangent:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
@@ -174,18 +174,18 @@ def _extremum(
     return select(ties, share, 0)
 
 
-_SELECTED: dict[str, Any] = {
+_EXTREMUM_FACTS: dict[str, Any] = {
     "kink": "ties share equally",
     "batch": reduce_each_example,
     "flat": "{op} takes no element of {x}{where}",
 }
 
 
-@wider_op(in_part.max, _extremum, numpy=(np.max, np.amax), **_SELECTED)
+@wider_op(partial_reduction.max, _extremum_vjp, numpy=(np.max, np.amax), **_EXTREMUM_FACTS)
 def max(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest element over an axis, several, or all; arguments as for `sum`.
 
-    Elements that tie for it share the gradient equally. As in NumPy, nan counts as the largest.
+    Elements that tie share the gradient equally. As in NumPy, nan counts as the largest.
 
     Examples
     --------
@@ -196,11 +196,11 @@ def max(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return _reduce_maximum(np.asarray(a), axis, None, None, keepdims)
 
 
-@wider_op(in_part.min, _extremum, numpy=(np.min, np.amin), **_SELECTED)
+@wider_op(partial_reduction.min, _extremum_vjp, numpy=(np.min, np.amin), **_EXTREMUM_FACTS)
 def min(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The smallest element over an axis, several, or all; arguments as for `sum`.
 
-    Elements that tie for it share the gradient equally. As in NumPy, nan counts as the smallest.
+    Elements that tie share the gradient equally. As in NumPy, nan counts as the smallest.
 
     Examples
     --------
@@ -212,17 +212,17 @@ def min(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 
 def is_nan(a: Array) -> Array:
-    """A mask of the elements that are nan."""
+    """Return a mask of the elements that are nan."""
     return np.not_equal(a, a)
 
 
 def replace_nan(a: ArrayLike, instead: float) -> Array:
-    """The array with a number in place of nan."""
+    """Replace nan by a number."""
     a = to_array(a)
     return np.where(is_nan(a), instead, a) if a.dtype.kind in "fc" else a
 
 
-@wider_op(in_part.any, None, numpy=np.any, batch=reduce_each_example, complex=True)
+@wider_op(partial_reduction.any, None, numpy=np.any, batch=reduce_each_example, complex=True)
 def any(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -235,7 +235,7 @@ def any(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, batch=reduce_each_example, complex=True)
+@wider_op(partial_reduction.all, None, numpy=np.all, batch=reduce_each_example, complex=True)
 def all(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -263,7 +263,7 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     return np.intp(total) if type(total) is int else total
 
 
-def _place_along(
+def _argmax_batch(
     op: Primitive, batched: Batched, a: Array, axis: Axis = None, keepdims: bool = False
 ) -> Array:
     if axis is not None:
@@ -272,7 +272,7 @@ def _place_along(
     return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
 
 
-@op(None, numpy=np.argmax, batch=_place_along)
+@op(None, numpy=np.argmax, batch=_argmax_batch)
 def argmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The index of the first largest element along an axis, or of the flattened array.
 
@@ -287,7 +287,7 @@ def argmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.argmin, batch=_place_along)
+@op(None, numpy=np.argmin, batch=_argmax_batch)
 def argmin(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The index of the first smallest element along an axis, or of the flattened array.
 

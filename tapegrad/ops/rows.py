@@ -1,4 +1,4 @@
-"""Selections of rows by index and of one element of each row, their adjoints, and segments."""
+"""Selections of rows or of one element of each row, their adjoints, and segments of rows."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _segments_batch(
     size = batch_size(batched, (values, indices))
     values = repeat_for_batch(values, batched[0], size)
     if batched[1]:
-        # each example has its own rows
-        each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
+        # each example has other indices
+        examples = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
         shape = (size, n, *values.shape[indices.ndim :])
         if op is max_segments:
-            y = apply(op, (values, indices + each * n), {"n": size * n})
+            y = apply(op, (values, indices + examples * n), {"n": size * n})
             return np.reshape(y, shape)
-        return scatter(values, shape=shape, index=(each, indices))
+        return scatter(values, shape=shape, index=(examples, indices))
     sums = apply(op, (move_axis(values, 0, indices.ndim), indices), {"n": n})
     return np.swapaxes(sums, 0, 1)
 
@@ -126,8 +126,8 @@ def _index_select_batch(op: Primitive, batched: Batched, x: Array, indices: Arra
         return apply(op, (x, indices), {})
     if not batched[1]:
         return getitem(x, index=(slice(None), indices))
-    each = np.arange(len(x)).reshape(len(x), *(1,) * (indices.ndim - 1))
-    return getitem(x, index=(each, indices))
+    examples = np.arange(len(x)).reshape(len(x), *(1,) * (indices.ndim - 1))
+    return getitem(x, index=(examples, indices))
 
 
 @linear_op(
@@ -147,7 +147,7 @@ def index_select(x: ArrayLike, indices: ArrayLike) -> Array:
     TypeError
         If the indices are not integers.
     IndexError
-        If one is out of bounds.
+        If an index is out of bounds.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def from_zero(indices: Array) -> Array:
     TypeError
         If the indices are not integers.
     IndexError
-        If one is negative.
+        If an index is negative.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def from_zero(indices: Array) -> Array:
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
-    # to start a reduction takes the time of six calls of argmin
+    # a call of min takes the time of six calls of argmin
     if indices.size and (least := indices.item(indices.argmin())) < 0:
         raise IndexError(f"index {least} is out of bounds: indices start from 0")
     return indices
@@ -250,10 +250,10 @@ def unpick(values: Array, indices: Array, n: int) -> Array:
 
 
 def _row_places_batch(op: Primitive, batched: Batched, indices: Array, n: int) -> Array:
-    each = flatten_examples(indices)
-    size = each.shape[1] * n
-    first = np.arange(len(each)).reshape(-1, 1) * size
-    return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
+    flat_indices = flatten_examples(indices)
+    size = flat_indices.shape[1] * n
+    offsets = np.arange(len(flat_indices)).reshape(-1, 1) * size
+    return np.reshape(apply(op, (flat_indices,), {"n": n}), flat_indices.shape) - offsets
 
 
 @op(None, name="flat_indices", batch=_row_places_batch)
@@ -278,8 +278,8 @@ def _add_at_places_batch(
     op: Primitive, batched: Batched, a: Array, values: Array, places: Array
 ) -> Array:
     a, values, places = repeat_all_for_batch(batched, (a, values, places))
-    first = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
-    return apply(op, (a, values, np.reshape(flatten_examples(places) + first, -1)), {})
+    offsets = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
+    return apply(op, (a, values, np.reshape(flatten_examples(places) + offsets, -1)), {})
 
 
 @op(

@@ -20,8 +20,8 @@ from tapegrad.declare.batching import (
     repeat_all_for_batch,
     repeat_for_batch,
 )
-from tapegrad.ops import partial_reduction as in_part
-from tapegrad.ops.axes import move_axis_to_front, on_first_axis, shift_forward
+from tapegrad.ops import partial_reduction
+from tapegrad.ops.axes import lift_to_axis, move_axis_to_front, shift_forward
 from tapegrad.ops.casting import as_floating, conjugate_of, is_weak, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.window import sliding_window_view
@@ -35,15 +35,15 @@ ZEROS = "right with any number of zeros"
 _convolve: Any = np.convolve
 
 
-def _carried_back(g: Cotangent, a: Array) -> Cotangent:
-    """The cotangent of each step, including the contributions of later steps by their factors."""
+def _accumulate(g: Cotangent, a: Array) -> Cotangent:
+    """Return the cotangent of each step, with the contributions of all later steps."""
     return linear_recurrence(shift_forward(a[::-1], 0), g[::-1])[::-1]
 
 
-def _times_before(back: Cotangent, before: Array) -> Cotangent:
-    """A cotangent times the step before; 0 where it is 0, even if the step overflowed."""
-    lost = np.equal(back, 0) & ~np.less(np.abs(before), np.inf)
-    return back * np.where(lost, 0, before)
+def _times_previous(c: Cotangent, previous: Array) -> Cotangent:
+    """Multiply a cotangent by the previous step; 0 times an overflow is 0."""
+    is_overflow = np.equal(c, 0) & ~np.less(np.abs(previous), np.inf)
+    return c * np.where(is_overflow, 0, previous)
 
 
 def _recurrence_batch(op: Primitive, batched: Batched, a: Array, b: Array, axis: int = 0) -> Array:
@@ -52,8 +52,8 @@ def _recurrence_batch(op: Primitive, batched: Batched, a: Array, b: Array, axis:
 
 
 @op(
-    on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shift_forward(y, 0)), 0),
-    on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
+    lift_to_axis(lambda g, y, a, b: _times_previous(_accumulate(g, a), shift_forward(y, 0)), 0),
+    lift_to_axis(lambda g, y, a, b: _accumulate(g, a), 0),
     batch=_recurrence_batch,
     complex=True,
 )
@@ -63,7 +63,7 @@ def linear_recurrence(a: Array, b: Array, axis: int = 0) -> Array:
     Parameters
     ----------
     a
-        The factor of the step before; the first one is not used.
+        The factor of the previous step; the first factor is not used.
     b
         The term that each step adds: an array of the shape of `a`.
     axis
@@ -94,8 +94,8 @@ def linear_recurrence(a: Array, b: Array, axis: int = 0) -> Array:
 
 
 @wider_op(
-    in_part.cumsum,
-    on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
+    partial_reduction.cumsum,
+    lift_to_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
     batch=batch_along_axis,
     jvp=linear_jvp,
@@ -117,8 +117,8 @@ def cumsum(a: ArrayLike, axis: int | None = None) -> Array:
 
 
 @wider_op(
-    in_part.cumprod,
-    on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shift_forward(y, 1)), None),
+    partial_reduction.cumprod,
+    lift_to_axis(lambda g, y, a: _times_previous(_accumulate(g, a), shift_forward(y, 1)), None),
     numpy=np.cumprod,
     kink=ZEROS,
     batch=batch_along_axis,
@@ -141,23 +141,23 @@ def cumprod(a: ArrayLike, axis: int | None = None) -> Array:
 
 
 def slice_along_axis(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
-    """A slice along an axis."""
+    """Slice an array along an axis."""
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
 
 
 def diff_along_axis(x: Array, axis: int = 0) -> Array:
-    """Differences of neighbours along an axis; for booleans, whether they differ."""
+    """Return differences of neighbours along an axis; for booleans, whether they differ."""
     after, before = slice_along_axis(x, axis, 1, None), slice_along_axis(x, axis, None, -1)
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
 def lay_along_axis(x: Array, y: Array, axis: int) -> Array:
-    """A one-dimensional array, shaped to lie along an axis of another."""
+    """Reshape a vector to lie along an axis of another array."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
 
 
-def _edge(f: Array, h: Array | tuple[Array, Array], edge_order: int) -> Array:
-    """The slope at the first point, from the first two or three points."""
+def _edge_slope(f: Array, h: Array | tuple[Array, Array], edge_order: int) -> Array:
+    """Return the slope at the first point, from the first two or three points."""
     if edge_order == 1:
         return (f[1] - f[0]) / h[0]
     near, far = h[0], h[0] + h[1]
@@ -165,24 +165,24 @@ def _edge(f: Array, h: Array | tuple[Array, Array], edge_order: int) -> Array:
 
 
 def _slopes(f: Array, h: Array, axis: int, edge_order: int) -> Array:
-    """The slopes along one axis, for points at these distances."""
-    turned = move_axis_to_front(f, axis)
-    if len(turned) <= edge_order:
+    """Return the slopes along one axis, for points at these distances."""
+    rows = move_axis_to_front(f, axis)
+    if len(rows) <= edge_order:
         raise ValueError(
             f"gradient with edge_order={edge_order} needs {edge_order + 1} points or more along "
-            f"axis {axis}; it has {len(turned)}"
+            f"axis {axis}; it has {len(rows)}"
         )
     if np.ndim(h):
-        h = lay_along_axis(h, turned, 0)
+        h = lay_along_axis(h, rows, 0)
         left, right = h[:-1], h[1:]
-        back, ahead = (turned[1:-1] - turned[:-2]) / left, (turned[2:] - turned[1:-1]) / right
-        inner = (back * right + ahead * left) / (left + right)
+        backward, forward = (rows[1:-1] - rows[:-2]) / left, (rows[2:] - rows[1:-1]) / right
+        inner = (backward * right + forward * left) / (left + right)
         edges: list[Array | tuple[Array, Array]] = [h[:2], h[::-1]]
     else:
-        inner = (turned[2:] - turned[:-2]) / (2.0 * h)
+        inner = (rows[2:] - rows[:-2]) / (2.0 * h)
         edges = [(h, h), (h, h)]
-    first = _edge(turned, edges[0], edge_order)
-    last = -_edge(turned[::-1], edges[1], edge_order)
+    first = _edge_slope(rows, edges[0], edge_order)
+    last = -_edge_slope(rows[::-1], edges[1], edge_order)
     y = np.concatenate([np.expand_dims(first, 0), inner, np.expand_dims(last, 0)])
     return np.swapaxes(y, 0, axis).astype(f.dtype)
 
@@ -229,7 +229,7 @@ def gradient(
                 raise ValueError(f"axis {i} has {f.shape[i]} points, not shape {h.shape} of them")
             h = diff_along_axis(h)
         elif not is_weak(h):
-            # the sum of two distances may not fit into their integers
+            # the sum of two distances could overflow an integer dtype
             h = as_floating(h, complex=True)
         slopes.append(_slopes(f, h, i, edge_order))
     return slopes[0] if len(axes) == 1 else tuple(slopes)
@@ -239,20 +239,20 @@ answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Cotangent, x: Array, other: Array, mode: str) -> Cotangent:
-    """The cotangent of x, from the cotangents of all positions where the two overlap."""
-    # either may be a Python number
+    """Return the cotangent of x, padded from the mode's positions to all overlaps."""
+    # either operand may be a Python number
     n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]
-    everywhere = scatter(g, shape=(n,), index=(slice(start, start + g.size),))
+    padded = scatter(g, shape=(n,), index=(slice(start, start + g.size),))
     return np.reshape(
-        convolve(everywhere, move_axis_to_front(other, None)[::-1], mode="valid"), np.shape(x)
+        convolve(padded, move_axis_to_front(other, None)[::-1], mode="valid"), np.shape(x)
     )
 
 
 def _convolve_batch(
     op: Primitive, batched: Batched, a: Array, v: Array, mode: str = "full"
 ) -> Array:
-    """Products of the longer sequence's windows with the other, which is reversed."""
+    """Multiply the longer sequence's windows by the shorter sequence in reverse."""
     n = batch_size(batched, (a, v))
     a, v = (
         expand_to_ndim(repeat_for_batch(x, flag, n), 1) if flag else np.reshape(x, (1, -1))
@@ -260,7 +260,7 @@ def _convolve_batch(
     )
     a, v = (a, v) if a.shape[1] >= v.shape[1] else (v, a)
     short = v.shape[1]
-    # as many zeros on each side as positions lie beyond the complete overlap
+    # the number of zeros on each side, one for each position of partial overlap
     left, right = {
         "full": (short - 1, short - 1),
         "same": (short // 2, (short - 1) // 2),
@@ -268,7 +268,7 @@ def _convolve_batch(
     }[mode]
     zeros = [np.zeros((len(a), k), a.dtype) for k in (left, right)]
     windows = sliding_window_view(np.concatenate([zeros[0], a, zeros[1]], axis=1), short, axis=1)
-    # which conjugates its first operand
+    # vecdot conjugates its first operand
     return np.vecdot(conjugate_of(v[:, None, ::-1]), windows)
 
 

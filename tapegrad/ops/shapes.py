@@ -1,8 +1,8 @@
-"""The shapes of results, by op: all that compiling an op computes beside its dtype.
+"""Rules for the shapes of results, which the compiler computes beside their dtypes.
 
-A rule is a function of the shapes of the operands and of the options. It fails where these do not
-fit together and the op would take arrays of one element, on which it is called besides: where
-either fails, the op itself is called, and says what is wrong.
+A rule takes the shapes of the operands, and the options. The compiler also calls the op on arrays
+of one element, for the dtype. A rule raises for wrong shapes that this call would accept; if either
+raises, the op itself is called, and its error says what is wrong.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ from tapegrad.ops.indexing import insert_arrays
 from tapegrad.types import Axis
 
 
-def _check(fits: bool) -> None:
-    """Have a rule fail where the operands do not fit together."""
+def _require(fits: bool) -> None:
+    """Raise if operands do not fit together."""
     if not fits:
         raise ValueError("the op is called, and says what does not fit")
 
 
-def _reduced(a: Shape, axis: Axis = None, keepdims: bool = False, **options: Any) -> Shape:
+def _reduction_shape(a: Shape, axis: Axis = None, keepdims: bool = False, **options: Any) -> Shape:
     axes = range(len(a)) if axis is None else normalize_axis_tuple(axis, len(a))
     if keepdims:
         return tuple([1 if i in axes else n for i, n in enumerate(a)])
     return tuple([n for i, n in enumerate(a) if i not in axes])
 
 
-def _as_first(a: Shape, *others: Shape, **options: Any) -> Shape:
+def _first_shape(a: Shape, *others: Shape, **options: Any) -> Shape:
     return a
 
 
-def _along(a: Shape, axis: int | None = -1, **options: Any) -> Shape:
+def _shape_along_axis(a: Shape, axis: int | None = -1, **options: Any) -> Shape:
     return a if axis is not None else (math.prod(a),)
 
 
-def _running(a: Shape, axis: int | None = None) -> Shape:
-    return _along(a, axis)
+def _scan_shape(a: Shape, axis: int | None = None) -> Shape:
+    return _shape_along_axis(a, axis)
 
 
 def _matmul(a: Shape, b: Shape) -> Shape:
     inner = b[-2] if len(b) > 1 else b[0]
-    _check(a[-1] == inner)
+    _require(a[-1] == inner)
     return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
 
@@ -77,7 +77,7 @@ def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
     n, m = a[axis], b[axis]
     first, second = list(a), list(b)
     del first[axis], second[axis]
-    _check(n == m)
+    _require(n == m)
     return broadcast_shape(tuple(first), tuple(second))
 
 
@@ -94,15 +94,15 @@ def _contract(
     *shapes: Shape, subscripts: str, optimize: bool | str | Sequence[Any] = False
 ) -> Shape:
     inputs, output = subscripts.split("->")
-    sides: dict[str, int] = {}
+    letter_sizes: dict[str, int] = {}
     for letters, sizes in zip(inputs.split(","), shapes, strict=True):
-        own = dict(zip(letters, sizes, strict=True))
+        operand_sizes = dict(zip(letters, sizes, strict=True))
         for letter, n in zip(letters, sizes, strict=True):
-            _check(n == own[letter])
-            if sides.get(letter, 1) == 1:
-                sides[letter] = n
-            _check(n in (1, sides[letter]))
-    return tuple([sides[letter] for letter in output])
+            _require(n == operand_sizes[letter])
+            if letter_sizes.get(letter, 1) == 1:
+                letter_sizes[letter] = n
+            _require(n in (1, letter_sizes[letter]))
+    return tuple([letter_sizes[letter] for letter in output])
 
 
 def _concatenate(*shapes: Shape, axis: int | None = 0) -> Shape:
@@ -111,48 +111,48 @@ def _concatenate(*shapes: Shape, axis: int | None = 0) -> Shape:
     first = list(shapes[0])
     axis = normalize_axis_index(axis, len(first))
     first[axis] = sum([x[axis] for x in shapes])
-    _check(len({(*x[:axis], *x[axis + 1 :]) for x in shapes}) == 1)
+    _require(len({(*x[:axis], *x[axis + 1 :]) for x in shapes}) == 1)
     return tuple(first)
 
 
 def _stack(*shapes: Shape, axis: int = 0) -> Shape:
     first = list(shapes[0])
-    _check({*shapes} == {shapes[0]})
+    _require({*shapes} == {shapes[0]})
     first.insert(normalize_axis_index(axis, len(first) + 1), len(shapes))
     return tuple(first)
 
 
 def _expand(x: Shape, axis: int, copies: int) -> Shape:
-    _check(type(copies) is int)
+    _require(type(copies) is int)
     i = normalize_axis_index(axis, len(x) + 1)
     return (*x[:i], copies, *x[i:])
 
 
 def _inner_product(a: Shape, b: Shape) -> Shape:
-    _check(a == b)
+    _require(a == b)
     return ()
 
 
 def _segments(values: Shape, indices: Shape, n: int) -> Shape:
-    _check(values[: len(indices)] == indices and type(n) is int)
+    _require(values[: len(indices)] == indices and type(n) is int)
     return (n, *values[len(indices) :])
 
 
 def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
-    _check(broadcast_shape(values, places) == places)
+    _require(broadcast_shape(values, places) == places)
     return a
 
 
 def _inv(a: Shape) -> Shape:
-    _check(a[-2] == a[-1])
+    _require(a[-2] == a[-1])
     return a
 
 
 def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: tuple[Any, ...]) -> Shape:
-    # of elements and indices that take no memory
+    # stand-ins, which take no memory
     places = insert_arrays(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
     selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape
-    _check(broadcast_shape(values, selected) == selected)
+    _require(broadcast_shape(values, selected) == selected)
     return tuple(shape)
 
 
@@ -163,15 +163,15 @@ def _det(a: Shape) -> Shape:
 _RULES: dict[Any, Any] = {
     PARAMETER: broadcast_shape,
     ASARRAY: broadcast_shape,
-    **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduced),
-    activation.logsumexp: _reduced,
-    **dict.fromkeys((activation.softmax, activation.log_softmax), _as_first),
-    **dict.fromkeys((activation.standardize, casting.copy, shape.roll), _as_first),
+    **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduction_shape),
+    activation.logsumexp: _reduction_shape,
+    **dict.fromkeys((activation.softmax, activation.log_softmax), _first_shape),
+    **dict.fromkeys((activation.standardize, casting.copy, shape.roll), _first_shape),
     casting.ascontiguousarray: lambda a: a or (1,),
-    order.sort: _along,
-    order.argsort: _along,
-    scan.cumsum: _running,
-    scan.cumprod: _running,
+    order.sort: _shape_along_axis,
+    order.argsort: _shape_along_axis,
+    scan.cumsum: _scan_shape,
+    scan.cumprod: _scan_shape,
     shape.expand: _expand,
     product.matmul: _matmul,
     product.vecdot: _vecdot,

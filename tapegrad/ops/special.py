@@ -74,7 +74,7 @@ _SINGLE = (
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """A polynomial of an array, the highest power first."""
+    """Evaluate a polynomial on an array, with the highest power first."""
     first, *others, last = coefficients
     y = x * first
     for c in others:
@@ -85,7 +85,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 
 
 def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Array) -> Array:
-    """The ratio of two polynomials."""
+    """Evaluate the ratio of two polynomials."""
     above, below = (_polynomial(p, x) for p in polynomials)
     return above / below
 
@@ -114,7 +114,7 @@ def erf(x: ArrayLike) -> Array:
         grown = _polynomial(_SINGLE, np.square(near))
         grown *= near
         return np.tanh(grown)
-    # beyond 6 it is 1 in double precision
+    # beyond 6 the result is 1 in double precision
     size = np.minimum(np.abs(x), 6)
     near = np.minimum(size, 1)
     far = 1 - np.exp(-np.square(size)) * _ratio(_FAR, np.maximum(size, 1))
@@ -137,7 +137,7 @@ def sinc_derivative(x: Array, order: int) -> Array:
 
 
 def sinc_by(numpy: Any, x: Array, n: int) -> Array:
-    """The n-th derivative of `sinc`, by NumPy or by another library with its functions."""
+    """Compute the n-th derivative of `sinc` by NumPy or a library with its functions."""
     z = np.pi * x
     # near 0, where quotients would cancel, the power series of the integral
     near = numpy.abs(z) < n + 1
@@ -147,8 +147,8 @@ def sinc_by(numpy: Any, x: Array, n: int) -> Array:
         if (n + k) % 2 == 0:
             series += (-1) ** ((n + k) // 2) * term / (n + k + 1)
         term = term * small / (k + 1)
-    # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
-    # the rest of x is exact, while a multiple of pi is rounded
+    # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine; reduce x
+    # before the product with pi, which is rounded
     angle = np.pi * (x - 2 * numpy.trunc(x.real / 2))
     waves = numpy.sin(angle), numpy.cos(angle)
     quotient = waves[0] / large
@@ -171,7 +171,7 @@ def sinc(x: ArrayLike) -> Array:
     z = np.pi * as_floating(x, complex=True)
     eps = np.finfo(z.dtype).eps
     if z.dtype.kind == "c":
-        # subnormal numbers have no quotient
+        # quotients of subnormal numbers are wrong
         near = np.abs(z) < eps**0.25
         far = np.where(near, 1, z)
         return np.where(near, 1 - z * z / 6, np.sin(far) / far)
@@ -193,10 +193,10 @@ def i0_derivative(x: Array, order: int) -> Array:
     """
     x = np.asarray(x)
     z, y = x.astype(float), np.zeros(x.shape)
-    both = np.sinh if order % 2 else np.cosh
+    hyperbolic = np.sinh if order % 2 else np.cosh
     # a periodic function's mean over few equally spaced points is exact
     for cosine in np.cos((np.arange(64) + 0.5) * (np.pi / 128)):
-        y += cosine**order / 64 * both(z * cosine)
+        y += cosine**order / 64 * hyperbolic(z * cosine)
     return y.astype(x.dtype)
 
 

@@ -1,6 +1,6 @@
 """Equations with triangular matrices, and the rule of Cholesky factors, which solves them.
 
-SciPy computes them if it is installed; otherwise NumPy does, by more operations. Results differ by
+SciPy solves them if it is installed; otherwise NumPy does, by more operations. Results differ by
 rounding alone, so a program that was saved with SciPy runs without it.
 """
 
@@ -20,7 +20,7 @@ from tapegrad.declare.batching import batch_stacks
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import cotangent_of_triangle, halve_diagonal
 from tapegrad.ops.inverses import inv
-from tapegrad.ops.product import adjoint, turned
+from tapegrad.ops.product import adjoint, transpose_matrices
 from tapegrad.types import Array, Cotangent
 
 # from this size on, SciPy saves more time than its import takes
@@ -32,7 +32,7 @@ BLOCK = 64
 
 
 def apply_to_stack(fn: Callable[..., Any], *xs: Array, **options: Any) -> Array:
-    """A function of matrices, called for each of a stack; results are like the last operand."""
+    """Call a function for each matrix of stacks; its results have the last operand's shape."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     if not stack:
         return fn(*xs, **options)
@@ -44,7 +44,7 @@ def apply_to_stack(fn: Callable[..., Any], *xs: Array, **options: Any) -> Array:
 
 
 def zeros_like_last(*xs: Array, **options: Any) -> Array:
-    """Zeros like the result, whose matrices have the shape of the last operand's."""
+    """Return zeros like the result, whose matrices have the last operand's shape."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
 
@@ -58,8 +58,8 @@ STACKED: dict[str, Any] = {
 }
 
 
-def _scipys(a: Array) -> Any:
-    """SciPy's linear algebra, if it has been imported or matrices are large enough to import it."""
+def _import_scipy_linalg(a: Array) -> Any:
+    """Return ``scipy.linalg`` if it has been imported, or matrices are large enough for it."""
     if a.shape[-1] >= LARGE:
         try:
             return importlib.import_module("scipy.linalg")
@@ -78,15 +78,15 @@ def _triangular_vjp(
     g: Cotangent, y: Array, a: Array, b: Array, trans: bool, lower: bool, unit: bool, finite: bool
 ) -> list[Cotangent]:
     c = triangular(a, g, not trans, lower, unit, finite)
-    products = y @ turned(c) if trans else c @ turned(y)
-    read = np.tri(a.shape[-1], k=-1 if unit else 0, dtype=bool)
-    return [np.where(read if lower else read.T, -products, 0), c]
+    products = y @ transpose_matrices(c) if trans else c @ transpose_matrices(y)
+    is_read = np.tri(a.shape[-1], k=-1 if unit else 0, dtype=bool)
+    return [np.where(is_read if lower else is_read.T, -products, 0), c]
 
 
 @op(each_operand=Joint(_triangular_vjp, 2), name="solve_triangular", **STACKED)
 def triangular(a: Array, b: Array, trans: bool, lower: bool, unit: bool, finite: bool) -> Array:
     """The solution for stacks of matrices."""
-    if (scipy := _scipys(a)) is not None:
+    if (scipy := _import_scipy_linalg(a)) is not None:
         options = {"trans": int(trans), "lower": lower, "unit_diagonal": unit}
         return apply_to_stack(scipy.solve_triangular, a, b, check_finite=finite, **options)
     if finite and not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -97,20 +97,21 @@ def triangular(a: Array, b: Array, trans: bool, lower: bool, unit: bool, finite:
     return np.linalg.solve(a.mT if trans else a, b)
 
 
-def _pulled_by_ops(y: Array, g: Cotangent) -> Cotangent:
+def _pull_by_ops(y: Array, g: Cotangent) -> Cotangent:
+    """Return the cotangent of a matrix from its Cholesky factor's, by ops that differentiate."""
     inner = halve_diagonal(adjoint(y) @ g)
-    turned_y = conjugate_of(y)
-    once = triangular(turned_y, inner, True, True, False, False)
-    whole = adjoint(triangular(turned_y, adjoint(once), True, True, False, False))
-    return cotangent_of_triangle(whole, False)
+    conjugate_y = conjugate_of(y)
+    half_solved = triangular(conjugate_y, inner, True, True, False, False)
+    solved = adjoint(triangular(conjugate_y, adjoint(half_solved), True, True, False, False))
+    return cotangent_of_triangle(solved, False)
 
 
 def _blocks(n: int) -> list[slice]:
     return [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
 
 
-def _inner(factor: Array, g: Cotangent) -> Cotangent:
-    """`halve_diagonal` of ``adjoint(factor) @ g``, without products with the factor's zeros."""
+def _halved_product(factor: Array, g: Cotangent) -> Cotangent:
+    """Compute `halve_diagonal` of ``adjoint(factor) @ g`` without the factor's zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
     for s in _blocks(shape[-1]):
@@ -119,8 +120,8 @@ def _inner(factor: Array, g: Cotangent) -> Cotangent:
     return x
 
 
-def _folded(x: Array) -> Array:
-    """`cotangent_of_triangle` for the lower triangle, written over its argument."""
+def _fold_to_lower(x: Array) -> Array:
+    """Compute `cotangent_of_triangle` of the lower triangle in the argument's memory."""
     for s in _blocks(x.shape[-1]):
         x[..., s, : s.start] += adjoint(x[..., : s.start, s])
         x[..., : s.start, s] = 0
@@ -128,17 +129,17 @@ def _folded(x: Array) -> Array:
     return x
 
 
-def _pulled_vjp(c: Cotangent, y: Array, factor: Array, g: Cotangent) -> list[Cotangent]:
-    # imported by name, since transforms stands above ops
+def _pull_vjp(c: Cotangent, y: Array, factor: Array, g: Cotangent) -> list[Cotangent]:
+    # imported late, since transforms imports ops
     vjp = lazy_import("tapegrad.transforms.products", "vjp")
-    pull = vjp(_pulled_by_ops, factor, g)[1]
+    pull = vjp(_pull_by_ops, factor, g)[1]
     return [conjugate_of(x) for x in pull(conjugate_of(c))]
 
 
-@op(each_operand=Joint(_pulled_vjp, 2), name="cholesky_pulled", **STACKED)
+@op(each_operand=Joint(_pull_vjp, 2), name="cholesky_pulled", **STACKED)
 def pulled(factor: Array, g: Cotangent) -> Cotangent:
-    """`_pulled_by_ops`, in one piece of memory and with half of the operations."""
-    x = _inner(factor, g)
+    """The same as `_pull_by_ops`, in one array and with half of the operations."""
+    x = _halved_product(factor, g)
     # block by block: subtract the solved part, then multiply by the inverse of the block
     inverses = [(s, inv(np.tril(factor[..., s, s]))) for s in _blocks(x.shape[-1])[::-1]]
     for s, inverse in inverses:
@@ -146,9 +147,9 @@ def pulled(factor: Array, g: Cotangent) -> Cotangent:
         x[..., s, :] = adjoint(inverse) @ (x[..., s, :] - adjoint(below) @ x[..., s.stop :, :])
     for s, inverse in inverses:
         x[..., s] = (x[..., s] - x[..., s.stop :] @ factor[..., s.stop :, s]) @ inverse
-    return _folded(x)
+    return _fold_to_lower(x)
 
 
 def cotangent_from_factor(factor: Array, g: Cotangent, upper: bool) -> Cotangent:
-    """The cotangent of a matrix, in one triangle, from its factor and the factor's cotangent."""
+    """Return the cotangent of a matrix, in one triangle, from its factor's cotangent."""
     return adjoint(pulled(adjoint(factor), adjoint(g))) if upper else pulled(factor, g)

@@ -46,29 +46,29 @@ def _index_set_vjp(
     """g at the elements that hold the operand's values, 0 elsewhere."""
     if i == 0:
         return index_set(g, 0.0, index=insert_arrays(index, arrays))
-    picked = g[insert_arrays(index, arrays)]
+    selected = g[insert_arrays(index, arrays)]
     if may_repeat(arrays):
-        stays = last_writes(shape=np.shape(a), index=insert_arrays(index, arrays))
-        picked = np.where(stays, picked, 0)
+        is_last = last_writes(shape=np.shape(a), index=insert_arrays(index, arrays))
+        selected = np.where(is_last, selected, 0)
     # an assignment drops leading axes of length 1
-    further = np.ndim(values) - picked.ndim
-    return picked if further <= 0 else np.reshape(picked, (1,) * further + picked.shape)
+    n_extra = np.ndim(values) - selected.ndim
+    return selected if n_extra <= 0 else np.reshape(selected, (1,) * n_extra + selected.shape)
 
 
 def _update_batch(
     op: Primitive, batched: Batched, a: Array, values: Array, *arrays: Array, index: tuple[Any, ...]
 ) -> Array:
     n = batch_size(batched, (a, values, *arrays))
-    of_all = batched_index(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
-    if of_all is None:
+    lifted = batched_index(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own_array=True)
+    if lifted is None:
         return NotImplemented
-    if batched[1] or of_all.order is not None:
+    if batched[1] or lifted.order is not None:
         values = repeat_for_batch(values, batched[1], n)
-        if op is index_set and (further := values.ndim - 1 - of_all.ndim) > 0:
-            values = np.reshape(values, (n, *values.shape[1 + further :]))
-        values = of_all.as_taken(expand_to_ndim(values, of_all.ndim))
+        if op is index_set and (n_extra := values.ndim - 1 - lifted.ndim) > 0:
+            values = np.reshape(values, (n, *values.shape[1 + n_extra :]))
+        values = lifted.to_selection_order(expand_to_ndim(values, lifted.ndim))
     return apply(
-        op, (repeat_for_batch(a, batched[0], n), values, *of_all.arrays), {"index": of_all.index}
+        op, (repeat_for_batch(a, batched[0], n), values, *lifted.arrays), {"index": lifted.index}
     )
 
 
@@ -87,7 +87,7 @@ def index_set(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any,
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
     Called as ``index_set(a, values, index)``. Where an index occurs more than once, the last value
-    stays, and only that one has a gradient.
+    stays, and only it has a gradient.
 
     Examples
     --------
@@ -106,11 +106,11 @@ def _last_writes_batch(
     op: Primitive, batched: Batched, *arrays: Array, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Array:
     n = batch_size(batched, arrays)
-    of_all = batched_index(index, arrays, batched, len(shape), n, own=True)
-    if of_all is None:
+    lifted = batched_index(index, arrays, batched, len(shape), n, own_array=True)
+    if lifted is None:
         return NotImplemented
-    options = {"shape": (n, *shape), "index": of_all.index}
-    return of_all.batch_first(apply(op, of_all.arrays, options))
+    options = {"shape": (n, *shape), "index": lifted.index}
+    return lifted.move_batch_first(apply(op, lifted.arrays, options))
 
 
 @op(
@@ -119,11 +119,11 @@ def _last_writes_batch(
     batch=_last_writes_batch,
 )
 def last_writes(*arrays: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
-    """A mask of the values written at an index that stay; `index_set`'s rule needs it."""
-    places, owner = insert_arrays(index, arrays), np.zeros(shape, np.intp)
-    numbers = np.arange(owner[places].size).reshape(owner[places].shape)
-    owner[places] = numbers
-    return owner[places] == numbers
+    """A mask of the values that stay when they are written at an index, for `index_set`'s rule."""
+    whole_index, last = insert_arrays(index, arrays), np.zeros(shape, np.intp)
+    order = np.arange(last[whole_index].size).reshape(last[whole_index].shape)
+    last[whole_index] = order
+    return last[whole_index] == order
 
 
 @_update_op(
@@ -164,15 +164,15 @@ def _index_extremum_vjp(
 ) -> Cotangent:
     """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
     index = insert_arrays(index, arrays)
-    # values of another dtype are compared as they were rounded into the array
+    # compare values after rounding to the array's dtype
     own, ties = is_extremum(a, y), is_extremum(astype(values, y.dtype), getitem(y, index=index))
     n = index_add(own.astype(np.intp), ties.astype(np.intp), index=index)
     share = g / n.astype(g.dtype)
     return select(own, share, 0) if i == 0 else select(ties, getitem(share, index=index), 0)
 
 
-def _combined(ufunc: np.ufunc, a: ArrayLike, values: ArrayLike, index: tuple[Any, ...]) -> Array:
-    """A copy of `a` whose elements at an index are combined with values."""
+def _combine_at(ufunc: np.ufunc, a: ArrayLike, values: ArrayLike, index: tuple[Any, ...]) -> Array:
+    """Return a copy of `a` whose elements at an index are combined with values."""
     y = np.array(a)
     add_at(y, index, values, ufunc)
     return y
@@ -190,7 +190,7 @@ def index_max(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any,
     """A copy of `a` with the larger of its elements and the values; ``t.at[index].max(values)``.
 
     Called as ``index_max(a, values, index)``. Where an index occurs more than once, the largest of
-    all its values counts. Those that tie for it share the gradient equally.
+    all its values counts. Values that tie share the gradient equally.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def index_max(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any,
     >>> index_max(np.zeros(3), np.array([1.0, 2.0, -1.0]), np.array([0, 0, 2]))
     array([2., 0., 0.])
     """
-    return _combined(np.maximum, a, values, insert_arrays(index, arrays))
+    return _combine_at(np.maximum, a, values, insert_arrays(index, arrays))
 
 
 @_update_op(_index_extremum_vjp, **_EXTREMUM)
@@ -213,24 +213,24 @@ def index_min(a: ArrayLike, values: ArrayLike, *arrays: Array, index: tuple[Any,
     >>> index_min(np.zeros(3), np.array([1.0, -2.0, -1.0]), np.array([0, 0, 2]))
     array([-2.,  0., -1.])
     """
-    return _combined(np.minimum, a, values, insert_arrays(index, arrays))
+    return _combine_at(np.minimum, a, values, insert_arrays(index, arrays))
 
 
-def _products_of_others(values: Array, places: Array) -> Array:
-    """For each value, the product of the others in its place; right with any number of zeros."""
-    order = np.argsort(places, kind="stable")
-    x, at = index_select(values, order), index_select(places, order)
-    products = _products_before(x, at) * _products_before(x[::-1], at[::-1])[::-1]
+def _products_of_others(values: Array, positions: Array) -> Array:
+    """Return, for each value, the product of the others at its position; zeros are allowed."""
+    order = np.argsort(positions, kind="stable")
+    x, keys = index_select(values, order), index_select(positions, order)
+    products = _exclusive_products(x, keys) * _exclusive_products(x[::-1], keys[::-1])[::-1]
     return index_select(products, np.argsort(order))
 
 
-def _products_before(x: Array, at: Array) -> Array:
-    """For each element, the product of those before it in its run of equal places."""
-    x = np.concatenate([np.ones_like(x[:1]), np.where(np.equal(at[1:], at[:-1]), x[:-1], 1)])
+def _exclusive_products(x: Array, keys: Array) -> Array:
+    """Return, for each element, the product of the previous ones in its run of equal keys."""
+    x = np.concatenate([np.ones_like(x[:1]), np.where(np.equal(keys[1:], keys[:-1]), x[:-1], 1)])
     step = 1
     while step < len(x):
-        joined = x[step:] * np.where(np.equal(at[step:], at[:-step]), x[:-step], 1)
-        x = np.concatenate([x[:step], joined])
+        products = x[step:] * np.where(np.equal(keys[step:], keys[:-step]), x[:-step], 1)
+        x = np.concatenate([x[:step], products])
         step *= 2
     return x
 
@@ -246,9 +246,9 @@ def _index_multiply_vjp(
     if not may_repeat(arrays):
         return factors
     shape = np.shape(a)
-    places = getitem(np.arange(math.prod(shape)).reshape(shape), index=index)
-    each = np.reshape(broadcast_to(values, factors.shape), -1)
-    others = _products_of_others(each, np.reshape(places, -1))
+    positions = getitem(np.arange(math.prod(shape)).reshape(shape), index=index)
+    flat_values = np.reshape(broadcast_to(values, factors.shape), -1)
+    others = _products_of_others(flat_values, np.reshape(positions, -1))
     return factors * np.reshape(others, factors.shape)
 
 
@@ -273,7 +273,7 @@ def index_multiply(
     >>> index_multiply(np.ones(3), np.array([2.0, 3.0, 4.0]), np.array([0, 0, 2]))
     array([6., 1., 4.])
     """
-    return _combined(np.multiply, a, values, insert_arrays(index, arrays))
+    return _combine_at(np.multiply, a, values, insert_arrays(index, arrays))
 
 
 def _add_scaled_rows_batch(
@@ -315,7 +315,7 @@ def add_scaled_rows(
     array([1.5, 0. , 1.5])
     """
     y, indices = np.array(table, order="C"), indices.reshape(-1)
-    # not -1, which is undetermined where the rows are empty
+    # not -1, which is undetermined for empty rows
     values = values.reshape(indices.size, *y.shape[1:])
     factor = -factor if subtract else factor
     if not np.isfinite(factor):
@@ -357,8 +357,7 @@ class IndexedUpdate:
     def set(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with `values` set at the index.
 
-        Where an index occurs more than once, the last value stays, and only that one has a
-        gradient.
+        Where an index occurs more than once, the last value stays, and only it has a gradient.
 
         Examples
         --------
@@ -398,8 +397,8 @@ class IndexedUpdate:
     def max(self, values: ArrayLike) -> Array:
         """A copy of the Tensor with the larger of its elements and `values` at the index.
 
-        Where an index occurs more than once, the largest of all its values counts. The element and
-        the values that tie for it share the gradient equally, as in `tapegrad.max`.
+        Where an index occurs more than once, the largest of all its values counts. An element
+        and values that tie share the gradient equally, as in `tapegrad.max`.
 
         Examples
         --------
@@ -429,14 +428,14 @@ def at(a: ArrayLike) -> At:
     Parameters
     ----------
     a
-        An array or a Tensor, which stays as it is.
+        An array or a Tensor, which is not changed.
 
     Returns
     -------
     ``at(a)[index].set(values)``, ``.add``, ``.multiply``, ``.max`` and ``.min`` return an updated
     copy, as ``t.at[index].set(values)`` does for a Tensor. If several values are set in one place,
-    the one that stays has the gradient; if several are combined in one place, as by ``np.add.at``,
-    all count, and those that tie for an extremum share the gradient.
+    the last one stays and has the gradient; if several are combined in one place, as by
+    ``np.add.at``, all count, and values that tie for an extremum share the gradient.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from tapegrad.types import Array, ArrayLike, Axis, Cotangent, Shape, ShapeLike
 __all__ = ["sliding_window_view"]
 
 
-def _overlapped(g: Cotangent, shape: Shape, axis: Axis) -> Cotangent:
+def _window_vjp(g: Cotangent, shape: Shape, axis: Axis) -> Cotangent:
     return overlap_add(g, shape, axis)
 
 
@@ -28,13 +28,13 @@ def _windows_batch(
     op: Primitive, batched: Batched, x: Array, window_shape: ShapeLike, axis: Axis = None
 ) -> Array:
     axes = range(x.ndim - 1) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    places = tuple([batch_axis(i, x.ndim - 1) for i in axes])
+    batch_axes = tuple([batch_axis(i, x.ndim - 1) for i in axes])
     lengths = window_shape if isinstance(window_shape, tuple) else (window_shape,)
-    return apply(op, (x,), {"window_shape": lengths, "axis": places})
+    return apply(op, (x,), {"window_shape": lengths, "axis": batch_axes})
 
 
 @linear_op(
-    lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
+    lambda g, y, x, window_shape, axis=None: _window_vjp(g, x.shape, axis),
     numpy=_windows,
     batch=_windows_batch,
     view=True,
@@ -53,7 +53,7 @@ def sliding_window_view(x: ArrayLike, window_shape: ShapeLike, axis: Axis = None
 
     Returns
     -------
-    An array whose first axes are the window's position, and whose last axes are the window's own.
+    An array whose first axes are the position of a window, and whose last axes are the window.
 
     Examples
     --------
@@ -71,10 +71,10 @@ def sliding_window_view(x: ArrayLike, window_shape: ShapeLike, axis: Axis = None
 def _overlap_batch(
     op: Primitive, batched: Batched, values: Array, shape: Shape, axis: Axis = None
 ) -> Array:
-    sides = shape if isinstance(shape, tuple) else (shape,)
-    axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    places = tuple([batch_axis(i, len(sides)) for i in axes])
-    return apply(op, (values,), {"shape": (values.shape[0], *sides), "axis": places})
+    lengths = shape if isinstance(shape, tuple) else (shape,)
+    axes = range(len(lengths)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    batch_axes = tuple([batch_axis(i, len(lengths)) for i in axes])
+    return apply(op, (values,), {"shape": (values.shape[0], *lengths), "axis": batch_axes})
 
 
 @linear_op(
@@ -106,58 +106,58 @@ def overlap_add(values: Array, shape: Shape, axis: Axis = None) -> Array:
     y = np.zeros(shape, values.dtype)
     n = len(shape)
     axes = normalize_axis_tuple(range(n) if axis is None else axis, n, allow_duplicate=True)
-    sides = list(values.shape[:n])
+    lengths = list(values.shape[:n])
     for i, window in zip(axes, values.shape[n:], strict=True):
-        sides[i] += window - 1
-    if tuple(sides) != tuple(shape):
+        lengths[i] += window - 1
+    if tuple(lengths) != tuple(shape):
         raise ValueError(f"windows of shape {values.shape} do not overlap to the shape {shape}")
-    for place in np.ndindex(values.shape[n:]):
+    for offset in np.ndindex(values.shape[n:]):
         starts = [0] * n
-        for i, start in zip(axes, place, strict=True):
+        for i, start in zip(axes, offset, strict=True):
             starts[i] += start
-        # all windows at once, one element of each
-        part = tuple(slice(s, s + m) for s, m in zip(starts, values.shape, strict=False))
-        y[part] += values[(..., *place)]
+        # add one element of each window at a time
+        target = tuple(slice(s, s + m) for s, m in zip(starts, values.shape, strict=False))
+        y[target] += values[(..., *offset)]
     return y
 
 
-# Starting a row of fewer elements takes longer than adding it, so that it pays to copy twice and
-# add along the other axes; with fewer bytes, it pays to form longer rows.
-_SHORT, _LONG = 12, 128
+# In rows with fewer elements, the start of the loop takes longer than the additions: it pays to
+# copy twice and add along the other axes. In rows with fewer bytes, it pays to form longer rows.
+_SHORT_ROW, _LONG_ROW_BYTES = 12, 128
 
 
-def _stages(
+def _cut_stages(
     sides: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], row: int
 ) -> list[tuple[int, ...]]:
-    """The axes along which patches are cut together, stage by stage; `row` is in bytes.
+    """Return the axes along which patches are cut, stage by stage; `row` is in bytes.
 
     If one axis is cut after another, all stages but the first copy elements that are contiguous in
-    memory. An axis along which patches are one step apart is cut before those in front of it, and
-    an axis along which they are adjacent after them.
+    memory. An axis with patches one step apart is cut before the axes in front of it, and an axis
+    with adjacent patches after them.
     """
     axes = tuple([i for i, pair in enumerate(zip(size, stride, strict=True)) if pair != (1, 1)])
     if size == stride and not any(m % k for m, k in zip(sides, size, strict=True)):
         return [(i,) for i in axes] or [()]
-    if row < _LONG and max(stride) == 1:
+    if row < _LONG_ROW_BYTES and max(stride) == 1:
         return [(i,) for i in reversed(axes)]
     return [axes]
 
 
-def _cut(x: Array, n: int, axes: tuple[int, ...], size: Any, stride: Shape) -> Array:
-    """Patches cut along some of the n last axes; the n axes before are for places in a patch."""
-    shape, steps = list(x.shape), list(x.strides)
+def _cut_patches(x: Array, n: int, axes: tuple[int, ...], size: Any, stride: Shape) -> Array:
+    """Cut patches along some of the n last axes; the n axes before hold offsets in a patch."""
+    shape, strides = list(x.shape), list(x.strides)
     for i in axes:
         place, along = i - 2 * n, i - n
-        shape[place], steps[place] = size[i], steps[along]
+        shape[place], strides[place] = size[i], strides[along]
         shape[along] = (shape[along] - size[i]) // stride[i] + 1
-        steps[along] *= stride[i]
-    return as_strided(x, shape, steps, writeable=False).copy()
+        strides[along] *= stride[i]
+    return as_strided(x, shape, strides, writeable=False).copy()
 
 
-def _add_cut(
+def _add_cut_patches(
     values: Array, n: int, axes: tuple[int, ...], sides: Shape, stride: Shape, first: int
 ) -> Array:
-    """The adjoint of `_cut`, where the axes for places are those from `first` on."""
+    """Compute the adjoint of `_cut_patches`; the axes of offsets are `first` and the next."""
     shape, spans = list(values.shape), []
     for i in axes:
         spans.append((first + i, first + n + i, stride[i], stride[i] * shape[first + n + i]))
@@ -168,24 +168,24 @@ def _add_cut(
         for place, along, step, length in spans
     )
     y = (np.empty if is_full else np.zeros)(shape, values.dtype)
-    # all patches at once, one position of each
-    for at in itertools.product(*[range(values.shape[place]) for place, *_ in spans]):
-        to, of = [slice(None)] * y.ndim, [slice(None)] * y.ndim
-        for j, (place, along, step, length) in zip(at, spans, strict=True):
-            of[place], to[along] = slice(j, j + 1), slice(j, j + length - step + 1, step)
+    # add one element of each patch at a time
+    for offsets in itertools.product(*[range(values.shape[place]) for place, *_ in spans]):
+        target, source = [slice(None)] * y.ndim, [slice(None)] * y.ndim
+        for j, (place, along, step, length) in zip(offsets, spans, strict=True):
+            source[place], target[along] = slice(j, j + 1), slice(j, j + length - step + 1, step)
         if is_apart:
-            y[tuple(to)] = values[tuple(of)]
+            y[tuple(target)] = values[tuple(source)]
         else:
-            y[tuple(to)] += values[tuple(of)]
+            y[tuple(target)] += values[tuple(source)]
     return y
 
 
-def _added(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
+def _patches_vjp(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
     return add_patches(g, sides, stride)
 
 
 @linear_op(
-    lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
+    lambda g, y, x, size, stride: _patches_vjp(g, x.shape[-len(size) :], stride),
     batch=batch_all_operands,
 )
 def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
@@ -200,7 +200,7 @@ def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
 
     Returns
     -------
-    An array of shape ``(..., *size, *counts)``: the place in the patch, then which patch.
+    An array of shape ``(..., *size, *counts)``: the offset in a patch, then the patch.
 
     Raises
     ------
@@ -224,8 +224,8 @@ def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
         raise ValueError(f"patches: none of {size} fits in an array of shape {x.shape}")
     n = len(size)
     y = x.reshape(*x.shape[:first], *(1,) * n, *sides)
-    for axes in _stages(sides, size, stride, counts[-1] * x.itemsize):
-        y = _cut(y, n, axes, size, stride)
+    for axes in _cut_stages(sides, size, stride, counts[-1] * x.itemsize):
+        y = _cut_patches(y, n, axes, size, stride)
     return y
 
 
@@ -257,13 +257,13 @@ def add_patches(values: Array, sides: tuple[int, ...], stride: tuple[int, ...]) 
     """
     n = len(sides)
     leading, size, counts = values.shape[: -2 * n], values.shape[-2 * n : -n], values.shape[-n:]
-    many = math.prod(leading)
-    if size != stride and counts[-1] < _SHORT < many:
-        y = values.reshape(many, *size, *counts)
-        y = _add_cut(
+    n_arrays = math.prod(leading)
+    if size != stride and counts[-1] < _SHORT_ROW < n_arrays:
+        y = values.reshape(n_arrays, *size, *counts)
+        y = _add_cut_patches(
             np.ascontiguousarray(np.moveaxis(y, 0, -1)), n, tuple(range(n)), sides, stride, 0
         )
         return np.ascontiguousarray(np.moveaxis(y, -1, 0)).reshape(*leading, *sides)
-    for axes in reversed(_stages(sides, size, stride, counts[-1] * values.itemsize)):
-        values = _add_cut(values, n, axes, sides, stride, len(leading))
+    for axes in reversed(_cut_stages(sides, size, stride, counts[-1] * values.itemsize)):
+        values = _add_cut_patches(values, n, axes, sides, stride, len(leading))
     return values.reshape(*leading, *sides)

@@ -16,7 +16,7 @@ from tapegrad.declare import OPS, declared_key
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
-from tapegrad.ops.product import turned
+from tapegrad.ops.product import transpose_matrices
 from tapegrad.ops.rows import sum_segments
 from tapegrad.program.control.ops import COND, LOOPS, SCAN
 from tapegrad.random import generator
@@ -40,7 +40,9 @@ def _older_form(op: Any) -> Primitive:
         parts = op.forward(a, **options).values
         columns = [x[..., None] for x in parts if x.ndim < a.ndim]
         matrices = [x for x in parts if x.ndim == a.ndim]
-        return np.concatenate([*columns, *map(turned, matrices[:1]), *matrices[1:]], axis=-1)
+        return np.concatenate(
+            [*columns, *map(transpose_matrices, matrices[:1]), *matrices[1:]], axis=-1
+        )
 
     return Primitive(op.name, join_parts, (None,), jvp=lambda *args: None, complex=True)
 

@@ -20,7 +20,7 @@ from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.inverses import rule_from_adjoint
-from tapegrad.ops.product import turned
+from tapegrad.ops.product import transpose_matrices
 from tapegrad.ops.triangular import (
     STACKED,
     apply_to_stack,
@@ -283,8 +283,8 @@ def solve_banded(
 
 
 def _sylvester_vjp(g: Any, y: Any, a: Any, b: Any, q: Any) -> list[Any]:
-    c = solve_sylvester(turned(a), turned(b), g)
-    return [-(c @ turned(y)), -(turned(y) @ c), c]
+    c = solve_sylvester(transpose_matrices(a), transpose_matrices(b), g)
+    return [-(c @ transpose_matrices(y)), -(transpose_matrices(y) @ c), c]
 
 
 def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
@@ -347,7 +347,8 @@ def _frechet_vjp(g: Any, y: Any, a: Any, e: Any) -> list[Any]:
     # the derivative is a block of the exponential of [[a, e], [0, a]]
     zero = np.zeros_like(a)
     n = a.shape[-1]
-    block = np.block([[turned(a), zero], [turned(e), turned(a)]])
+    at, et = transpose_matrices(a), transpose_matrices(e)
+    block = np.block([[at, zero], [et, at]])
     c = expm_frechet(block, np.block([[zero, g], [zero, zero]]), compute_expm=False)
     return [c[..., :n, :n] + c[..., n:, n:], c[..., :n, n:]]
 
@@ -404,7 +405,7 @@ def _expm_jvp(op: Any, tangents: Any, y: Any, a: Any) -> Any:
     return _frechet(a, tangents[0])
 
 
-@op(lambda g, y, a: _frechet(turned(a), g), jvp=_expm_jvp, name="expm", **STACKED)
+@op(lambda g, y, a: _frechet(transpose_matrices(a), g), jvp=_expm_jvp, name="expm", **STACKED)
 def _expm(a: Any) -> Any:
     """The exponential for stacks of matrices."""
     return _scipy.expm(a)
@@ -455,7 +456,7 @@ def _sqrtm_one(a: Any, real: bool) -> Any:
 
 
 def _sqrtm_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
-    return solve_sylvester(turned(y), turned(y), g)
+    return solve_sylvester(transpose_matrices(y), transpose_matrices(y), g)
 
 
 def _sqrtm_jvp(op: Any, tangents: Any, y: Any, a: Any, real: bool = False) -> Any:

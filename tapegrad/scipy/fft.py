@@ -20,7 +20,7 @@ from tapegrad.functions import fft as _numpy
 from tapegrad.functions.fft import fftshift as fftshift
 from tapegrad.functions.fft import ifftshift as ifftshift
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
-from tapegrad.ops.fourier import crop_or_pad, swap_norm, transform_axes
+from tapegrad.ops.fourier import batch_transform_axes, crop_or_pad, swap_norm
 from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
@@ -74,7 +74,7 @@ def _trigonometric_vjp(
     name="dctn",
     scipy="",
     jvp=linear_jvp,
-    batch=transform_axes,
+    batch=batch_transform_axes,
     adds=True,
     complex=True,
 )

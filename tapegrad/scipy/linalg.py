@@ -19,7 +19,7 @@ from tapegrad.declare.parts import parts_of
 from tapegrad.errors.names import list_names
 from tapegrad.functions import linalg as _numpy
 from tapegrad.ops.casting import conjugate_of, real_of
-from tapegrad.ops.product import adjoint, turned
+from tapegrad.ops.product import adjoint, transpose_matrices
 
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
@@ -87,7 +87,7 @@ def _read_structure(a: Any, kind: str, lower: bool) -> Any:
     if kind in _BANDS:
         first, last = _BANDS[kind]
         return np.where((first <= off) & (off <= last), a, 0)
-    turn, middle = (turned, a) if kind[0] == "s" else (adjoint, real_of(a))
+    turn, middle = (transpose_matrices, a) if kind[0] == "s" else (adjoint, real_of(a))
     side = np.where(off < 0 if lower else off > 0, a, 0)
     return side + turn(side) + np.where(off == 0, middle, 0)
 
@@ -136,7 +136,7 @@ def solve(
         a = _read_structure(a, assume_a, lower)
     elif assume_a not in (None, "gen", "general", "banded"):
         raise ValueError(f"solve: {assume_a!r} is not a kind of matrix")
-    a = turned(a) if transposed else a
+    a = transpose_matrices(a) if transposed else a
     return solve_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
 
 
@@ -377,10 +377,12 @@ def _lu_vjp(g: Any, y: Any, a: Any, finite: bool) -> Any:
     unit = np.where(below, lu, np.eye(a.shape[-1], dtype=lu.dtype))
     upper = np.where(below, 0, lu)
     inner = np.where(
-        below, turned(unit) @ np.where(below, g, 0), np.where(below, 0, g) @ turned(upper)
+        below,
+        transpose_matrices(unit) @ np.where(below, g, 0),
+        np.where(below, 0, g) @ transpose_matrices(upper),
     )
     half = _triangular(lu, inner, True, True, True, False)
-    c = turned(_triangular(lu, turned(half), False, False, False, False))
+    c = transpose_matrices(_triangular(lu, transpose_matrices(half), False, False, False, False))
     return _permute_rows(c, np.argsort(_permutation(piv), axis=-1))
 
 

@@ -76,7 +76,7 @@ def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: Any) 
                 want = np.where(condition, *pair)
             except ValueError:
                 return
-            with mock.patch("tapegrad.ops.logic._MANY", many):
+            with mock.patch("tapegrad.ops.logic._LARGE", many):
                 got = tg.where(condition, *pair)
             np.testing.assert_array_equal(got, want, strict=True)
             np.testing.assert_array_equal(np.signbit(np.real(got)), np.signbit(np.real(want)))
@@ -107,7 +107,7 @@ def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, d
         expected = np.zeros((n, width), dtype)
         np.add.at(expected, indices, values)
         for few in (0, 1 << 13):
-            with mock.patch("tapegrad.ops.adding._FEW", few):
+            with mock.patch("tapegrad.ops.adding._MAX_FLAT", few):
                 got = sum_segments(values, indices, n)
                 narrow = sum_segments(values, (indices % min(n, 100)).astype(np.int8), n)
             assert got.dtype == dtype

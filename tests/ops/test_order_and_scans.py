@@ -157,7 +157,12 @@ def test_elements_that_tie_share_the_gradient_of_their_places(data: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "method", [*order_functions._ENDS, *order_functions._BETWEEN, *order_functions._STEPS]
+    "method",
+    [
+        *order_functions._END_DISTANCES,
+        *order_functions._NEIGHBOR_METHODS,
+        *order_functions._STEP_METHODS,
+    ],
 )
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
@@ -167,7 +172,7 @@ def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
     want = np.quantile(x, q, method=method)
     np.testing.assert_allclose(tg.quantile(x, q, method=method), want, atol=1e-12)
     recorded, _ = tg.record(lambda x, q: np.percentile(x, q * 100, method=method))(x, q)
-    if method in order_functions._ENDS:
+    if method in order_functions._END_DISTANCES:
         np.testing.assert_allclose(recorded.value, want, atol=1e-12)
     for one, value in zip(q.tolist(), want, strict=True):
         narrow = tg.quantile(x.astype(np.float32), one, method=method)

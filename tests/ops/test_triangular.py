@@ -42,7 +42,7 @@ def test_gradients_are_the_same_without_scipy(
 
     fns = (tg.grad(loss), tg.grad(curvature), tg.compile(tg.grad(loss)))
     wanted = [fn(a) for fn in fns]
-    monkeypatch.setattr(triangular, "_scipys", without_scipy)
+    monkeypatch.setattr(triangular, "_import_scipy_linalg", without_scipy)
     # a last block of fewer rows among them
     monkeypatch.setattr(triangular, "BLOCK", 3)
     for x, y in zip([fn(a) for fn in fns], wanted, strict=True):
@@ -60,7 +60,7 @@ def test_triangular_equations_without_scipy(
     scipy = pytest.importorskip("scipy.linalg")
     # what is not read is there all the same
     a, b = RNG.normal(size=(4, 4)) + 3 * np.eye(4), RNG.normal(size=(4, 2))
-    monkeypatch.setattr(triangular, "_scipys", without_scipy)
+    monkeypatch.setattr(triangular, "_import_scipy_linalg", without_scipy)
     solution = triangular.triangular(a, b, trans, lower, unit, True)
     wanted = scipy.solve_triangular(a, b, int(trans), lower, unit_diagonal=unit)
     np.testing.assert_allclose(solution, wanted, rtol=1e-12)

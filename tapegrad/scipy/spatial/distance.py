@@ -16,7 +16,7 @@ from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import as_double, safe_divide
 from tapegrad.ops.element_pairs import product_pairs
-from tapegrad.ops.product import turned
+from tapegrad.ops.product import transpose_matrices
 from tapegrad.scipy._options import with_scipy_parameters
 
 __all__ = ["cdist", "pdist"]
@@ -34,22 +34,22 @@ _SLOPES: dict[Any, tuple[Any, Any]] = {
 
 def _differences(a: Any, b: Any) -> Any:
     """The differences of points, with coordinates first."""
-    return turned(a)[..., :, None] - turned(b)[..., None, :]
+    return transpose_matrices(a)[..., :, None] - transpose_matrices(b)[..., None, :]
 
 
 def _cdist_vjp(g: Any, y: Any, a: Any, b: Any, metric: str) -> list[Any]:
     weight, direction = _SLOPES[metric]
     c = weight(g, y)[..., None, :, :] * direction(_differences(a, b))
-    return [turned(np.sum(c, axis=-1)), -turned(np.sum(c, axis=-2))]
+    return [transpose_matrices(np.sum(c, axis=-1)), -transpose_matrices(np.sum(c, axis=-2))]
 
 
 def _cdist_jvp(op: Any, tangents: Any, y: Any, a: Any, b: Any, metric: str) -> Any:
     weight, direction = _SLOPES[metric]
     moved: Any = 0.0
     if 0 in tangents:
-        moved = turned(tangents[0])[..., :, None]
+        moved = transpose_matrices(tangents[0])[..., :, None]
     if 1 in tangents:
-        moved = moved - turned(tangents[1])[..., None, :]
+        moved = moved - transpose_matrices(tangents[1])[..., None, :]
     return weight(np.sum(direction(_differences(a, b)) * moved, axis=-3), y)
 
 
@@ -82,7 +82,7 @@ def _cdist(a: Any, b: Any, metric: str) -> Any:
 
 
 def _pairs_vjp(g: Any, y: Any, values: Any, n: int) -> Any:
-    return (g + turned(g))[..., *np.triu_indices(n, 1)]
+    return (g + transpose_matrices(g))[..., *np.triu_indices(n, 1)]
 
 
 @linear_op(_pairs_vjp, name="squareform", scipy="", batch=batch_stacks(1))
@@ -97,7 +97,9 @@ def _squareform(values: Any, n: int) -> Any:
 def _pdist_vjp(g: Any, y: Any, x: Any, metric: str) -> Any:
     weight, direction = _SLOPES[metric]
     weights = _squareform(weight(g, y), n=x.shape[-2])
-    return turned(np.sum(weights[..., None, :, :] * direction(_differences(x, x)), axis=-1))
+    return transpose_matrices(
+        np.sum(weights[..., None, :, :] * direction(_differences(x, x)), axis=-1)
+    )
 
 
 def _pdist_like(x: Any, metric: str) -> Any:
