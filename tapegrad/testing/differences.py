@@ -1,4 +1,4 @@
-"""Derivatives against differences over a ladder of steps: the steps, the problem, the limits."""
+"""Compare derivatives with differences over a ladder of steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tapegrad.testing.leaves_as_vector import Fn, pack, unpack
 from tapegrad.types import Array
 
 EPS = float(np.finfo(np.float64).eps)
-_MIN_SMALLER_STEPS = 5  # the number of smaller steps that a limit must agree with
+_MIN_SMALLER_STEPS = 5  # a limit must agree with this number of smaller steps
 
 
 @attrs.frozen(eq=False)
@@ -24,15 +24,15 @@ class Steps:
     Attributes
     ----------
     ladder
-        From large to small, each a quarter of the one before.
+        All steps from large to small; each is a quarter of the step before.
     first
         The first two steps to try.
     near
-        The distance from a point up to which slopes are taken, to recognize a kink.
+        Two distances from the point, up to which slopes show a kink.
     close
-        The relative error below which a derivative is accepted at once.
+        The relative error below which a derivative is right at once.
     sure
-        The largest relative error of a one-sided slope that counts as known.
+        The largest relative error with which a one-sided slope counts as known.
     """
 
     ladder: Array
@@ -49,7 +49,7 @@ FINE_STEPS = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
 
 def coarse_steps(eps: float) -> Steps:
-    """Steps for inputs or outputs with this relative rounding, which is coarser than float64's."""
+    """Make the steps for inputs or outputs with a relative rounding coarser than float64's."""
     ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
     near = float(ladder[1]), float(ladder[4])
@@ -57,7 +57,7 @@ def coarse_steps(eps: float) -> Steps:
 
 
 def coarsest_eps(values: Iterable[Any], least: float = 0.0) -> float:
-    """The relative rounding of the coarsest of several floating values."""
+    """Return the relative rounding of the coarsest floating value, and at least `least`."""
     dtypes = {x.dtype for x in values if x.dtype.kind in "fc"}
     return max([least, *[float(np.finfo(dtype).eps) for dtype in dtypes]])
 
@@ -65,30 +65,30 @@ def coarsest_eps(values: Iterable[Any], least: float = 0.0) -> float:
 def estimate_limit(
     ladder: Array, slopes: Array, power: int, rounding: Array, size: float
 ) -> tuple[Array, Array]:
-    """The limit of slopes at the ladder's steps, and its possible error.
+    """Estimate the limit of slopes as the step shrinks, and its possible error.
 
     Parameters
     ----------
     ladder, slopes
-        One row for each step.
+        The steps, and a row of slopes for each.
     power
-        The leading power of the step in their error.
+        The leading power of the step in the error of a slope.
     rounding
         The least error of the values behind the slopes, in the shape of `slopes`.
     size
-        The size of these values.
+        The size of the values.
     """
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
     steps = ladder[1:, None]
-    # a step too small to change the value shows no slope
+    # a step that is too small to change the value shows no slope
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
     value, error = better[0], np.full_like(better[0], np.inf)
     for i in range(len(better) - min(_MIN_SMALLER_STEPS, len(better) // 2)):
         # if this is the limit, the differences at smaller steps are noise in the values
-        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
-        noise = np.max(steps[i + 1 :] * moves, axis=0)
-        doubt = 4 * moves[0] + 8 * np.maximum(noise, rounding[i + 1]) / steps[i]
+        changes = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
+        noise = np.max(steps[i + 1 :] * changes, axis=0)
+        doubt = 4 * changes[0] + 8 * np.maximum(noise, rounding[i + 1]) / steps[i]
         sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
         closer = sound & (doubt < error)
         value, error = np.where(closer, better[i], value), np.where(closer, doubt, error)
@@ -97,7 +97,7 @@ def estimate_limit(
 
 @attrs.frozen(eq=False)
 class Problem:
-    """A function of arrays that returns arrays, its derivatives, and the point to check it at.
+    """A function of arrays that returns arrays, its derivatives, and the point of the check.
 
     Attributes
     ----------
@@ -106,18 +106,18 @@ class Problem:
     evaluate
         The function on plain arrays.
     pull
-        From a point to the outputs and the pullback of a list of cotangents; None if
-        only tangents are checked.
+        A function of a point that returns the outputs and the pullback of a list of cotangents;
+        None if the problem checks only tangents.
     push
-        From a point and its tangents to the outputs' tangents; None if only
-        cotangents are checked.
+        A function of a point and tangents that returns the outputs and their tangents; None if the
+        problem checks only cotangents.
     x
         The point, in float64.
     order
-        The order of the derivative that is checked.
+        The order of the derivative to check.
     scale, eps
-        The known size of the intermediate numbers, from the function that this one is a derivative
-        of, and their relative rounding.
+        The known size of the intermediate numbers, from the function of lower order, and their
+        relative rounding.
     resolution
         The relative rounding of the inputs.
     noise
@@ -125,7 +125,7 @@ class Problem:
     steps
         The steps of the differences.
     by
-        The name in messages of the function that computes the derivatives, if it is another one.
+        The name in messages of the user's function that computes the derivatives, if there is one.
     output_paths
         The name of each output in messages; "output 0" and so on by default.
     """
@@ -140,30 +140,28 @@ class Problem:
     scale: float = 0.0
     eps: float = EPS
     resolution: float = EPS
-    noise: Any = 0.0
+    noise: Array | float = 0.0
     steps: Steps = FINE_STEPS
     by: str = ""
     output_paths: tuple[str, ...] = ()
 
     def describe_derivative(self, mode: str) -> str:
-        """The text that says which derivative of a function is meant."""
+        """Describe for a message how the derivative is computed."""
         return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"
 
 
-_MAX_SINGLE_INPUTS = 64  # the most inputs that are moved one by one
+_MAX_SINGLE_INPUTS = 64  # at most this number of inputs move one by one
 _UNDERFLOW = 1e-290  # smaller numbers count as zero
-_CONSTANT_STEPS = (
-    8  # the number of smallest steps at which a constant function has to stay constant
-)
+_CONSTANT_STEPS = 8  # a constant function stays constant at this number of smallest steps
 _JUMP = 1e-3  # a larger relative change, as the inputs round, is not due to rounding
-_CELLS = 8  # this number of slopes next to a point shows that it is smooth there
-_SCALES = 6  # this number of sizes of steps between the input's own and the usual ones are tried
-_SMALLEST_SCALE = 2.0**-12  # the smallest of them, in units of the input
+_CELLS = 8  # this number of slopes near a point shows whether the function is smooth there
+_SCALES = 6  # the number of step sizes to try, from the size of the input to the usual size
+_SMALLEST_SCALE = 2.0**-12  # the smallest step size, in units of the input
 _DISTANCES = (3e-2, 1e-2, 1e-3, 1e-4)  # between the points whose slopes show noise
 _ORDER = 5  # the order of the differences of slopes that show noise
 _NOISE_DEVIATIONS = 32  # the largest error of a slope, in standard deviations of the noise
 _MAX_EXCUSED_ERROR = 2e-5  # the largest relative error that the noise excuses
-_HIDDEN_FRACTION = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
+_HIDDEN_FRACTION = 64  # a kink changes the mean slope of a cell by at least 1/64 of its size
 
 
 @attrs.frozen(eq=False)
@@ -175,7 +173,7 @@ class Finding:
     rows
         The indices of these rows.
     analytic, numeric, error
-        The derivative by the rules, the derivative by differences, and the error of the second.
+        The derivative by the rules, the derivative by differences, and the error of `numeric`.
     left, right
         The one-sided slopes.
     low, high
@@ -198,10 +196,10 @@ class Finding:
 
 @attrs.frozen(eq=False)
 class Comparison:
-    """The two sides of a problem's first derivatives, along any direction.
+    """The comparison of a problem's first derivatives with differences, along any direction.
 
-    It compares rows: in reverse mode the outputs weighted with a cotangent, then in forward mode
-    each output.
+    Its rows are the outputs weighted with a cotangent, in reverse mode, then each output, in
+    forward mode.
 
     Attributes
     ----------
@@ -212,11 +210,11 @@ class Comparison:
     x, y
         The point and the outputs, packed.
     u, v
-        The cotangent, and the move of each input.
+        The cotangent of the outputs, and the change of each input.
     gradient, pullback
         The packed VJP of the cotangent, and the pullback for other cotangents.
     sizes
-        The size of the derivative of each row, by all inputs.
+        The size of the derivative of each row with respect to all inputs.
     """
 
     problem: Problem
@@ -230,21 +228,21 @@ class Comparison:
     pullback: Fn | None
     sizes: Array
 
-    def rows(self, weighed: Any, each: Array) -> Array:
-        """The rows that the chosen modes compare."""
-        parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
+    def rows(self, weighted: Array, each: Array) -> Array:
+        """Join the rows of the chosen modes."""
+        parts = [np.asarray(weighted)[..., None]] if "reverse" in self.modes else []
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
     def weighted_rows(self, each: Array, u: Array | None = None) -> Array:
-        """The rows of something linear, from its parts for each output."""
+        """Return the rows of a linear quantity from its values for each output."""
         return self.rows(each @ (self.u if u is None else u), each)
 
     def row_rounding(self, rounding: Array) -> Array:
-        """The rounding of the rows, by that of each output."""
+        """Return the rounding of the rows from the rounding of each output."""
         return self.rows(_norm(self.u * rounding), rounding)
 
     def evaluate(self, point: Array) -> Array:
-        """The outputs at another point; nan if their number differs there."""
+        """Return the outputs at another point; nan if their number differs there."""
         try:
             y = pack(self.problem.evaluate(*unpack(point, self.problem.x)))
         except ValueError:
@@ -252,24 +250,24 @@ class Comparison:
         return y if y.size == self.y.size else np.full_like(self.y, np.nan)
 
     def direction(self, support: Array) -> Array:
-        """The direction through some of the inputs."""
+        """Return the direction that changes some of the inputs."""
         direction = np.zeros_like(self.x)
         direction[support] = self.v[support]
         return direction
 
     def tangent(self, support: Array) -> Array:
-        """The packed JVP of a direction."""
+        """Return the packed JVP of a direction."""
         assert self.problem.push is not None
         tangents = unpack(self.direction(support), self.problem.x)
         return pack(self.problem.push(self.problem.x, tangents)[1])
 
     def analytic(self, support: Array) -> Array:
-        """The derivative of each row along a direction, by the rules."""
+        """Return the derivative of each row along a direction by the rules."""
         tangent = self.tangent(support) if "forward" in self.modes else self.y
         return self.rows(np.sum(self.gradient[support] * self.v[support]), tangent)
 
     def slopes(self, support: Array, h: float) -> tuple[Array, Array]:
-        """One-sided differences of each output, to the left and to the right."""
+        """Return the left and the right difference quotient of each output."""
         step = h * self.direction(support)
         left = (self.y - self.evaluate(self.x - step)) / h
         right = (self.evaluate(self.x + step) - self.y) / h
@@ -278,11 +276,11 @@ class Comparison:
     def compare_first_steps(
         self, support: Array
     ) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
-        """The derivative of each row along a direction, if it agrees at once, and the sides."""
+        """Compare at two steps; return the derivatives, where they agree, and the slopes."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
         if "reverse" in self.modes:
-            # the terms may cancel
+            # the terms of the sum may cancel
             size[0] = _norm(self.gradient[support] * self.v[support])
         # a step may leave the function's domain
         steps = self.problem.steps
@@ -290,17 +288,15 @@ class Comparison:
             sides = {float(h): self.slopes(support, h) for h in steps.first}
             first, second = ((left + right) / 2 for left, right in sides.values())
             numeric = second + (second - first) / 15
-            # an output that does not change has no new rounding
+            # an output that does not change does not round
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
-            numeric, noise = (
-                self.weighted_rows(numeric),
-                2 * self.row_rounding(rounding) / steps.first[1],
-            )
+            noise = 2 * self.row_rounding(rounding) / steps.first[1]
+            numeric = self.weighted_rows(numeric)
             return analytic, np.abs(numeric - analytic) <= steps.close * size + noise, sides
 
     def probe(self, support: Array) -> Finding | None:
-        """Compare along the direction through some of the inputs; None if all rows agree."""
+        """Compare along the direction of some inputs; return None if all rows agree."""
         analytic, close, sides = self.compare_first_steps(support)
         if close.all():
             return None
@@ -312,42 +308,40 @@ class Comparison:
         support: Array,
         analytic: Array,
         rows: Array,
-        seen: dict[float, tuple[Array, Array]],
-        apart: bool = False,
+        known: dict[float, tuple[Array, Array]],
+        own_rounding: bool = False,
     ) -> Finding:
-        """Compare some rows over the whole ladder of steps; `seen` has the slopes at two steps.
+        """Compare some rows over the whole ladder of steps; `known` has the slopes at two steps.
 
-        With `apart`, a derivative may be off by the rounding of its own output alone, not of the
-        largest.
+        With `own_rounding`, the tolerance of a derivative is the rounding of its own output, not of
+        the largest output.
         """
         ladder = self.problem.steps.ladder
-        sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
+        sides = np.array([known.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
-        # at the edge of a domain there is only one side
+        # at the edge of a domain, slopes exist on one side
         sides = np.where(exists, sides, sides[:, ::-1])
         # an output that does not change does not round
         moving = (sides != 0).any(axis=(0, 1))
-        size, largest, rounding = self.sizes_around(sides, moving, apart)
+        size, largest, rounding = self.sizes_around(sides, moving, own_rounding)
         left, right, doubt, spread = self.one_sided(sides, rounding, size, largest)
-        central, noise = (
-            self.weighted_rows(sides.mean(axis=1))[:, rows],
-            self.row_rounding(rounding)[:, rows],
-        )
+        central = self.weighted_rows(sides.mean(axis=1))[:, rows]
+        noise = self.row_rounding(rounding)[:, rows]
         numeric, error = estimate_limit(ladder, central, 2, noise, largest)
-        # the analytic side rounds as well
-        alone = np.where(moving, self.y, 0) if apart else None
-        floor = self.least_error(support, analytic, rows, size, alone)
+        # the derivative by the rules rounds, too
+        moving_outputs = np.where(moving, self.y, 0) if own_rounding else None
+        floor = self.least_error(support, analytic, rows, size, moving_outputs)
         error += floor
         mean = self.weighted_rows((left + right) / 2)[rows]
         doubt, spread = (self.weighted_rows(x, np.abs(self.u))[rows] for x in (doubt, spread))
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
-        # zero is right if nothing changes for many steps: a change further off is a kink
+        # zero is right if nothing changes for many steps; a change at a larger step is a kink
         constant = (central[-_CONSTANT_STEPS:] == 0).all(axis=0) & (np.abs(analytic[rows]) <= floor)
         numeric, error = np.where(constant, 0, numeric), np.where(constant, floor, error)
         wrong &= ~constant
         off = np.abs(analytic[rows] - numeric)
-        # the doubt is at most this, and takes derivatives at many points
+        # the change from rounding is at most this large, and takes derivatives at many points
         if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
             error += self.change_from_rounding(support, analytic)[rows]
             wrong &= off > error + spread
@@ -362,14 +356,16 @@ class Comparison:
         values = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
         return Finding(*values)
 
-    def sizes_around(self, sides: Array, moving: Array, apart: bool) -> tuple[float, float, Array]:
-        """The size of the values at the point and at all steps, and each output's rounding."""
-        inherited, eps = 0.0 if apart else self.problem.scale, self.problem.eps
+    def sizes_around(
+        self, sides: Array, moving: Array, own_rounding: bool
+    ) -> tuple[float, float, Array]:
+        """Return the largest value at the point and at all steps, and each output's rounding."""
+        inherited, eps = 0.0 if own_rounding else self.problem.scale, self.problem.eps
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
         # where values cancel at the point, nearby values show their size
         shown = np.abs(sides) * self.problem.steps.ladder[:, None, None]
         shown = np.max(np.where(np.isfinite(shown), shown, 0), axis=1)
-        # the function that it is derived from rounds too
+        # the function of lower order rounds, too
         least = eps * np.maximum(np.maximum(np.abs(self.y), inherited), shown)
         rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
         return size, max(size, np.max(shown, initial=0.0)), rounding
@@ -377,66 +373,66 @@ class Comparison:
     def one_sided(
         self, sides: Array, rounding: Array, size: float, largest: float
     ) -> tuple[Array, Array, Array, Array]:
-        """The slopes of each output to the left and right, their error, and half their distance."""
+        """Return each output's left and right slope, their error, and half their distance."""
         steps = self.problem.steps
         left, left_error = estimate_limit(steps.ladder, sides[:, 0], 1, rounding, largest)
         right, right_error = estimate_limit(steps.ladder, sides[:, 1], 1, rounding, largest)
         gap, doubt = np.abs(right - left), left_error + right_error
-        # the derivative may be anything between two different sides; if a kink is so close that
-        # the sides are not known, it may be anything that they could be
+        # at a kink, the derivative may be any number between the left and the right slope; if the
+        # kink is so close that the slopes are uncertain, any number within their error
         farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
         known = doubt <= steps.sure * np.maximum(np.maximum(np.abs(left), np.abs(right)), size)
         spread = np.where(gap > doubt, (gap + doubt) / 2, 0)
         return left, right, doubt, np.where(known, spread, np.fmin(doubt, farthest))
 
     def least_error(
-        self, support: Array, analytic: Array, rows: Array, size: float, apart: Array | None
+        self, support: Array, analytic: Array, rows: Array, size: float, outputs: Array | None
     ) -> Array:
-        """The rounding of the derivative by the rules; `apart` has the outputs that move."""
+        """Return the rounding of the derivative by the rules; `outputs` bound it if not None."""
         reach = max(1, np.max(np.abs(self.v[support])))
-        if apart is not None:
+        if outputs is not None:
             floor = np.maximum(
-                np.abs(self.weighted_rows(apart)[rows]) * reach, np.abs(analytic[rows])
+                np.abs(self.weighted_rows(outputs)[rows]) * reach, np.abs(analytic[rows])
             )
         else:
-            # terms that cancel in one output may be the derivative of another
+            # terms that cancel in one output may be the derivative of another output
             floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
         error: Array = 16 * self.problem.eps * floor + _UNDERFLOW
         return error
 
     def change_from_rounding(self, support: Array, analytic: Array) -> Array:
-        """The change of the derivative as the inputs round, which limits its accuracy.
+        """Measure the change of the derivative as the inputs round, which limits its accuracy.
 
-        At a kink the derivative jumps, which is not due to rounding.
+        Larger changes count as 0: at a kink the derivative jumps, which is not due to rounding.
         """
         rng = np.random.default_rng(0)
-        moved = []
+        changes = []
         for _ in range(8):
-            moves = 1 + self.problem.resolution * rng.integers(-1, 2, self.x.size)
-            problem = attrs.evolve(self.problem, x=unpack(self.x * moves, self.problem.x))
+            factors = 1 + self.problem.resolution * rng.integers(-1, 2, self.x.size)
+            problem = attrs.evolve(self.problem, x=unpack(self.x * factors, self.problem.x))
             gradient = self.gradient
             if problem.pull is not None:
                 output, pullback = problem.pull(problem.x)
                 if pack(output).size != self.y.size:
                     continue
                 gradient = pack(pullback(list(unpack(self.u, self.outputs))))
-            at = attrs.evolve(self, problem=problem, gradient=gradient)
-            there = at.analytic(support)
-            if there.size == analytic.size:
-                moved.append(np.abs(there - analytic))
-        doubt = 4 * np.max(moved, axis=0, initial=0)
+            rounded = attrs.evolve(self, problem=problem, gradient=gradient)
+            derivative = rounded.analytic(support)
+            if derivative.size == analytic.size:
+                changes.append(np.abs(derivative - analytic))
+        doubt = 4 * np.max(changes, axis=0, initial=0)
         return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
 
     def slope_range_nearby(self, at: int, least: float) -> tuple[Array, Array]:
-        """The least and the largest slope of each row by one input, close to the point.
+        """Find the least and the largest slope of each row by one input, close to the point.
 
         Where several inputs tie, moving one alone does not show how the function behaves nearby:
-        the median of three equal numbers stays the same. There a derivative may be anything
-        between the slopes at points close by (Clarke's generalised gradient, Optimization and
-        Nonsmooth Analysis, 1983). All inputs but one are moved apart, and that one moves past them
-        all. As the points come closer, the slopes of a smooth function converge, and rounding
+        the median of three equal numbers stays the same. At such a point a derivative may be any
+        number between the slopes at points close by (Clarke's generalised gradient, Optimization
+        and Nonsmooth Analysis, 1983). All other inputs move apart, and this input moves past all of
+        them. As the points come closer, the slopes of a smooth function converge, while rounding
         drives them apart; slopes at a kink stay apart. If a few long steps show no kink that spans
-        `least`, no further steps are taken.
+        `least`, no further steps follow.
         """
         moving = int(np.count_nonzero(self.v))
         steps = np.linspace(-1.25, 1.25, 3 * min(moving, _MAX_SINGLE_INPUTS) + 8)
@@ -456,13 +452,13 @@ class Comparison:
         return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
 
     def slopes_nearby(self, at: int, near: float, steps: Array) -> Array:
-        """The slopes of each row by one input, from step to step, as it moves past all others."""
+        """Return each row's slopes by one input, from step to step, as it moves past all others."""
         rng = np.random.default_rng(0)
         scale = np.where(self.v != 0, np.maximum(1, np.abs(self.x)), 0)
         order = rng.permutation(np.linspace(-1, 1, self.x.size))
         lengths = near * scale[at] * np.diff(steps)
         slopes = []
-        # if one of two inputs has to be the larger, it is so in one of the two orders
+        # each input is larger than another in one of the two orders
         for places in (order, -order):
             point = self.x + near * scale * places
             values = []
@@ -475,17 +471,17 @@ class Comparison:
     def narrow_to_one_output(
         self, support: Array, finding: Finding
     ) -> tuple[Comparison, Finding] | None:
-        """A finding about weighted outputs, narrowed to a single output if possible.
+        """Narrow a finding about weighted outputs to a single output if possible.
 
-        None if it is about a kink at which each of several outputs is right: their weighted sum
-        may have a slope there that it has at no point close by.
+        Return None at a kink where the derivative of each output is right: the weighted sum may
+        have a slope at the kink that it has at no point close by.
         """
         if "reverse" not in self.modes or not finding.wrong[0] or finding.rows[0] != 0:
             return self, finding
         assert self.pullback is not None
         with np.errstate(all="ignore"):
             slopes = np.mean(self.slopes(support, self.problem.steps.first[0]), axis=0)
-        # the outputs that move most come first
+        # the outputs that change most come first
         for j in np.argsort(-np.abs(slopes), kind="stable")[:_MAX_SINGLE_INPUTS]:
             u = np.zeros(self.y.size)
             u[j] = 1
@@ -502,9 +498,9 @@ class Comparison:
     def is_right_at_smaller_steps(self, support: Array, finding: Finding) -> bool:
         """Whether the derivative agrees with differences at smaller steps.
 
-        Where a function varies over lengths far below 1, as beside a pole or beside much larger
-        inputs, the usual steps reach beyond what its derivative describes. The smallest steps that
-        show a slope decide, and larger ones that agree with them and are more precise.
+        Where a function varies over lengths far below 1, as near a pole or beside much larger
+        inputs, the usual steps are too long for its derivative. The smallest steps that show a
+        slope decide, and larger steps that agree with these and are more precise.
         """
         size = min(1.0, float(np.abs(self.x[support[0]])))
         rows, claimed = finding.rows[finding.wrong], np.abs(finding.numeric[finding.wrong])
@@ -516,10 +512,10 @@ class Comparison:
             ):
                 closer = attrs.evolve(self, v=self.v * scale)
                 recheck = closer.compare_all_steps(
-                    support, closer.analytic(support), rows, {}, apart=True
+                    support, closer.analytic(support), rows, {}, own_rounding=True
                 )
                 slope, doubt = recheck.numeric / scale, recheck.error / scale
-                # fine enough to show a slope like the one that contradicts the rule
+                # fine enough to show a slope of the size that contradicts the rule
                 shown = np.maximum(np.abs(recheck.analytic / scale), claimed)
                 agrees = np.isnan(numeric) | (np.abs(slope - numeric) <= doubt + error)
                 better = (doubt <= self.problem.steps.sure * shown) & agrees & (doubt < error)
@@ -530,9 +526,9 @@ class Comparison:
     def with_measured_noise(self, support: Array, finding: Finding) -> Finding:
         """Return a finding whose error includes the noise of the slopes at points close by.
 
-        A solver that chooses its steps, for instance, returns a function that jumps by its
-        tolerance where the choice changes. Between two jumps it is smooth, but its slope is off,
-        which no differences at the point show. The noise excuses small errors alone.
+        The result of a solver that chooses its steps, for instance, jumps by its tolerance where
+        the choice changes. Between two jumps it is smooth, but its slope has an error that
+        differences at the point do not show. The noise excuses small errors alone.
         """
         with np.errstate(all="ignore"):
             noise = _NOISE_DEVIATIONS * self.slope_noise(support)[finding.rows]
@@ -542,11 +538,11 @@ class Comparison:
         return attrs.evolve(finding, error=error, wrong=finding.wrong & ~(off <= error))
 
     def slope_noise(self, support: Array) -> Array:
-        """The noise of each row's slopes along a direction, from their differences of high order.
+        """Measure the noise of each row's slopes along a direction by differences of high order.
 
-        These vanish for slopes of a smooth function, and have changing signs for noise (Moré and
-        Wild, Estimating Computational Noise, SIAM J. Sci. Comput. 33, 2011). The distances between
-        points vary, since noise may be of any length.
+        High differences vanish for slopes of a smooth function, and have changing signs for noise
+        (Moré and Wild, Estimating Computational Noise, SIAM J. Sci. Comput. 33, 2011). The
+        distances between points vary, since noise may have any length.
         """
         h, direction = float(self.problem.steps.first[1]), self.direction(support)
         noises = []
@@ -557,7 +553,7 @@ class Comparison:
             ]
             differences = np.diff(self.weighted_rows(np.array(slopes)) / (2 * h), _ORDER, axis=0)
             changes = np.sum(differences[1:] * differences[:-1] < 0, axis=0)
-            # the median of noise of a standard deviation of 1, and the sum of squared binomials
+            # the median of noise with standard deviation 1, and the sum of squared binomials
             typical = np.median(np.abs(differences), axis=0) / (
                 0.6745 * math.comb(2 * _ORDER, _ORDER) ** 0.5
             )
@@ -566,9 +562,9 @@ class Comparison:
         return np.asarray(np.max(noises, axis=0))
 
     def supports(self) -> list[Array]:
-        """The first directions to try, each as the indices of the inputs that move."""
+        """List the first directions to try, each as the indices of its inputs."""
         moving = np.flatnonzero(self.v)
-        # similar in size, so that none hides behind a larger one
+        # inputs with derivatives of similar size, so that no error hides behind a larger derivative
         with np.errstate(divide="ignore"):
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
         sizes = np.maximum(sizes, np.max(sizes, initial=-np.inf) - 14)
@@ -592,5 +588,6 @@ class Comparison:
         ]
 
 
-def _norm(vector: Array) -> Any:
-    return np.sqrt(np.sum(vector**2, axis=-1))
+def _norm(vector: Array) -> Array:
+    norm: Array = np.sqrt(np.sum(vector**2, axis=-1))
+    return norm

@@ -1,4 +1,4 @@
-"""check_grads: derivatives of any order against differences of the function itself."""
+"""check_grads: compare derivatives of any order with differences of the function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tapegrad.testing.leaves_as_vector import (
 )
 from tapegrad.testing.values import TOLERANCE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
-from tapegrad.types import Array
+from tapegrad.types import Array, Cotangent, Scalar, Tangent
 
 FLOOR = 1e-3  # the rounding error relative to terms that cancel
 _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding
@@ -34,20 +34,20 @@ _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding
 def compare(
     f: FlatFunction, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
 ) -> None:
-    """Compare packed arrays, entry by entry, that have an entry for each element of the leaves.
+    """Compare packed arrays with an entry for each element of a function's leaves.
 
     Parameters
     ----------
     f
-        The function that they belong to.
+        The function.
     relative
-        The relative error that rounding may leave.
+        The relative error allowed for rounding.
     what, as_
-        The names of the two sides in messages.
+        The names of `got` and `want` in messages.
     got, want
-        The two sides.
+        The arrays.
     size
-        The size of the numbers that they were computed from, for each entry.
+        The size of the operands of each entry.
     """
     tolerance = relative * (size + FLOOR * np.max(size, initial=0.0))
     for at in np.flatnonzero(~(np.abs(got - want) <= tolerance))[:1]:
@@ -57,8 +57,8 @@ def compare(
         )
 
 
-def norm_product(u: Array, v: Array) -> Any:
-    """The largest possible product of two directions."""
+def norm_product(u: Array, v: Array) -> np.floating[Any]:
+    """Return the largest possible dot product of two directions."""
     return np.linalg.norm(u) * np.linalg.norm(v)
 
 
@@ -67,7 +67,7 @@ def check_linear(
 ) -> None:
     """Check that a derivative maps zeros to zeros, and a sum of weights to the sum."""
     zero, one, other, both = (derivative(x) for x in (0 * u, u, w, 2 * u - 3 * w))
-    # if terms cancel, only rounding is left, in proportion to the weights
+    # if terms cancel, the result is rounding in proportion to the weights
     part = FLOOR if relative == TOLERANCE else _COARSE_FLOOR
     size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
     compare(f, relative, f"{name} of zeros", zero, "zero", 0 * zero, 0 * size)
@@ -84,7 +84,7 @@ def check_transposed(
     pushed: Array,
     pulled: Array,
 ) -> None:
-    """Check that a JVP and a VJP, named in `by`, are of one linear map."""
+    """Check that a JVP and a VJP belong to one linear map; `by` has their names."""
     forward, reverse = u * pushed, pulled * v
     size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * norm_product(u, v)
     one, other = np.sum(forward), np.sum(reverse)
@@ -95,7 +95,7 @@ def check_transposed(
         )
 
 
-_MAX_SPLITS = 128  # how many times directions through kinks are split at most
+_MAX_SPLITS = 128  # directions through kinks are split at most this number of times
 
 
 def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
@@ -113,11 +113,11 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
     u = random_weights(rng, y.size)
-    # an input that is not finite has no neighbours, so it does not move
+    # an input that is not finite has no neighbours, so it stays fixed
     moves = np.isfinite(x)
     v = random_weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
-    pulled = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
-    gradient = np.where(moves, pulled, 0)
+    cotangent = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
+    gradient = np.where(moves, cotangent, 0)
     for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
         place = locate(i, problem.x, problem.paths)
         raise AssertionError(
@@ -139,7 +139,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             continue
         wrong = finding.wrong.any()
         if support.size > 1:
-            # several kinks together may look wrong, or hide an error; single inputs decide
+            # several kinks together may seem wrong, or hide an error; single inputs decide
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong and not comparison.is_right_at_smaller_steps(support, finding):
@@ -152,19 +152,19 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
 
 
 def _message(comparison: Comparison, finding: Finding, at: int) -> str:
-    """The message about the wrong derivative by one input."""
+    """Write the message about the wrong derivative by one input."""
     problem, outputs = comparison.problem, comparison.outputs
     i = int(np.flatnonzero(finding.wrong)[0])
     row = int(finding.rows[i])
     reverse = "reverse" in comparison.modes and row == 0
     place = locate(at, problem.x, problem.paths)
     per = comparison.v[at]
-    (weighed,) = np.nonzero(comparison.u)
-    if reverse and weighed.size > 1:
+    (weighted,) = np.nonzero(comparison.u)
+    if reverse and weighted.size > 1:
         u = np.array2string(comparison.u, threshold=8, max_line_width=1000, separator=", ")
         of = f"the outputs weighed with the cotangent {u}"
     else:
-        output = int(weighed[0]) if reverse else row - ("reverse" in comparison.modes)
+        output = int(weighted[0]) if reverse else row - ("reverse" in comparison.modes)
         numbered = [f"output {j}" for j in range(len(outputs))]
         of = locate(output, outputs, problem.output_paths or numbered)
         per = per * comparison.u[output] if reverse else per
@@ -200,7 +200,7 @@ def _message(comparison: Comparison, finding: Finding, at: int) -> str:
     return "\n".join(lines)
 
 
-_MAX_RECORDS = 200  # the most ops of a failing function that are checked one by one
+_MAX_RECORDS = 200  # at most this number of ops of a failing function are checked one by one
 
 
 @warns_at_users_line
@@ -212,16 +212,16 @@ def check_grads(
 ) -> None:
     """Check the derivatives of a function against central differences.
 
-    Everything is computed in float64, whatever the dtype of the arguments. Inputs with derivatives
-    of similar size are moved together, in fixed random directions. If there are at most 64, the
-    inputs of a direction that does not agree at once are each moved alone. A failure is traced to
-    one input. Each run gives the same result.
+    The check computes in float64, whatever the dtype of the arguments. Inputs with derivatives of
+    similar size move together, in fixed random directions. If there are at most 64 inputs and a
+    direction does not agree at once, its inputs move one by one. The message of a failure names one
+    input. Each run gives the same result.
 
     Parameters
     ----------
     fn
-        A function of trees that returns a tree. The floating leaves of the result are
-        differentiated by the floating leaves of the arguments; others stay as they are.
+        A function of trees that returns a tree. The check differentiates the result's floating
+        leaves with respect to the arguments' floating leaves; other leaves are constants.
     args
         The point to check at: a sequence of arguments.
     order
@@ -277,19 +277,19 @@ def check_grads(
             "random numbers outside, or from a key that is an argument"
         )
     check_values(fn, f.args)
-    problem = attrs.evolve(problem, evaluate=_make_fast_evaluation(f, problem.evaluate, once))
+    problem = attrs.evolve(problem, evaluate=_choose_evaluation(f, problem.evaluate, once))
     try:
         _check_orders(problem, f.fn, order, tuple(modes))
     except AssertionError as error:
         raise AssertionError("\n".join([str(error), *_find_wrong_op(f)])) from None
 
 
-def _make_fast_evaluation(f: FlatFunction, recorded: Fn, once: Array) -> Fn:
-    """The function on plain arrays, if its bits at the point equal the recorded ones."""
+def _choose_evaluation(f: FlatFunction, recorded: Fn, once: Array) -> Fn:
+    """Choose the call on plain arrays if it is exact at the point, otherwise the recorded call."""
 
-    def plain(*xs: Any) -> Any:
+    def plain(*xs: Array | Scalar) -> Any:
         try:
-            # NumPy code may write to them
+            # NumPy code may write to its arguments
             return f.fn(*[x.copy() if isinstance(x, np.ndarray) else x for x in xs])
         except Exception:
             return recorded(*xs)
@@ -298,82 +298,89 @@ def _make_fast_evaluation(f: FlatFunction, recorded: Fn, once: Array) -> Fn:
 
 
 def _find_wrong_op(f: FlatFunction) -> list[str]:
-    """The first op on the tape whose own rule is wrong, as a line of the message."""
+    """Find the first op on the tape with a wrong rule; return a line of the message."""
     _, tape = record(f.fn)(*f.xs)
     # the derivative of stop_gradient is 0 on purpose
     for x in [x for x in tape if x.op is not stopped][:_MAX_RECORDS]:
         operands = [a.value if isinstance(a, Tensor) else a for a in x._operands]
 
-        def alone(*operands: Any, x: Tensor = x) -> Any:
+        def apply_alone(*operands: Any, x: Tensor = x) -> Any:
             return apply(x.op, operands, x._options)
 
         try:
-            check = flatten_function(alone, operands, np.float64)
+            check = flatten_function(apply_alone, operands, np.float64)
             check_first(_make_problem(x.op.name, check.fn, check.xs, check.paths), ("reverse",))
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
-            # not differentiable or not finite there, which proves nothing
+            # an op that is not differentiable or not finite may still have a right rule
             continue
     return []
 
 
-def _make_problem(name: str, fn: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
-    """The problem of checking a recorded function."""
-    at: Any = None
-    recorded: Any = None
+def _make_problem(
+    name: str,
+    fn: Fn,
+    x: tuple[Any, ...],
+    paths: Sequence[str],
+    evaluate: Fn | None = None,
+    **fields: Any,
+) -> Problem:
+    """Make the problem of checking a recorded function."""
+    point: Sequence[Array] | None = None
+    linearized: Any = None
 
-    def push(xs: Any, tangents: Any) -> tuple[Any, Any]:
+    def push(xs: Sequence[Array], tangents: Sequence[Tangent]) -> tuple[Any, Any]:
         # one recording for all directions at a point
-        nonlocal at, recorded
-        if at is not xs:
-            at, recorded = xs, linearize(fn, *xs)
-        output, pushforward = recorded
+        nonlocal point, linearized
+        if point is not xs:
+            point, linearized = xs, linearize(fn, *xs)
+        output, pushforward = linearized
         return output, pushforward(*tangents)
 
-    def pull(xs: Any) -> Any:
+    def pull(xs: Sequence[Array]) -> tuple[Any, Fn]:
         return vjp(fn, *xs)
 
-    evaluate = of.pop("evaluate", lambda *xs: pull(xs)[0])
-    return Problem(name, evaluate, pull, push, x, tuple(paths), **of)
+    evaluate = evaluate or (lambda *xs: pull(xs)[0])
+    return Problem(name, evaluate, pull, push, x, tuple(paths), **fields)
 
 
 def _check_orders(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
-    """Check a function's first derivatives and, by recursion, its higher ones.
+    """Check a function's first derivatives and, by recursion, its higher derivatives.
 
-    These are derivatives of the VJP and the JVP, as functions of the point and a weight.
+    Higher derivatives are derivatives of the VJP and the JVP, functions of the point and a weight.
     """
     comparison = check_first(problem, modes)
-    # whose rounding is that of the outputs, if it is coarser
+    # the same problem with the outputs' rounding, if it is coarser
     problem = comparison.problem
     if problem.order == order:
         return
     outputs, x, n = comparison.outputs, problem.x, len(problem.x)
     scale = max(problem.scale, np.max(np.abs(comparison.y), initial=0.0))
 
-    # if only the weight moves, the recording at the point is used again
+    # if only the weight changes, the recording at the point serves again
 
-    def pull_back(*inputs: Any) -> list[Any]:
+    def pull_back(*inputs: Array) -> list[Cotangent]:
         pullback = comparison.pullback if _are_equal_arrays(inputs[:n], x) else None
         return _zero_where_not_finite((pullback or vjp(fn, *inputs[:n])[1])(list(inputs[n:])), x)
 
-    def push_forward(*inputs: Any) -> list[Any]:
+    def push_forward(*inputs: Array) -> list[Tangent]:
         push = problem.push if _are_equal_arrays(inputs[:n], x) else None
         tangents = _zero_where_not_finite(inputs[n:], x)
-        return list(push(x, tangents)[1] if push else jvp(fn, inputs[:n], tangents)[1])
+        return list(push(x, tangents)[1] if push else jvp(fn, list(inputs[:n]), tangents)[1])
 
-    outward = [f"cotangent of output {i}" for i in range(len(outputs))]
-    inward = [f"tangent of {path}" for path in problem.paths]
-    for mode, name, derivative, weight, like, of in (
-        ("reverse", "VJP", pull_back, comparison.u, outputs, outward),
-        ("forward", "JVP", push_forward, comparison.v, x, inward),
+    output_names = [f"cotangent of output {i}" for i in range(len(outputs))]
+    input_names = [f"tangent of {path}" for path in problem.paths]
+    for mode, name, derivative, weight, like, weight_names in (
+        ("reverse", "VJP", pull_back, comparison.u, outputs, output_names),
+        ("forward", "JVP", push_forward, comparison.v, x, input_names),
     ):
         if mode in modes:
             further = _make_problem(
                 f"the {name} of {problem.name}",
                 derivative,
                 (*x, *unpack(weight, like)),
-                (*problem.paths, *of),
+                (*problem.paths, *weight_names),
                 evaluate=derivative,
                 order=problem.order + 1,
                 scale=scale * np.max(np.abs(weight), initial=1.0),
@@ -382,14 +389,14 @@ def _check_orders(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) 
             _check_orders(further, derivative, order, modes)
 
 
-def _are_equal_arrays(xs: Sequence[Any], ys: Sequence[Any]) -> bool:
+def _are_equal_arrays(xs: Sequence[Any], ys: Sequence[Array]) -> bool:
     """Whether these are plain arrays, and equal."""
     pairs = zip(xs, ys, strict=True)
     return all(type(x) is not Tensor and np.array_equal(x, y) for x, y in pairs)
 
 
-def _zero_where_not_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
-    """Cotangents or tangents of inputs, zero for inputs that are not finite."""
+def _zero_where_not_finite(derivatives: Sequence[Array], xs: Sequence[Array]) -> list[Array]:
+    """Replace cotangents or tangents by zero for inputs that are not finite."""
     return [
         d if np.isfinite(x).all() else np.where(np.isfinite(x), d, 0.0)
         for d, x in zip(derivatives, xs, strict=True)
