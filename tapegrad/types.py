@@ -25,7 +25,13 @@ Scalar: TypeAlias = bool | int | float | complex | np.generic
 
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike as ArrayLike
+    # numpy.typing.ArrayLike takes text too
+    from numpy._typing import _NestedSequence, _SupportsArray
+
+    _HasArray: TypeAlias = _SupportsArray[np.dtype[Any]]
+    ArrayLike: TypeAlias = (
+        _HasArray | complex | _NestedSequence[_HasArray] | _NestedSequence[complex]
+    )
 else:
     # numpy.typing takes long to import
     ArrayLike = object

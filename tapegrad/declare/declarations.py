@@ -22,14 +22,14 @@ from tapegrad.core.primitive import EachOperand, Joint, Primitive, Rule
 from tapegrad.declare.abstract import BY_VIEW, SHAPES, broadcast_shape
 from tapegrad.declare.batching import batch_elementwise
 from tapegrad.declare.parts import MultiOutputOp
-from tapegrad.declare.signature import Signature
+from tapegrad.declare.signature import Arguments, Signature
 from tapegrad.domain import Domain
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.lists import LISTS, first_tensor, stack_nested
 from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["FUNCTIONS", "OPS", "Declaration", "declaration", "declare", "facts", "function"]
-__all__ += ["declared_key", "is_elementwise", "linear_op", "op", "wider_op"]
+__all__ += ["declared_key", "is_elementwise", "linear_op", "op", "op_with_reader", "wider_op"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -257,6 +257,16 @@ def wider_op(
     For a type checker it has the signature of `general`.
     """
     return op(*vjps, general=general, **declared)  # type: ignore[return-value,unused-ignore]
+
+
+def op_with_reader(
+    read: Callable[Q, Arguments], *vjps: Rule | None, **declared: Any
+) -> Callable[[Callable[..., Any]], Op[Q]]:
+    """Declare an op whose calls are divided into operands and options by `read`.
+
+    For a type checker it has the signature of `read`.
+    """
+    return op(*vjps, read=read, **declared)  # type: ignore[return-value,unused-ignore]
 
 
 def function(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import attrs
 import numpy as np
@@ -13,6 +13,9 @@ from tapegrad.errors.words import as_text
 
 # Arguments of NumPy's functions, with the values that have no effect.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
+
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+"""The operands of a call, and its options by name."""
 
 
 @attrs.frozen
@@ -46,7 +49,7 @@ class Signature:
     defaults: Mapping[str, Any] = attrs.field(repr=as_text)
     n_operands: int = 0
     is_variadic: bool = False
-    read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+    read: Callable[..., Arguments] | None = None
     mutable_defaults: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -132,9 +135,7 @@ class Signature:
             raise TypeError(f"{self.name} needs {', '.join(missing)}")
         return arguments
 
-    def bind(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         """Divide a call's arguments into operands, and options that differ from the defaults.
 
         Raises
@@ -153,9 +154,7 @@ class Signature:
                 _refuse_option(self.name, name, value)
         return operands, options
 
-    def split(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def split(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         """Return the operands, and the options that differ from the defaults."""
         n = self.n_operands
         # most calls, in half the time that reading them by name takes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from tapegrad.types import Array, ArrayLike, DTypeLike
 __all__ = ["accuracy", "binary_cross_entropy_loss", "cross_entropy_loss", "huber_loss", "kl_loss"]
 __all__ += ["l1_loss", "mse_loss", "one_hot"]
 
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
 _REDUCTIONS: dict[str, Callable[[Array], Array]] = {
     "mean": ops.mean,
     "sum": ops.sum,
@@ -25,7 +28,7 @@ _REDUCTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _get_reduction(name: str) -> Callable[[Array], Array]:
+def _get_reduction(name: Reduction) -> Callable[[Array], Array]:
     if not isinstance(name, str) or name not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; not {name!r}")
     return _REDUCTIONS[name]
@@ -70,7 +73,7 @@ def _count_classes(loss: str, logits: ArrayLike, targets: ArrayLike) -> int:
 
 
 @warns_at_users_line
-def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean") -> Array:
     """The squared errors, ``(predictions - targets)**2``; for complex numbers ``abs(...)**2``.
 
     Parameters
@@ -101,7 +104,7 @@ def mse_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean"
 
 
 @warns_at_users_line
-def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean") -> Array:
     """The absolute errors, ``|predictions - targets|``, with derivative 0 at 0.
 
     Parameters
@@ -129,7 +132,7 @@ def l1_loss(predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean")
 
 @warns_at_users_line
 def huber_loss(
-    predictions: ArrayLike, targets: ArrayLike, reduction: str = "mean", delta: float = 1.0
+    predictions: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean", delta: float = 1.0
 ) -> Array:
     """Half the squared errors, continued by straight lines beyond `delta`.
 
@@ -168,7 +171,7 @@ def huber_loss(
 
 @warns_at_users_line
 def binary_cross_entropy_loss(
-    logits: ArrayLike, targets: ArrayLike, reduction: str = "mean"
+    logits: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean"
 ) -> Array:
     """The cross entropy of a sigmoid with its target, without overflow.
 
@@ -210,7 +213,7 @@ def binary_cross_entropy_loss(
 
 
 @warns_at_users_line
-def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean") -> Array:
     """The Kullback-Leibler divergence of a softmax from the target's probabilities.
 
     ``sum(targets * (log(targets) - log_softmax(logits)))`` along the last axis. The logarithms
@@ -252,7 +255,9 @@ def kl_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> A
 
 
 @warns_at_users_line
-def cross_entropy_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "mean") -> Array:
+def cross_entropy_loss(
+    logits: ArrayLike, targets: ArrayLike, reduction: Reduction = "mean"
+) -> Array:
     """The cross entropy of a softmax with integer targets, without overflow.
 
     Parameters
@@ -299,7 +304,8 @@ def cross_entropy_loss(logits: ArrayLike, targets: ArrayLike, reduction: str = "
             f"cross_entropy_loss: logits of shape {shape_of(logits)} have no axis of classes"
         )
     try:
-        picked = pick(ops.log_softmax(logits), targets)
+        # a record stands for its array
+        picked = pick(ops.log_softmax(logits), targets)  # type: ignore[arg-type]
     except IndexError as error:
         raise IndexError(
             f"cross_entropy_loss: a target is not one of the {n} classes: {error}"

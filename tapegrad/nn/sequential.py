@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -20,6 +20,16 @@ __all__ = ["Sequential"]
 _VARARGS = 4
 # the arguments of a call, besides the parameters and x, that `Sequential` passes to its layers
 _CALL_OPTIONS = ("state", "training", "key")
+
+
+class AnyLayer(Protocol):
+    """A `Layer` whose call may take options or return its new state too."""
+
+    def init(self, key: Any, dtype: Any = ..., /) -> Any:
+        """Draw parameters."""
+
+    def __call__(self, params: Any, /, *args: Any, **options: Any) -> Any:
+        """The layer's output, or a pair of the output and the new state."""
 
 
 @attrs.frozen
@@ -139,7 +149,7 @@ class Sequential(BaseLayer):
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
     has_state: bool = attrs.field(eq=False, repr=False)
 
-    def __init__(self, *layers: Callable[..., Any]) -> None:
+    def __init__(self, *layers: AnyLayer | Callable[[Array], Array]) -> None:
         as_layers = tuple(map(_as_layer, layers))
         wants = tuple(map(_call_options, as_layers))
         self.__attrs_init__(as_layers, wants, any("state" in names for names in wants))

@@ -104,7 +104,8 @@ def to_array(x: ArrayLike) -> Array:
     NumPy's functions begin with this conversion, unless Python numbers are weak in them.
     """
     if isinstance(x, Tensor):
-        return x if type(x._primal) is np.ndarray else asarray(x)
+        # a record stands for its array
+        return x if type(x._primal) is np.ndarray else asarray(x)  # type: ignore[return-value]
     if isinstance(x, np.ndarray):
         return x
     stacked = stack_nested(x)

@@ -10,17 +10,20 @@ import numpy as np
 
 from tapegrad.core.forward import Tangents, apply
 from tapegrad.core.primitive import Joint, Primitive
-from tapegrad.declare import op
+from tapegrad.declare import op_with_reader
 from tapegrad.declare.batching import Batched, batch_axis, flatten_examples, repeat_all_for_batch
+from tapegrad.declare.signature import Arguments
 from tapegrad.types import Array, ArrayLike, Cotangent
 
 __all__ = ["concatenate", "stack"]
 
 
-def _read_arrays(
-    arrays: Sequence[ArrayLike], axis: int = 0
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_arrays(arrays: Array | Sequence[ArrayLike], axis: int | None = 0) -> Arguments:
     # axis 0.0 equals 0, but NumPy raises for it
+    return tuple(arrays), {} if type(axis) is int and axis == 0 else {"axis": axis}
+
+
+def _read_stack(arrays: Array | Sequence[ArrayLike], axis: int = 0) -> Arguments:
     return tuple(arrays), {} if type(axis) is int and axis == 0 else {"axis": axis}
 
 
@@ -54,9 +57,9 @@ def _concatenate_batch(
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim - 1)})
 
 
-@op(
+@op_with_reader(
+    _read_arrays,
     each_operand=Joint(_concatenate_vjp),
-    read=_read_arrays,
     numpy=np.concatenate,
     takes_weak=True,
     batch=_concatenate_batch,
@@ -88,9 +91,9 @@ def _stack_batch(op: Primitive, batched: Batched, *arrays: Array, axis: int = 0)
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim)})
 
 
-@op(
+@op_with_reader(
+    _read_stack,
     each_operand=Joint(_stack_vjp),
-    read=_read_arrays,
     numpy=np.stack,
     batch=_stack_batch,
     jvp=_join_jvp,

@@ -297,7 +297,7 @@ def _searchsorted_batch(
 
 
 def _searchsorted_with_sorter(
-    a: Array, v: Array, side: Side = "left", sorter: Array | None = None
+    a: ArrayLike, v: ArrayLike, side: Side = "left", sorter: ArrayLike | None = None
 ) -> Array:
     """Search in an array that `sorter` puts in order."""
     if np.ndim(a) != 1:

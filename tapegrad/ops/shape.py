@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -98,11 +98,13 @@ def check_order(order: str) -> str:
     return order
 
 
-def _reshape_order(a: Array, shape: Shape, order: str = "C", *, copy: bool | None = None) -> Array:
+def _reshape_order(
+    a: ArrayLike, shape: ShapeLike, order: Literal["C", "F"] = "C", *, copy: bool | None = None
+) -> Array:
     """Reshape, with the elements read and placed in an order; `copy` has no effect."""
     if check_order(order) == "C":
         return np.reshape(a, shape)
-    lengths: Any = tuple(shape) if np.ndim(shape) else (shape,)
+    lengths: list[int] = np.ravel(shape).tolist()
     return np.transpose(np.reshape(np.transpose(a), lengths[::-1]))
 
 

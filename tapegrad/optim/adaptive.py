@@ -21,7 +21,7 @@ from tapegrad.optim.base import (
 )
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
 
@@ -65,13 +65,13 @@ class AdamState:
     """
 
     step: Array
-    mean: PyTree
-    square: PyTree
+    mean: Any
+    square: Any
 
 
 @immutable
 @attrs.frozen
-class Adam(Optimizer):
+class Adam(Optimizer[AdamState]):
     """Adam, whose steps have about one length in each parameter.
 
     Source: Kingma and Ba 2015, arXiv:1412.6980. With gradient g and parameters p, at the t-th
@@ -211,14 +211,14 @@ class RMSPropState:
     """
 
     step: Array
-    square: PyTree
-    mean: PyTree = None
-    velocity: PyTree = None
+    square: Any
+    mean: Any = None
+    velocity: Any = None
 
 
 @immutable
 @attrs.frozen
-class RMSProp(Optimizer):
+class RMSProp(Optimizer[RMSPropState]):
     """RMSProp, which divides the gradient by a moving root mean square.
 
     Source: Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning", in
@@ -316,12 +316,12 @@ class AdagradState:
     """
 
     step: Array
-    total: PyTree
+    total: Any
 
 
 @immutable
 @attrs.frozen
-class Adagrad(Optimizer):
+class Adagrad(Optimizer[AdagradState]):
     """Adagrad, which divides the gradient by the root of the sum of all its squares.
 
     Source: Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html. With gradient g and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -27,9 +27,17 @@ Schedule: TypeAlias = Callable[[Array], Number]
 """A learning rate as a function of the step."""
 
 
-def as_number(x: object) -> Any:
+def as_number(x: Number | np.generic) -> Number:
     """Turn a NumPy number, which would widen float32 parameters, into a Python number."""
-    return x.item() if isinstance(x, np.generic | np.ndarray) and x.size == 1 else x
+    if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.size == 1):
+        number: float = x.item()
+        return number
+    return x
+
+
+def as_learning_rate(x: Number | np.generic | Schedule) -> Number | Schedule:
+    """Turn a NumPy number into a Python number; keep a schedule."""
+    return x if callable(x) else as_number(x)
 
 
 def is_known(x: object) -> bool:
@@ -75,11 +83,11 @@ def check_number(instance: object, attribute: attrs.Attribute[Any], value: objec
 
 
 def _number_validator(
-    condition: str, holds: Callable[[float], bool]
-) -> Callable[[object, attrs.Attribute[Any], float], None]:
+    condition: str, holds: Callable[[Number], Array | bool]
+) -> Callable[[object, attrs.Attribute[Any], Number], None]:
     """Make a validator of finite numbers for which a condition holds, if their value is known."""
 
-    def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Number) -> None:
         check_number(instance, attribute, value)
         if is_known(value) and not holds(value):
             raise ValueError(f"{attribute.name} must {condition}; it is {value!r}")
@@ -98,7 +106,7 @@ count = attrs.validators.and_(
 
 
 def check_learning_rate(
-    instance: object, attribute: attrs.Attribute[Any], value: float | Schedule
+    instance: object, attribute: attrs.Attribute[Any], value: Number | Schedule
 ) -> None:
     """Raise unless a field is a learning rate: a number or a function of the step."""
     if not callable(value):
@@ -106,7 +114,21 @@ def check_learning_rate(
 
 
 Params = TypeVar("Params")
-State = TypeVar("State")
+if TYPE_CHECKING:
+    import typing_extensions
+
+    class HasStep(Protocol):
+        """The state of an optimizer."""
+
+        @property
+        def step(self) -> Array:
+            """The number of steps taken."""
+
+    # a subclass or an annotation may leave the state's class out
+    State = typing_extensions.TypeVar("State", bound=HasStep, default=Any)
+else:
+    # before Python 3.13 it takes no default
+    State = TypeVar("State")
 
 _PYTHON_NUMBERS = frozenset({float, int})
 # moments that average or sum squares, which are real
@@ -119,7 +141,7 @@ def everywhere(path: str, leaf: Array) -> bool:
 
 
 @attrs.frozen
-class Optimizer:
+class Optimizer(Generic[State]):
     """The base of the optimizers.
 
     A subclass sets `state` to the class of its state, whose first field is ``step``, the number of
@@ -151,10 +173,11 @@ class Optimizer:
     ({'w': array([1.5])}, array(1), 0.5)
     """
 
+    # a class variable cannot have the type of `State`
     state: ClassVar[type[Any]]
 
     learning_rate: float | Array | Schedule = attrs.field(
-        converter=as_number, validator=check_learning_rate
+        converter=as_learning_rate, validator=check_learning_rate
     )
     weight_decay: float | Array = attrs.field(
         converter=as_number, validator=not_negative, default=0.0, kw_only=True
@@ -164,9 +187,10 @@ class Optimizer:
     )
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         name_parameters(cls)
 
-    def init(self, params: PyTree) -> Any:
+    def init(self, params: PyTree) -> State:
         """Make the initial state: step 0, and zeros like the parameters, which are floating."""
         who = f"{type(self).__name__}.init"
         for path, p in tree.named_leaves(params, "params"):
@@ -177,10 +201,11 @@ class Optimizer:
             name: tree.map(self.start, real if name in _SQUARED_MOMENTS else params)
             for name in self.moments()
         }
-        return self.state(step=readonly_array(np.zeros((), np.int64)), **moments)
+        state: State = self.state(step=readonly_array(np.zeros((), np.int64)), **moments)
+        return state
 
     @warns_at_users_line
-    def rate(self, state: Any) -> Number:
+    def rate(self, state: State) -> Number:
         """The learning rate of the next step."""
         if not callable(self.learning_rate):
             return self.learning_rate
@@ -226,7 +251,7 @@ class Optimizer:
             )
         return with_user_warnings(self._update_trees, params, grads, state)
 
-    def _update_trees(self, params: Params, grads: PyTree, state: Any) -> tuple[Params, Any]:
+    def _update_trees(self, params: Params, grads: PyTree, state: State) -> tuple[Params, State]:
         names = self.moments()
         moments = [getattr(state, name) for name in names] if names else []
         step_numbers = self.numbers(state.step, self.rate(state))

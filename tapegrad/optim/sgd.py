@@ -20,7 +20,7 @@ from tapegrad.optim.base import (
 from tapegrad.tree.cotangents import FLOAT64
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array
 
 __all__ = ["SGD", "SGDState"]
 
@@ -45,12 +45,12 @@ class SGDState:
     """
 
     step: Array
-    velocity: PyTree = None
+    velocity: Any = None
 
 
 @immutable
 @attrs.frozen
-class SGD(Optimizer):
+class SGD(Optimizer[SGDState]):
     """Stochastic gradient descent, with or without momentum.
 
     With gradient g, parameters p and velocity v: ``v = momentum * v + g`` and ``p = p -

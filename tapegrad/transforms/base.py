@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, TypeVarTuple
 
 import attrs
 import numpy as np
@@ -67,7 +67,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
     check_finite: bool = False
-    unused: str = attrs.field(default="zero", validator=_check_unused)
+    unused: Literal["zero", "raise"] = attrs.field(default="zero", validator=_check_unused)
     argnames: Argnames | None = attrs.field(default=None, converter=as_argnames)
 
     def __attrs_post_init__(self) -> None:

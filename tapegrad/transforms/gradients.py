@@ -23,7 +23,7 @@ def value_and_grad(
     argnums: Literal[0] = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
 ) -> ValueAndGrad[Concatenate[A, P], tuple[R, A]]: ...
 
 
@@ -33,7 +33,7 @@ def value_and_grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> ValueAndGrad[P, tuple[R, Any]]: ...
@@ -44,7 +44,7 @@ def value_and_grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> ValueAndGrad[..., Any]:
@@ -111,7 +111,7 @@ def grad(
     argnums: Literal[0] = 0,
     has_aux: Literal[False] = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
 ) -> Grad[Concatenate[A, P], A]: ...
 
 
@@ -122,7 +122,7 @@ def grad(
     *,
     has_aux: Literal[True],
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
 ) -> Grad[Concatenate[A, P], tuple[A, Aux]]: ...
 
 
@@ -132,7 +132,7 @@ def grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> Grad[P, Any]: ...
@@ -143,7 +143,7 @@ def grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: str = "zero",
+    unused: Literal["zero", "raise"] = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> Grad[..., Any]:

@@ -45,6 +45,8 @@ def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
 
 def adam_of(w: Workload) -> Any:
     """Make tapegrad's optimizer for a workload with Adam."""
+    assert w.rate is not None
+    assert w.decay is not None
     return tg.optim.AdamW(w.rate, BETA1, BETA2, EPSILON, weight_decay=w.decay)
 
 
