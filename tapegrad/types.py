@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
 
@@ -70,3 +70,25 @@ PyTree: TypeAlias = object
 A checker cannot follow the structure of a tree that it does not know, so a function that keeps
 the structure has a type variable instead.
 """
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class AttrsInstance(Protocol):
+        """An object of an attrs class."""
+
+        __attrs_attrs__: ClassVar[Any]
+
+    AxisTree: TypeAlias = (
+        int
+        | np.integer
+        | tuple[PyTree, ...]
+        | list[Any]
+        | dict[Any, Any]
+        | AttrsInstance
+        | DataclassInstance
+        | None
+    )
+else:
+    AxisTree = object
+    """An axis of each leaf of a tree: one for all leaves, None for no axis, or a tree of these."""

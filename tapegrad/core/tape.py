@@ -13,13 +13,14 @@ import attrs
 import numpy as np
 
 from tapegrad.core.messages import refuse_branch, refuse_stranger
-from tapegrad.core.op import Op
+from tapegrad.core.op import Op, P
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import write, write_parameter
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.numbers import describe, is_floating
 from tapegrad.tree.ownership import Unchanging
 from tapegrad.tree.structure import Records
+from tapegrad.types import ArrayLike
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -64,7 +65,7 @@ class Tape(Unchanging):
     show: ClassVar[Callable[..., str]]
     _refuse_function: ClassVar[Callable[..., NoReturn]]
 
-    def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Any]:
+    def parameter(self, value: ArrayLike, name: str | None = None) -> tuple[Tape, Any]:
         """Write a parameter: a value whose gradient is wanted.
 
         Parameters
@@ -93,7 +94,7 @@ class Tape(Unchanging):
         record = write_parameter(self.last, value, name)
         return Tape(record, self.start, (*self.parameters, record)), record
 
-    def write(self, op: Any, *operands: Any, **options: Any) -> tuple[Tape, Any]:
+    def write(self, op: Op[P], *operands: P.args, **options: P.kwargs) -> tuple[Tape, Any]:
         """Apply an op and write the result.
 
         Parameters
@@ -119,11 +120,11 @@ class Tape(Unchanging):
         """
         if not isinstance(op, Op) or hasattr(op, "results"):
             self._refuse_function(op, operands, options)
-        operands, options = op.bind(operands, options)
-        for x in operands:
+        bound, changed = op.bind(operands, options)
+        for x in bound:
             if type(x) is Tensor and x.index > self.last.index:
                 refuse_stranger(op.name, x, self.last)
-        record = with_user_warnings(write, self.last, op, operands, options)
+        record = with_user_warnings(write, self.last, op, bound, changed)
         return Tape(record, self.start, self.parameters), record
 
     def __len__(self) -> int:

@@ -18,19 +18,21 @@ from tapegrad.loops.segments import check_checkpoint
 from tapegrad.program.control.ops import FORI_LOOP, SCAN, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
 from tapegrad.tree.numbers import describe, require_64_bits
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array, PyTree, Scalar
 
 Carry = TypeVar("Carry", bound=Any)
+X = TypeVar("X", bound=Any)
+Y = TypeVar("Y", bound=Any)
 
 
 def scan(
-    f: Callable[[Any, Any], tuple[Carry, Any]],
-    init: PyTree,
-    xs: PyTree = None,
+    f: Callable[[Carry, X], tuple[Carry, Y]],
+    init: Carry | Scalar | tuple[PyTree, ...],
+    xs: X | None = None,
     length: int | None = None,
     reverse: bool = False,
     checkpoint: int | Literal["binomial"] | None = None,
-) -> tuple[Carry, Any]:
+) -> tuple[Carry, Y]:
     """Apply a function to each row in turn, with a carry.
 
     On arrays, `scan` is this loop, with trees in place of arrays::
@@ -111,7 +113,7 @@ def scan(
     check_callable(f, "scan(f, init, xs): f")
     checkpoint = check_checkpoint("scan", checkpoint)
 
-    def step(carry: PyTree, x: PyTree) -> tuple[Any, Any]:
+    def step(carry: Carry, x: X) -> tuple[Carry, Y]:
         output = f(carry, x)
         if not (isinstance(output, tuple) and len(output) == 2):
             raise TypeError(

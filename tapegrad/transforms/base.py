@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, Generic, Literal, ParamSpec, SupportsFloat, TypeVar, TypeVarTuple
 
 import attrs
 import numpy as np
@@ -43,9 +43,12 @@ C = TypeVar("C", bound=Any)
 R = TypeVar("R", bound=Any)
 Ts = TypeVarTuple("Ts")
 Aux = TypeVar("Aux", bound=Any)
+# the value of a loss is a number, and an array without axes converts to one
+Loss = TypeVar("Loss", bound=SupportsFloat)
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
+Unused = Literal["zero", "raise"]
 # a function, its arguments, and the positions of the arguments to differentiate
 Call = tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]
 
@@ -67,7 +70,7 @@ class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
     check_finite: bool = False
-    unused: Literal["zero", "raise"] = attrs.field(default="zero", validator=_check_unused)
+    unused: Unused = attrs.field(default="zero", validator=_check_unused)
     argnames: Argnames | None = attrs.field(default=None, converter=as_argnames)
 
     def __attrs_post_init__(self) -> None:

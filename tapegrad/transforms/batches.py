@@ -22,7 +22,7 @@ from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_view
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array, AxisTree, PyTree
 
 __all__ = ["Vmap", "vmap"]
 
@@ -243,7 +243,7 @@ def _finish_leaf(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, pat
     return as_readonly_leaf(move_batch_to(fn, x, axis, where))
 
 
-def vmap(fn: Callable[P, R], in_axes: PyTree = 0, out_axes: PyTree = 0) -> Vmap[P, R]:
+def vmap(fn: Callable[P, R], in_axes: AxisTree = 0, out_axes: AxisTree = 0) -> Vmap[P, R]:
     """A function of a batch, made from a function of one example.
 
     The function is recorded once, for one example, and the recording is replayed with

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Literal, overload
+from typing import Any, Concatenate, Literal, SupportsFloat, overload
 
 from tapegrad.transforms.base import (
     A,
@@ -11,32 +11,68 @@ from tapegrad.transforms.base import (
     Aux,
     Fn,
     Grad,
+    Loss,
     P,
-    R,
+    Unused,
     ValueAndGrad,
 )
 
 
 @overload
 def value_and_grad(
-    fn: Callable[Concatenate[A, P], R],
+    fn: Callable[Concatenate[A, P], Loss],
     argnums: Literal[0] = 0,
-    has_aux: bool = False,
+    has_aux: Literal[False] = False,
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
-) -> ValueAndGrad[Concatenate[A, P], tuple[R, A]]: ...
+    unused: Unused = "zero",
+) -> ValueAndGrad[Concatenate[A, P], tuple[Loss, A]]: ...
 
 
 @overload
 def value_and_grad(
-    fn: Callable[P, R],
-    argnums: Argnums = 0,
-    has_aux: bool = False,
+    fn: Callable[Concatenate[A, P], tuple[Loss, Aux]],
+    argnums: Literal[0] = 0,
+    *,
+    has_aux: Literal[True],
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
+) -> ValueAndGrad[Concatenate[A, P], tuple[tuple[Loss, Aux], A]]: ...
+
+
+@overload
+def value_and_grad(
+    fn: Callable[P, Loss],
+    argnums: Argnums = 0,
+    has_aux: Literal[False] = False,
+    check_finite: bool = False,
+    unused: Unused = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
-) -> ValueAndGrad[P, tuple[R, Any]]: ...
+) -> ValueAndGrad[P, tuple[Loss, Any]]: ...
+
+
+@overload
+def value_and_grad(
+    fn: Callable[P, tuple[Loss, Aux]],
+    argnums: Argnums = 0,
+    *,
+    has_aux: bool,
+    check_finite: bool = False,
+    unused: Unused = "zero",
+    argnames: str | Sequence[str] | None = None,
+) -> ValueAndGrad[P, tuple[tuple[Loss, Aux], Any]]: ...
+
+
+@overload
+def value_and_grad(
+    fn: Callable[P, tuple[Loss, Aux]],
+    argnums: Argnums,
+    has_aux: bool,
+    check_finite: bool = False,
+    unused: Unused = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> ValueAndGrad[P, tuple[tuple[Loss, Aux], Any]]: ...
 
 
 def value_and_grad(
@@ -44,7 +80,7 @@ def value_and_grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> ValueAndGrad[..., Any]:
@@ -107,35 +143,59 @@ def value_and_grad(
 
 @overload
 def grad(
-    fn: Callable[Concatenate[A, P], Any],
+    fn: Callable[Concatenate[A, P], SupportsFloat],
     argnums: Literal[0] = 0,
     has_aux: Literal[False] = False,
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
 ) -> Grad[Concatenate[A, P], A]: ...
 
 
 @overload
 def grad(
-    fn: Callable[Concatenate[A, P], tuple[Any, Aux]],
+    fn: Callable[Concatenate[A, P], tuple[SupportsFloat, Aux]],
     argnums: Literal[0] = 0,
     *,
     has_aux: Literal[True],
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
 ) -> Grad[Concatenate[A, P], tuple[A, Aux]]: ...
 
 
 @overload
 def grad(
-    fn: Callable[P, Any],
+    fn: Callable[P, SupportsFloat],
     argnums: Argnums = 0,
-    has_aux: bool = False,
+    has_aux: Literal[False] = False,
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> Grad[P, Any]: ...
+
+
+@overload
+def grad(
+    fn: Callable[P, tuple[SupportsFloat, Aux]],
+    argnums: Argnums = 0,
+    *,
+    has_aux: bool,
+    check_finite: bool = False,
+    unused: Unused = "zero",
+    argnames: str | Sequence[str] | None = None,
+) -> Grad[P, tuple[Any, Aux]]: ...
+
+
+@overload
+def grad(
+    fn: Callable[P, tuple[SupportsFloat, Aux]],
+    argnums: Argnums,
+    has_aux: bool,
+    check_finite: bool = False,
+    unused: Unused = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> Grad[P, tuple[Any, Aux]]: ...
 
 
 def grad(
@@ -143,7 +203,7 @@ def grad(
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
-    unused: Literal["zero", "raise"] = "zero",
+    unused: Unused = "zero",
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> Grad[..., Any]:

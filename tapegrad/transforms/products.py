@@ -188,7 +188,7 @@ def check_result(fn: Fn, output: PyTree) -> None:
 def jvp(
     fn: Callable[[A], R],
     primals: tuple[A],
-    tangents: Sequence[Any],
+    tangents: list[Any] | tuple[PyTree],
     has_aux: Literal[False] = False,
     check_finite: bool = False,
 ) -> tuple[R, R]: ...
@@ -198,7 +198,7 @@ def jvp(
 def jvp(
     fn: Callable[[A, B], R],
     primals: tuple[A, B],
-    tangents: Sequence[Any],
+    tangents: list[Any] | tuple[PyTree, PyTree],
     has_aux: Literal[False] = False,
     check_finite: bool = False,
 ) -> tuple[R, R]: ...
@@ -208,7 +208,7 @@ def jvp(
 def jvp(
     fn: Callable[[A, B, C], R],
     primals: tuple[A, B, C],
-    tangents: Sequence[Any],
+    tangents: list[Any] | tuple[PyTree, PyTree, PyTree],
     has_aux: Literal[False] = False,
     check_finite: bool = False,
 ) -> tuple[R, R]: ...

@@ -8,7 +8,7 @@ from copy import copy
 from functools import partial
 from itertools import chain, compress
 from types import BuiltinFunctionType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, overload
 
 from numpy import ufunc
 
@@ -30,6 +30,19 @@ Path: TypeAlias = "tuple[()] | tuple[Path, object]"
 
 # A warning of these would name the line of this file that calls them.
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
+
+
+# one overload for each number of trees, which is the number of arguments of `f`
+@overload
+def map(f: Callable[[Any], Any], tree: PyTree) -> Any: ...
+
+
+@overload
+def map(f: Callable[[Any, Any], Any], tree: PyTree, other: PyTree, /) -> Any: ...
+
+
+@overload
+def map(f: Callable[..., Any], tree: PyTree, a: PyTree, b: PyTree, /, *rest: PyTree) -> Any: ...
 
 
 def map(f: Callable[..., Any], tree: PyTree, *rest: PyTree) -> Any:
