@@ -146,8 +146,7 @@ class Tape(Unchanging):
     def __getitem__(self, i: slice) -> tuple[Any, ...]: ...
 
     def __getitem__(self, i: SupportsIndex | slice) -> Any:
-        records = tuple(self)[i]
-        return Records(records) if isinstance(i, slice) else records
+        return Records(tuple(self)[i]) if isinstance(i, slice) else tuple(self)[i]
 
     def __contains__(self, x: object) -> bool:
         return any(record is x for record in reversed(self))
