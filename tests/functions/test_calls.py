@@ -1,6 +1,6 @@
-"""Calls that no domain draws: lists that hold Tensors, functions of functions, ``like=``, ``r_``.
+"""Calls without a domain: lists that hold Tensors, functions of functions, ``like=``, ``r_``.
 
-Each gives NumPy's value and dtype, recorded, and has the derivatives of differences.
+A recorded call has NumPy's value and dtype, and derivatives that match differences.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ V = np.array([7.0, 8.0])
 Rows = list[Callable[[Any], Any]]
 
 
-def failing(rows: list[Callable[..., Any]], check: Callable[[Any], None]) -> list[str]:
-    """The rows of a table that a check fails for, and how."""
+def failed_rows(rows: list[Callable[..., Any]], check: Callable[[Any], None]) -> list[str]:
+    """Return the rows of a table that fail a check, with their errors."""
     wrong = []
     for i, row in enumerate(rows):
         try:
@@ -72,15 +72,15 @@ JOINS: Rows = [
         for mode in ("reflect", "symmetric")
     ],
     lambda x: np.insert(x, 1, 2 * x[:, 0], axis=1),
-    # NumPy treats an array without axes as if it had one
+    # NumPy treats an array without axes as an array with one axis
     lambda x: np.take(x[0, 0], [0, 0], axis=0),
     lambda x: np.take(x[0, 0], 0, axis=-1),
     lambda x: np.repeat(x[0, 0], 2, axis=0),
     lambda x: np.repeat(x[0, 0], [3], axis=-1),
     lambda x: np.compress([True], x[0, 0], axis=0),
 ]
-# whose shapes are not known while compiling
-SHAPED_BY_VALUES: Rows = [
+# functions whose shapes are not known while compiling
+SHAPES_FROM_VALUES: Rows = [
     lambda x: np.compress(x[0] > 1, x[0]),
     lambda x: np.extract(x > 1, x),
     lambda x: np.repeat(x[0], np.argmax(x, axis=0)),
@@ -94,26 +94,26 @@ SHAPED_BY_VALUES: Rows = [
 
 
 @pytest.mark.parametrize("rows", [FUNCTIONS, JOINS], ids=["functions", "joins"])
-def test_a_call_has_numpys_value_and_right_derivatives(rows: Rows) -> None:
+def test_call_matches_numpy_and_has_right_derivatives(rows: Rows) -> None:
     def check(f: Callable[..., Any]) -> None:
         y, _ = tg.record(f)(X)
         assert all(isinstance(leaf, tg.Tensor) for leaf in tg.tree.leaves(y))
         same(y, f(X))
         check_grads(f, (X,))
 
-    assert not failing(rows, check)
+    assert not failed_rows(rows, check)
 
 
-def test_a_shape_by_values_is_recorded_and_not_compiled() -> None:
+def test_shape_from_values_is_recorded_but_not_compiled() -> None:
     def check(f: Callable[..., Any]) -> None:
         same(tg.record(f)(X)[0], f(X))
         with pytest.raises(tg.TraceError):
             tg.compile(f)(X)
 
-    assert not failing(SHAPED_BY_VALUES, check)
+    assert not failed_rows(SHAPES_FROM_VALUES, check)
 
 
-def test_plain_arrays_like_a_tensor_take_numpys_arguments() -> None:
+def test_creation_like_a_tensor_takes_numpys_arguments() -> None:
     def fn(x: Array) -> tuple[Array | float, ...]:
         return (
             np.array([x[0, 0]], np.float32, like=x),
@@ -122,14 +122,14 @@ def test_plain_arrays_like_a_tensor_take_numpys_arguments() -> None:
             np.zeros(2, like=x),
             np.arange(1.0, 2.0, 0.5, like=x),
             np.eye(2, like=x),
-            # one number has no step
+            # the step of a linspace with one number is nan
             tg.stop_gradient(np.linspace(x, 10.0, 1, retstep=True)[1]),
         )
 
     same(tg.record(fn)(X)[0], fn(X))
 
 
-# of integers of any size, and of truth values
+# functions of integers of any size, and of truth values
 EXACT: Rows = [
     np.mean,
     lambda n: np.median(n + np.int8(0)),
@@ -148,17 +148,17 @@ EXACT: Rows = [
 @pytest.mark.parametrize(
     "values", [[2**62 + 1, 3, 2**62 + 7, 2**62], np.uint8([250, 3, 90]), [True, False, False]]
 )
-def test_integers_are_exact(values: ArrayLike) -> None:
+def test_integer_results_are_exact(values: ArrayLike) -> None:
     values = np.array(values)
 
     def check(f: Callable[..., Any]) -> None:
         y, _ = tg.record(lambda x: f(np.where(x > 0, values, values[::-1])))(1.0)
         assert same_bits(y.value, f(values))
 
-    assert not failing(EXACT, check)
+    assert not failed_rows(EXACT, check)
 
 
-# with a dtype of NumPy's scalars and of Python's numbers
+# lists with NumPy's scalars and Python's numbers
 NESTED: Rows = [
     lambda x: [x, x],
     lambda x: [x, 1.0],
@@ -168,11 +168,11 @@ NESTED: Rows = [
 ]
 
 
-def test_an_array_of_tensors_and_numbers_has_numpys_dtype() -> None:
-    for nested in NESTED:
+def test_array_of_tensors_and_numbers_has_numpys_dtype() -> None:
+    for make_list in NESTED:
         for x in (np.float64(3), np.float32(3), np.float16(3)):
-            same(tg.record(lambda x, f=nested: tg.array(f(x)))(x)[0], np.array(nested(x)))
-            y, _ = tg.record(lambda x, f=nested: tg.array(f(x), np.float32))(x)
+            same(tg.record(lambda x, f=make_list: tg.array(f(x)))(x)[0], np.array(make_list(x)))
+            y, _ = tg.record(lambda x, f=make_list: tg.array(f(x), np.float32))(x)
             assert y.dtype == np.float32
 
 
@@ -190,12 +190,14 @@ KEYS: list[Callable[[Any, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "numpys"), [(tg.r_, np.r_), (tg.c_, np.c_)], ids=["r_", "c_"])
-def test_parts_are_joined_as_numpy_joins_them(ours: Any, numpys: Any) -> None:
+@pytest.mark.parametrize(
+    ("concatenator", "numpy_concatenator"), [(tg.r_, np.r_), (tg.c_, np.c_)], ids=["r_", "c_"]
+)
+def test_concatenation_by_index_matches_numpy(concatenator: Any, numpy_concatenator: Any) -> None:
     def check(key: Callable[..., Any]) -> None:
-        fn = lambda x, v: ours[key(x, v)]  # noqa: E731
+        fn = lambda x, v: concatenator[key(x, v)]  # noqa: E731
         try:
-            want = numpys[key(X, V)]
+            want = numpy_concatenator[key(X, V)]
         except ValueError:
             with pytest.raises(ValueError, match=r"dimensions|array"):
                 fn(X, V)
@@ -203,12 +205,14 @@ def test_parts_are_joined_as_numpy_joins_them(ours: Any, numpys: Any) -> None:
         same(fn(X, V), want)
         same(tg.record(fn)(X, V)[0], want)
         check_grads(fn, (X, V), order=1)
-        check_properties(fn, (X, V), compiled=ours is tg.r_)
+        check_properties(fn, (X, V), compiled=concatenator is tg.r_)
 
-    assert not failing(KEYS, check)
+    assert not failed_rows(KEYS, check)
     x = np.ones(2, np.float32)
     same(
-        tg.record(lambda x: ours[x, 1.5, 2] if ours is tg.r_ else ours[x])(x)[0],
-        (np.r_[x, 1.5, 2] if ours is tg.r_ else np.c_[x]),
+        tg.record(lambda x: concatenator[x, 1.5, 2] if concatenator is tg.r_ else concatenator[x])(
+            x
+        )[0],
+        (np.r_[x, 1.5, 2] if concatenator is tg.r_ else np.c_[x]),
     )
     assert tg.grad(lambda t: tg.sum(tg.r_[0:t:5j]))(1.0) == 2.5

@@ -1,7 +1,7 @@
-"""The words of refusals: calls that the functions on Tensors do not take, and what they say.
+"""The errors of calls that the functions on Tensors do not support.
 
-What NumPy refuses is refused (`ops/test_refusals.py`); here are messages of our own, and calls that
-NumPy takes and we do not.
+`ops/test_refusals.py` has the calls that NumPy rejects too; here are calls that only NumPy
+supports, and errors with tapegrad's own messages.
 """
 
 from collections.abc import Callable
@@ -112,7 +112,7 @@ LINEAR: Rows = [
     [(X, ORDER), (X, SHAPE), (X, FUNCTIONS), (A, LINEAR)],
     ids=["order", "shape", "functions", "linear algebra"],
 )
-def test_a_call_that_is_not_supported_is_refused_in_words(x: Array, rows: Rows) -> None:
+def test_unsupported_call_raises_with_words(x: Array, rows: Rows) -> None:
     wrong = []
     for i, (kind, call, words) in enumerate(rows):
         try:

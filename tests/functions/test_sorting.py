@@ -11,13 +11,13 @@ import tapegrad as tg
 from tapegrad.domain import TYING
 from tapegrad.testing import arrays, check_grads
 
-ASKED = ("return_index", "return_inverse", "return_counts")
+OPTIONS = ("return_index", "return_inverse", "return_counts")
 
 
 @given(data=st.data())
-def test_the_different_elements_are_numpys(data: st.DataObject) -> None:
+def test_unique_elements_match_numpy(data: st.DataObject) -> None:
     x = data.draw(arrays((3, 4), TYING, dtypes="df"))
-    given_ = {name: data.draw(st.booleans()) for name in ASKED}
+    given_ = {name: data.draw(st.booleans()) for name in OPTIONS}
     given_["axis"] = data.draw(st.sampled_from([None, 0, -1]))
     output, _ = tg.record(lambda x: np.unique(x, **given_))(x)
     want = np.unique(x, **given_)
@@ -29,7 +29,7 @@ def test_the_different_elements_are_numpys(data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-def test_the_first_of_equal_elements_has_the_gradient(data: st.DataObject) -> None:
+def test_first_of_equal_elements_has_the_gradient(data: st.DataObject) -> None:
     x = data.draw(arrays((6,), TYING, dtypes="d"))
     gradient = tg.grad(lambda x: tg.sum(tg.unique(x) * 3.0))(x)
     want = np.zeros(6)
@@ -39,7 +39,7 @@ def test_the_first_of_equal_elements_has_the_gradient(data: st.DataObject) -> No
 
 @pytest.mark.parametrize("trim", ["fb", "f", "b", "BF"])
 @pytest.mark.parametrize("x", [[0, 1, 0, 2, 0, 0], [0, 0], [], [3], [0, 5]])
-def test_zeros_at_the_ends_are_trimmed_as_in_numpy(trim: Any, x: Any) -> None:
+def test_trimmed_zeros_match_numpy(trim: Any, x: Any) -> None:
     x = np.array(x, float)
     output, tape = tg.record(lambda x: np.trim_zeros(x, trim))(x)
     want = np.trim_zeros(x, trim)
@@ -48,15 +48,15 @@ def test_zeros_at_the_ends_are_trimmed_as_in_numpy(trim: Any, x: Any) -> None:
     assert g.sum() == want.size
 
 
-def test_a_perfect_correlation_has_the_curvature_of_one() -> None:
-    # near the largest value the square of the angle is lost, half of it
+def test_perfect_correlation_has_right_derivatives() -> None:
+    # a correlation near 1 keeps half the digits of the angle
     y = np.array([1.0, 2.0, 4.0])
     check_grads(lambda x: np.corrcoef(x, y)[0, 1], (2 * y + 1,))
     check_grads(lambda x: np.corrcoef(x, y), (-y,))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_quantile_of_nothing_is_nan() -> None:
+def test_quantile_of_no_elements_is_nan() -> None:
     for axis in (None, 0, 1):
         want = np.nanmedian(np.zeros((0, 3)), axis)
         np.testing.assert_array_equal(tg.nanmedian(np.zeros((0, 3)), axis), want)

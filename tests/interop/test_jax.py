@@ -1,4 +1,4 @@
-"""Recorded functions on JAX: the same values and slopes, for every op and whole trainings."""
+"""Recorded functions on JAX have the same values and slopes, for every op and for training."""
 
 import contextlib
 import pickle
@@ -33,15 +33,15 @@ from tapegrad.transforms.reverse import SEED  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _float64() -> Any:
+def enable_float64() -> Any:
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", before)
 
 
-def close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
-    """Two trees of one structure, the same dtypes, and values close to each other."""
+def assert_close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
+    """Check that two trees have equal structures and dtypes, and close values."""
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
         a, b = np.asarray(a), np.asarray(b)
@@ -54,62 +54,67 @@ def close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
 
 # --- every op -------------------------------------------------------------------------------
 
-# ops that a program cannot have, for the shape of their results depends on values
-WITHOUT = {"argwhere"}
-# the places of equal elements, and the order of what is not asked for, are the library's, and that
-# of the eigenvalues of a general matrix is LAPACK's, with the signs of its eigenvectors
-ANY_ORDER = {"argpartition", "partition", "eig", "eigvals"}
+# no program has these ops: the shapes of their results depend on values
+WITHOUT_LOWERING = {"argwhere"}
+# the order of equal elements and of elements beside a partition depends on the library; LAPACK
+# decides the order of the eigenvalues of a general matrix, and the signs of its eigenvectors
+ARBITRARY_ORDER = {"argpartition", "partition", "eig", "eigvals"}
 
 
-def test_every_op_has_a_form_in_jax() -> None:
+def test_every_op_has_a_lowering() -> None:
     ops = [*OPS.values(), SEED, ASARRAY, *DRAWS]
     missing = {op.name for op in ops if not has_lowering(op)}
-    assert missing == WITHOUT, "give it a form in tapegrad/interop/jax/table.py, or list it above"
+    assert missing == WITHOUT_LOWERING, (
+        "add a lowering to tapegrad/interop/jax/table.py, or list it above"
+    )
 
 
-def weighed(case: Any) -> Callable[..., Any]:
-    """A loss of a call's operands: a weighed sum of its floating results."""
+def weighted_loss(case: Any) -> Callable[..., Any]:
+    """Return a loss of a call's operands: a weighted sum of its floating results."""
 
     def loss(*args: Any) -> Array:
         results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
-        if case.name in ANY_ORDER:
+        if case.name in ARBITRARY_ORDER:
             return sum((tg.sum(np.cos(y)) for y in results), np.zeros(()))
         return sum((tg.sum(y * weights(y)) for y in results), np.zeros(()))
 
     return loss
 
 
-def with_slopes(
-    case: Any, transform: Callable[..., Any], differentiated: Callable[..., Any]
+def values_and_slopes(
+    case: Any, transform: Callable[..., Any], differentiate: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """A function of a call's operands: its values, and the slopes of a sum of them."""
-    loss = weighed(case)
+    """Return a function of a call's operands: its values, and the slopes of their sum."""
+    loss = weighted_loss(case)
     floating = tuple(i for i, x in enumerate(case.operands) if x.dtype.kind == "f")
     outputs = tg.tree.leaves(case.fn(*case.operands))
     slopes = floating and any(np.asarray(y).dtype.kind == "f" for y in outputs)
 
-    def both(*args: Any) -> Any:
-        values = () if case.name in ANY_ORDER else transform(case.fn)(*args)
-        return values, differentiated(loss, floating)(*args) if slopes else ()
+    def compute_both(*args: Any) -> Any:
+        values = () if case.name in ARBITRARY_ORDER else transform(case.fn)(*args)
+        return values, differentiate(loss, floating)(*args) if slopes else ()
 
-    return both
+    return compute_both
 
 
 def check_on_jax(cases: list[Any]) -> None:
-    """Check the values and slopes of calls, in one compilation, which takes less time than many."""
-    theirs = [
-        with_slopes(case, tg.to_jax, lambda f, at: jax.grad(tg.to_jax(f), at)) for case in cases
+    """Check values and slopes of calls in one compilation, which is faster than many."""
+    jax_functions = [
+        values_and_slopes(case, tg.to_jax, lambda f, at: jax.grad(tg.to_jax(f), at))
+        for case in cases
     ]
     operands = [case.operands for case in cases]
-    got = jax.jit(lambda operands: [f(*x) for f, x in zip(theirs, operands, strict=True)])(operands)
+    got = jax.jit(lambda operands: [f(*x) for f, x in zip(jax_functions, operands, strict=True)])(
+        operands
+    )
     for case, (values, slopes) in zip(cases, got, strict=True):
-        ours = with_slopes(case, lambda f: tg.compile(f, passes=()), tg.grad)
-        wanted, wanted_slopes = ours(*case.operands)
+        reference = values_and_slopes(case, lambda f: tg.compile(f, passes=()), tg.grad)
+        wanted, wanted_slopes = reference(*case.operands)
         widths = [x.dtype.itemsize for x in case.operands if x.dtype.kind == "f"]
         tolerance = {2: 3e-2, 4: 3e-4}.get(min(widths, default=8), 1e-9)
         try:
-            close(values, wanted, tolerance)
-            close(slopes, wanted_slopes, 10 * tolerance)
+            assert_close(values, wanted, tolerance)
+            assert_close(slopes, wanted_slopes, 10 * tolerance)
         except AssertionError as error:
             error.add_note(f"{case.name} was called with {case.operands}")
             raise
@@ -121,7 +126,7 @@ def check_on_jax(cases: list[Any]) -> None:
         CASES.__getitem__
     )
 )
-def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
+def test_values_and_slopes_of_an_op_match(case: Any) -> None:
     with np.errstate(all="ignore"):
         try:
             trace(case.fn, case.operands, {})
@@ -130,10 +135,10 @@ def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
         check_on_jax([case])
 
 
-def fixed_call(name: str) -> Any:
-    """A call of an op that gives a few numbers, the same each time; None if it cannot be recorded.
+def find_call(name: str) -> Any:
+    """Return a fixed call of an op with several numbers, or None if none can be recorded.
 
-    Half precision is left out, in which there is little to compare.
+    Calls in half precision, which has few digits to compare, are left out.
     """
     for call in sample_calls(name, 8):
         case = case_of(name, call)
@@ -146,25 +151,25 @@ def fixed_call(name: str) -> Any:
     return None
 
 
-def test_a_call_of_each_op_with_a_form_of_its_own_has_our_values_and_slopes() -> None:
+def test_one_call_of_each_op_in_the_table_matches() -> None:
     with np.errstate(all="ignore"):
-        names = sorted(set(CASES) & set(OPS) & set(TABLE) - ANY_ORDER)
-        # one of NumPy's elementwise functions is like another
+        names = sorted(set(CASES) & set(OPS) & set(TABLE) - ARBITRARY_ORDER)
+        # NumPy's elementwise functions are alike
         names = [x for x in names if not isinstance(OPS[x].forward, np.ufunc)]
-        cases = [case for name in names if (case := fixed_call(name)) is not None]
+        cases = [case for name in names if (case := find_call(name)) is not None]
         assert len(cases) > 80
         check_on_jax(cases)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("of", [0, 1, 2])
-def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int) -> None:
-    losses = list(LOSSES.items())[of::3]
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_complex_losses_match_and_their_slopes_are_conjugated(part: int) -> None:
+    losses = list(LOSSES.items())[part::3]
     fns = [f for _, (f, _) in losses]
     args = [x for _, (_, x) in losses]
     places = [tuple(range(len(x))) for x in args]
 
-    # one compilation takes less time than one for each
+    # one compilation is faster than many
     @jax.jit
     def on_jax(args: Any) -> Any:
         return [
@@ -175,7 +180,7 @@ def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int)
     rows = zip(losses, fns, places, args, on_jax(args), strict=True)
     for (name, _), f, at, x, (value, slopes, gradients) in rows:
         try:
-            close(value, f(*x))
+            assert_close(value, f(*x))
             for a, b, c in zip(slopes, gradients, tg.grad(f, at)(*x), strict=True):
                 for g in (np.conj(a), b):
                     np.testing.assert_allclose(g, c, rtol=1e-8, atol=1e-8 * np.max(np.abs(c)))
@@ -190,14 +195,14 @@ def weights(y: Array) -> Array:
 
 @depth("program on JAX")
 @given(programs(max_steps=15))
-def test_programs_with_their_gradients_are_ours(written: Any) -> None:
+def test_random_programs_and_gradients_match(written: Any) -> None:
     args = written.arguments[0]
     tolerance = 1e-9 if written.narrowest == np.float64 else 1e-3
     wanted = tg.compile(written.step, passes=())(*args)
-    close(jax.jit(tg.to_jax(written.step))(*args), wanted, tolerance)
+    assert_close(jax.jit(tg.to_jax(written.step))(*args), wanted, tolerance)
 
 
-def test_slopes_at_kinks_are_ours_to_the_second_order_and_in_both_modes() -> None:
+def test_derivatives_at_kinks_match_to_second_order_in_both_modes() -> None:
     def f(x: Array) -> Array:
         return tg.sum(tg.abs(x) * tg.maximum(x, 0.0)) + tg.max(x) * tg.prod(x)
 
@@ -206,15 +211,15 @@ def test_slopes_at_kinks_are_ours_to_the_second_order_and_in_both_modes() -> Non
 
     @jax.jit
     def slopes(x: Any) -> Any:
-        # what tapegrad differentiates first is part of the program
+        # derivatives by tapegrad are part of the program
         hessians = jax.hessian(on_jax)(x), jax.jacrev(tg.to_jax(tg.grad(f)))(x)
         return jax.jacfwd(on_jax)(x), *hessians
 
-    close(slopes(x), (tg.grad(f)(x), *[tg.hessian(f)(x)] * 2))
+    assert_close(slopes(x), (tg.grad(f)(x), *[tg.hessian(f)(x)] * 2))
 
 
 @pytest.mark.parametrize("checkpoint", [None, 2, "binomial"])
-def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
+def test_loops_and_branches_match(checkpoint: Any) -> None:
     def loss(w: Array, xs: Array) -> Array:
         def step(carry: Array, x: Array) -> tuple[Array, Array]:
             carry = np.tanh(w @ carry + x)
@@ -224,7 +229,7 @@ def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
         repeated = tg.fori_loop(0, 5, lambda i, s: s * w[0] + i, xs[0], checkpoint)
         return np.sum(last) + np.sum(rows * repeated)
 
-    def grown(w: Array) -> Array:
+    def grow(w: Array) -> Array:
         start = w * w
         return tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, start, checkpoint)
 
@@ -233,16 +238,16 @@ def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
     @jax.jit
     def on_jax(w: Any, xs: Any) -> Any:
         # differentiated by JAX, and by tapegrad as part of the program
-        ours = tg.to_jax(tg.grad(loss, (0, 1)))(w, xs)
-        return jax.grad(tg.to_jax(loss), (0, 1))(w, xs), ours, tg.to_jax(grown)(w)
+        gradients = tg.to_jax(tg.grad(loss, (0, 1)))(w, xs)
+        return jax.grad(tg.to_jax(loss), (0, 1))(w, xs), gradients, tg.to_jax(grow)(w)
 
     wanted = tg.grad(loss, (0, 1))(w, xs)
-    close(on_jax(w, xs), (wanted, wanted, grown(w)))
+    assert_close(on_jax(w, xs), (wanted, wanted, grow(w)))
     with pytest.raises(TypeError, match="a gradient through a while_loop"):
-        tg.to_jax(tg.grad(lambda w: np.sum(grown(w))))(w)
+        tg.to_jax(tg.grad(lambda w: np.sum(grow(w))))(w)
 
 
-def test_a_loop_gives_jax_what_is_read_alone() -> None:
+def test_loop_in_jax_returns_only_results_that_are_read() -> None:
     def loss(w: Array) -> Array:
         return np.sum(tg.scan(lambda c, x: (np.tanh(c * w) + x * x, c), w, np.arange(4.0))[1])
 
@@ -252,14 +257,14 @@ def test_a_loop_gives_jax_what_is_read_alone() -> None:
     assert results == [3, 2]
 
 
-def test_jax_repeats_the_steps_of_a_segment_too() -> None:
-    def kept(checkpoint: Any) -> int:
+def test_checkpointed_loop_keeps_few_residuals_in_jax() -> None:
+    def residual_bytes(checkpoint: Any) -> int:
         loss = tg.to_jax(lambda x: tg.fori_loop(0, 400, lambda i, s: np.sin(s * s), x, checkpoint))
         pullback = jax.vjp(loss, np.ones(10))[1]
         return sum(x.nbytes for x in jax.tree.leaves(pullback))
 
     for checkpoint in (20, "binomial"):
-        assert 0 < kept(checkpoint) < kept(None) / 8
+        assert 0 < residual_bytes(checkpoint) < residual_bytes(None) / 8
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -267,8 +272,8 @@ def test_jax_repeats_the_steps_of_a_segment_too() -> None:
 
 @depth("program on JAX")
 @given(st.integers(0, 2**64), st.integers(0, 70), st.integers(0, 2**63 - 1))
-def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
-    def draws(key: Array, data: Array | int) -> dict[str, Array]:
+def test_keys_and_draws_have_the_same_bits(seed: int, n: int, data: int) -> None:
+    def draw_all(key: Array, data: Array | int) -> dict[str, Array]:
         return {
             "split": tg.random.split(key, n),
             "folded": tg.random.fold_in(key, data),
@@ -279,12 +284,12 @@ def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
 
     key = tg.random.key(seed)
     data = np.array([data, -1 - data, 2**64 - 1][n % 3] % 2**64, np.uint64)
-    for name, got in jax.jit(tg.to_jax(draws))(key, data).items():
-        np.testing.assert_array_equal(got, draws(key, data)[name])
+    for name, got in jax.jit(tg.to_jax(draw_all))(key, data).items():
+        np.testing.assert_array_equal(got, draw_all(key, data)[name])
 
 
-def test_numpy_draws_what_jax_cannot_also_under_jit_and_vmap() -> None:
-    def draws(key: Array) -> tuple[Array, ...]:
+def test_draws_by_numpy_work_under_jit_and_vmap() -> None:
+    def draw_all(key: Array) -> tuple[Array, ...]:
         return (
             tg.random.normal(key, (3,)),
             tg.random.truncated_normal(key, (2,)),
@@ -296,13 +301,16 @@ def test_numpy_draws_what_jax_cannot_also_under_jit_and_vmap() -> None:
 
     keys = tg.random.split(tg.random.key(1), 2)
     for got, first, second in zip(
-        jax.jit(jax.vmap(tg.to_jax(draws)))(keys), draws(keys[0]), draws(keys[1]), strict=True
+        jax.jit(jax.vmap(tg.to_jax(draw_all)))(keys),
+        draw_all(keys[0]),
+        draw_all(keys[1]),
+        strict=True,
     ):
         np.testing.assert_array_equal(got, np.stack([first, second]))
         assert got.dtype == first.dtype
 
 
-# --- trees, arguments, refusals -------------------------------------------------------------
+# --- trees, arguments, errors ---------------------------------------------------------------
 
 
 @attrs.frozen
@@ -311,7 +319,7 @@ class Pair:
     right: Any = None
 
 
-def test_trees_go_in_and_out_as_pytrees() -> None:
+def test_trees_are_pytrees_in_jax() -> None:
     def fn(pair: Pair, scale: float, layer: Any = None) -> dict[str, int | Pair]:
         return {"pair": Pair(pair.right * scale, [pair.left["a"], None]), "n": 3}
 
@@ -339,7 +347,7 @@ def test_static_arguments_and_python_numbers() -> None:
     step = jax.jit(on_jax, static_argnums=1)
     x = np.float32([1, 2])
     assert step(x, "sum", 2.0, 1) == 7.0
-    # a Python number leaves float32 as it is, as in NumPy
+    # a Python number keeps float32, as in NumPy
     assert step(x, "sum", 2.0, 1).dtype == on_jax(x, "sum", 2.0, 1).dtype == np.float32
     assert on_jax(x, "max", 2.0, 1) == 2.0
     assert repr(on_jax) == "<to_jax of fn>"
@@ -348,20 +356,20 @@ def test_static_arguments_and_python_numbers() -> None:
 
 
 @tg.custom_op(vjps=(lambda g, y, x, by: g * by,))
-def scaled(x: Array, by: float = 1.0) -> Array:
+def scale(x: Array, by: float = 1.0) -> Array:
     return x * by
 
 
-def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
+def test_op_without_lowering_raises_or_is_given_in_ops() -> None:
     def fn(x: Array) -> Array:
-        return scaled(x, by=3.0) + 1
+        return scale(x, by=3.0) + 1
 
-    with pytest.raises(TypeError, match=r"fn has the op scaled, .* ops=\{op: function\}"):
+    with pytest.raises(TypeError, match=r"fn has the op scale, .* ops=\{op: function\}"):
         tg.to_jax(fn)(np.ones(2))
-    on_jax = tg.to_jax(fn, ops={scaled: lambda x, by: jnp.asarray(x) * by})
-    close(jax.vmap(jax.grad(on_jax))(np.ones(2)), np.full(2, 3.0))
+    on_jax = tg.to_jax(fn, ops={scale: lambda x, by: jnp.asarray(x) * by})
+    assert_close(jax.vmap(jax.grad(on_jax))(np.ones(2)), np.full(2, 3.0))
     with pytest.raises(TypeError, match="is no op"):
-        tg.to_jax(fn, ops={"scaled": np.sin})
+        tg.to_jax(fn, ops={"scale": np.sin})
 
     @tg.custom_vjp(lambda g, y, x: (g,))
     def f(x: Array) -> Array:
@@ -371,7 +379,7 @@ def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
         tg.to_jax(f)(np.ones(2))
 
 
-def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() -> None:
+def test_function_that_fails_with_placeholders_is_recorded_with_values() -> None:
     def fn(key: Array, a: Array, p: Array) -> tuple[Array, Array]:
         return np.linalg.inv(a @ a.T), tg.random.choice(key, 3, p=p)
 
@@ -381,28 +389,28 @@ def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() ->
         jax.jit(on_jax)(*args[:2], args[2][:2])
     assert "outside jax.jit" in error.value.__notes__[0]
     again = pickle.loads(pickle.dumps(tg.to_jax(np.linalg.inv)))
-    close(jax.jit(again)(np.eye(2)), np.eye(2))
-    close(on_jax(*args), fn(*args))
-    close(jax.jit(on_jax)(*args), fn(*args))
+    assert_close(jax.jit(again)(np.eye(2)), np.eye(2))
+    assert_close(on_jax(*args), fn(*args))
+    assert_close(jax.jit(on_jax)(*args), fn(*args))
 
 
 @pytest.mark.parametrize("solver", [tg.linalg.eigvals, tg.linalg.eig])
 def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Callable[..., Any]) -> None:
-    """Their real parts alone would be wrong; NumPy's program raises, which JAX cannot."""
-    both = np.array([[[2.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [-1.0, 0.0]]])
-    real, other = zip(*tg.tree.leaves(tg.to_jax(solver)(both)), strict=True)
-    for got, wanted in zip(real, tg.tree.leaves(solver(both[0])), strict=True):
+    """JAX cannot raise as NumPy does; real parts alone would be wrong."""
+    matrices = np.array([[[2.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [-1.0, 0.0]]])
+    real, other = zip(*tg.tree.leaves(tg.to_jax(solver)(matrices)), strict=True)
+    for got, wanted in zip(real, tg.tree.leaves(solver(matrices[0])), strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert all(np.isnan(x).all() for x in other)
 
 
 @pytest.mark.parametrize("fn", [tg.softmax, tg.log_softmax, tg.logsumexp])
-def test_the_last_axis_of_an_array_without_axes_is_none(fn: tg.Op) -> None:
+def test_last_axis_of_an_array_without_axes_is_ignored(fn: tg.Op) -> None:
     x = np.array(2.0)
-    close(tg.to_jax(lambda x: fn(x, axis=-1))(x), fn(x, axis=-1))
+    assert_close(tg.to_jax(lambda x: fn(x, axis=-1))(x), fn(x, axis=-1))
 
 
-def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
+def test_float64_raises_where_jax_would_narrow_it() -> None:
     def fn(x: Array) -> tuple[Array, Array]:
         return x * 2, tg.argmax(x)
 
@@ -418,7 +426,7 @@ def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
         assert (doubled.dtype, place.dtype) == (np.float32, np.int32)
 
 
-# --- whole trainings ------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------
 
 
 SHARDED = """
@@ -448,13 +456,13 @@ print("same")
 
 
 @pytest.mark.thorough
-def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
+def test_sharded_batch_gives_the_same_step() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     assert print_of_script(SHARDED, **flags) == "same\n"
 
 
 @pytest.mark.thorough
-def test_a_script_has_the_same_losses_on_both(capsys: Any) -> None:
+def test_script_has_the_same_losses_with_jax_and_numpy(capsys: Any) -> None:
     import on_jax
 
     got, wanted = on_jax.main("jax", 1, 1), on_jax.main("numpy", 1, 1)

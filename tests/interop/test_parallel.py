@@ -1,4 +1,4 @@
-"""Means over ranks: by threads that stand for them, and by MPI itself."""
+"""Means over ranks, by threads in place of processes, and by MPI."""
 
 import io
 import os
@@ -23,11 +23,11 @@ import tapegrad as tg
 from tapegrad.testing import parameter_trees
 from tapegrad.types import Array
 
-# --- threads for ranks --------------------------------------------------------------------
+# --- threads in place of ranks ------------------------------------------------------------
 
 
 class World:
-    """What the ranks share."""
+    """The state that the ranks share."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -37,7 +37,7 @@ class World:
 
 
 class Rank:
-    """The part of a communicator of mpi4py that is used, with MPI's meaning."""
+    """The methods of an mpi4py communicator that tapegrad calls."""
 
     def __init__(self, world: World, rank: int) -> None:
         self.world, self.rank = world, rank
@@ -51,67 +51,67 @@ class Rank:
     def allgather(self, x: Any) -> list[Any]:
         self.world.slots[self.rank] = x
         self.world.barrier.wait()
-        everyones = list(self.world.slots)
+        gathered = list(self.world.slots)
         self.world.barrier.wait()
-        return everyones
+        return gathered
 
     def Allgather(self, sent: Any, received: Any) -> None:
         self.world.messages.append("Allgather")
-        everyones = self.allgather(sent.copy())
-        assert {(x.size, x.dtype) for x in everyones} == {(sent.size, received.dtype)}
-        received.reshape(-1)[:] = np.concatenate([x.reshape(-1) for x in everyones])
+        gathered = self.allgather(sent.copy())
+        assert {(x.size, x.dtype) for x in gathered} == {(sent.size, received.dtype)}
+        received.reshape(-1)[:] = np.concatenate([x.reshape(-1) for x in gathered])
 
     def Alltoall(self, sent: Any, received: Any) -> None:
         self.world.messages.append("Alltoall")
-        everyones = self.allgather(sent.copy())
-        assert {(x.size, x.dtype) for x in everyones} == {(received.size, received.dtype)}
-        parts = [np.split(x.reshape(-1), self.world.size)[self.rank] for x in everyones]
+        gathered = self.allgather(sent.copy())
+        assert {(x.size, x.dtype) for x in gathered} == {(received.size, received.dtype)}
+        parts = [np.split(x.reshape(-1), self.world.size)[self.rank] for x in gathered]
         received.reshape(-1)[:] = np.concatenate(parts)
 
 
-def on_ranks(size: int, run: Callable[[Any, int], Any]) -> list[Any]:
-    """What `run` returns, or raises, on each rank."""
+def run_on_ranks(size: int, run: Callable[[Any, int], Any]) -> list[Any]:
+    """Return the result or the exception of `run` on each rank."""
     world = World(size)
 
-    def one(rank: int) -> Any:
+    def run_rank(rank: int) -> Any:
         try:
             return run(Rank(world, rank), rank)
         except Exception as error:
             return error
 
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(one, range(size)))
+        return list(pool.map(run_rank, range(size)))
 
 
-def rank_of(tree: Any, rank: int) -> Any:
-    """A tree like another, with numbers of a rank's own."""
+def vary_by_rank(tree: Any, rank: int) -> Any:
+    """Return a tree of the same structure, with numbers that depend on the rank."""
     with np.errstate(all="ignore"):
         return tg.tree.map(lambda x: (np.asarray(x) * (1 + rank / 3) + rank).astype(x.dtype), tree)
 
 
-def parts_of(x: Array) -> list[Any]:
+def real_parts(x: Array) -> list[Any]:
     return [x.real, x.imag] if x.dtype.kind == "c" else [x]
 
 
 sizes = st.integers(2, 4)
 shapes = hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2)
 reals = tg.testing.arrays(shapes)
-# with infinite parts, which a product of complex numbers would spread; not in C order at times
+# transposed, with infinite parts, which a complex product would spread to the other part
 complexes = st.sampled_from("FD").flatmap(lambda c: hnp.arrays(c, shapes)).map(np.transpose)
 trees_of_numbers = parameter_trees(reals | complexes)
 
 
 @given(trees_of_numbers, sizes)
-def test_a_mean_is_added_up_in_the_order_of_the_ranks_on_each_of_them(tree: Any, size: int) -> None:
-    trees = [rank_of(tree, rank) for rank in range(size)]
+def test_mean_is_summed_in_rank_order_on_every_rank(tree: Any, size: int) -> None:
+    trees = [vary_by_rank(tree, rank) for rank in range(size)]
     before = [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
     with np.errstate(all="ignore"):
-        found = on_ranks(size, lambda comm, rank: tg.parallel.mean(trees[rank], comm))
+        found = run_on_ranks(size, lambda comm, rank: tg.parallel.mean(trees[rank], comm))
         for result in found:
             assert tg.tree.flatten(result)[1] == tg.tree.flatten(tree)[1]
             for x, *parts in zip(*map(tg.tree.leaves, [result, *trees]), strict=True):
                 assert (x.shape, x.dtype) == (parts[0].shape, parts[0].dtype)
-                for got, *numbers in zip(*map(parts_of, [x, *parts]), strict=True):
+                for got, *numbers in zip(*map(real_parts, [x, *parts]), strict=True):
                     total = numbers[0].astype(np.result_type(got.dtype, np.float32))
                     for number in numbers[1:]:
                         total = total + number
@@ -121,7 +121,7 @@ def test_a_mean_is_added_up_in_the_order_of_the_ranks_on_each_of_them(tree: Any,
     assert before == [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
 
 
-def test_one_rank_alone_has_its_tree_itself() -> None:
+def test_single_rank_keeps_its_tree() -> None:
     comm = Rank(World(1), 0)
     tree = {"w": np.ones(2), "n": 1.0}
     assert tg.parallel.mean(tree, comm) is tree
@@ -133,8 +133,8 @@ def test_one_rank_alone_has_its_tree_itself() -> None:
 MEAN, SHARD, SAME = tg.parallel.mean, tg.parallel.shard, tg.parallel.same_everywhere
 W2, W3 = {"w": np.ones(2)}, {"w": np.ones(3)}
 
-# a function, the tree of each rank, and the error that each of them raises
-REFUSED: list[tuple[Any, list[Any], type[Exception], str]] = [
+# a function, the tree of each rank, and the error that each rank raises
+ERRORS: list[tuple[Any, list[Any], type[Exception], str]] = [
     *[
         (MEAN, [tree] * ranks, TypeError, words)
         for ranks in (1, 2)
@@ -177,15 +177,15 @@ REFUSED: list[tuple[Any, list[Any], type[Exception], str]] = [
 ]
 
 
-def test_every_rank_refuses_trees_that_do_not_fit() -> None:
-    for f, trees, kind, words in REFUSED:
-        for error in on_ranks(len(trees), lambda comm, rank, f=f, t=trees: f(t[rank], comm)):
-            with pytest.raises(kind) as refused:
+def test_every_rank_raises_for_trees_that_differ() -> None:
+    for f, trees, kind, words in ERRORS:
+        for error in run_on_ranks(len(trees), lambda comm, rank, f=f, t=trees: f(t[rank], comm)):
+            with pytest.raises(kind) as caught:
                 raise error
-            assert [x for x in words.split("|") if x not in str(refused.value)] == []
+            assert [x for x in words.split("|") if x not in str(caught.value)] == []
 
 
-def test_a_communicator_is_needed_and_a_tensor_has_no_mean_yet() -> None:
+def test_tensor_or_wrong_communicator_raises() -> None:
     with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
         tg.grad(lambda p: tg.parallel.mean(p, Rank(World(2), 0))["w"])({"w": 1.0})
     for f in (MEAN, SHARD, SAME):
@@ -197,11 +197,11 @@ def test_a_communicator_is_needed_and_a_tensor_has_no_mean_yet() -> None:
 
 
 @given(sizes, st.integers(0, 5), st.booleans())
-def test_the_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_column: bool) -> None:
+def test_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_column: bool) -> None:
     n = size * share
     x = np.arange(3.0 * n).reshape(n, 3, order="F" if by_column else "C")
     data = {"x": x, "y": [np.arange(n)]}
-    shards = on_ranks(size, lambda comm, _: tg.parallel.shard(data, comm))
+    shards = run_on_ranks(size, lambda comm, _: tg.parallel.shard(data, comm))
     joined = tg.tree.map(lambda *parts: np.concatenate(parts), *shards)
     assert tg.tree.all_close(joined, data, rtol=0, atol=0)
     for leaf in tg.tree.leaves(shards):
@@ -210,17 +210,17 @@ def test_the_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_col
         assert not np.shares_memory(leaf, x)
 
 
-# --- the same everywhere ------------------------------------------------------------------
+# --- same_everywhere ----------------------------------------------------------------------
 
 
 @given(trees_of_numbers, sizes, st.data())
-def test_a_leaf_that_differs_is_named_with_its_ranks(
+def test_error_names_leaf_that_differs_and_its_ranks(
     tree: Any, size: int, data: st.DataObject
 ) -> None:
     paths = tg.tree.paths(tree)
     leaves, structure = tg.tree.flatten(tree)
     filled = [i for i, x in enumerate(leaves) if x.size]
-    found = on_ranks(size, lambda comm, _: tg.parallel.same_everywhere((tree, "adam", 3), comm))
+    found = run_on_ranks(size, lambda comm, _: tg.parallel.same_everywhere((tree, "adam", 3), comm))
     assert found == [None] * size
     if not filled:
         return
@@ -228,7 +228,7 @@ def test_a_leaf_that_differs_is_named_with_its_ranks(
     changed = np.array(leaves[i], order="C")
     changed.reshape(-1).view(np.uint8)[-1] ^= 1
     other = tg.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
-    found = on_ranks(
+    found = run_on_ranks(
         size, lambda comm, rank: tg.parallel.same_everywhere(other if rank == odd else tree, comm)
     )
     for error in found:
@@ -242,8 +242,8 @@ def test_a_leaf_that_differs_is_named_with_its_ranks(
 # --- errors on one rank -------------------------------------------------------------------
 
 
-class Aborting(Rank):
-    """A rank that notes what it is ended with."""
+class AbortRecordingRank(Rank):
+    """A rank that keeps the status with which it is aborted."""
 
     status: Any = None
 
@@ -252,7 +252,7 @@ class Aborting(Rank):
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "ending"),
     [
         (KeyError("weight"), 1, "KeyError: 'weight'"),
         (KeyboardInterrupt(), 1, "KeyboardInterrupt"),
@@ -260,34 +260,34 @@ class Aborting(Rank):
         (SystemExit("no data"), 1, "failed:\nno data"),
     ],
 )
-def test_an_error_on_one_rank_ends_all(error: BaseException, status: int, told: str) -> None:
-    comm = Aborting(World(2), 1)
-    said = io.StringIO()
+def test_error_on_one_rank_aborts_all(error: BaseException, status: int, ending: str) -> None:
+    comm = AbortRecordingRank(World(2), 1)
+    stderr = io.StringIO()
     with (
-        redirect_stderr(said),
-        pytest.raises(SystemExit) as left,
+        redirect_stderr(stderr),
+        pytest.raises(SystemExit) as caught,
         tg.parallel.together(comm),
     ):
         raise error
-    assert comm.status == left.value.code == status
-    assert said.getvalue().startswith("rank 1 of 2 failed:\n")
-    assert said.getvalue().endswith(f"{told}\n")
-    assert "in together" not in said.getvalue()
+    assert comm.status == caught.value.code == status
+    assert stderr.getvalue().startswith("rank 1 of 2 failed:\n")
+    assert stderr.getvalue().endswith(f"{ending}\n")
+    assert "in together" not in stderr.getvalue()
 
 
-def test_what_is_no_error_or_has_no_others_to_end_goes_on() -> None:
-    comm = Aborting(World(2), 1)
+def test_no_abort_without_error_or_without_other_ranks() -> None:
+    comm = AbortRecordingRank(World(2), 1)
     with pytest.raises(SystemExit), tg.parallel.together(comm):
         raise SystemExit(0)
     with tg.parallel.together(comm):
         pass
-    alone = Aborting(World(1), 0)
-    with pytest.raises(KeyError), tg.parallel.together(alone):
+    single = AbortRecordingRank(World(1), 0)
+    with pytest.raises(KeyError), tg.parallel.together(single):
         raise KeyError("weight")
-    assert comm.status is alone.status is None
+    assert comm.status is single.status is None
 
 
-# --- MPI itself ---------------------------------------------------------------------------
+# --- MPI ----------------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "train_parallel.py"
@@ -298,24 +298,24 @@ mpi = pytest.mark.skipif(
 )
 
 
-def run(*command: Any) -> subprocess.CompletedProcess[str]:
-    """A command from the root; a hang is an error."""
+def run_command(*command: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in the root folder; a hang is an error."""
     words = [str(word) for word in command]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
-def example(*options: Any) -> list[Any]:
+def example_command(*options: Any) -> list[Any]:
     return [sys.executable, "-W", "error", EXAMPLE, "--rows", 64, *options]
 
 
 @pytest.mark.thorough
 @mpi
-def test_two_processes_train_as_one_does() -> None:
-    alone = run(*example("--steps", 4))
-    both = run(MPIEXEC, "-n", 2, *example("--steps", 4))
+def test_two_processes_train_as_one() -> None:
+    single = run_command(*example_command("--steps", 4))
+    both = run_command(MPIEXEC, "-n", 2, *example_command("--steps", 4))
     losses = []
-    for done, n in [(alone, "1 process,"), (both, "2 processes,")]:
+    for done, n in [(single, "1 process,"), (both, "2 processes,")]:
         assert (done.returncode, done.stderr) == (0, "")
         *steps, last = done.stdout.splitlines()
         assert last.startswith(f"{n} 64 rows a step")
@@ -326,8 +326,10 @@ def test_two_processes_train_as_one_does() -> None:
 
 
 @mpi
-def test_processes_that_begin_with_other_parameters_are_told() -> None:
-    done = run(MPIEXEC, "-n", 1, *example(), ":", "-n", 1, *example("--seed", 1))
+def test_different_initial_parameters_raise() -> None:
+    done = run_command(
+        MPIEXEC, "-n", 1, *example_command(), ":", "-n", 1, *example_command("--seed", 1)
+    )
     assert done.returncode != 0
     assert done.stdout == ""
     assert "params.0.weight: other values on rank 1 than on rank 0" in done.stderr
@@ -362,14 +364,14 @@ with tg.parallel.together(comm):
 
 @mpi
 @pytest.mark.parametrize("how", ["fails", "is killed"])
-def test_a_rank_that_dies_ends_the_others(how: str, tmp_path: Path) -> None:
+def test_dying_rank_ends_the_others(how: str, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    done = run(MPIEXEC, "-n", 2, sys.executable, script, how)
+    done = run_command(MPIEXEC, "-n", 2, sys.executable, script, how)
     assert done.returncode != 0
     assert "not reached" not in done.stdout
     if how == "fails":
         assert "rank 1 of 2 failed:" in done.stderr
         assert "KeyError: 'this is the end of it'" in done.stderr
-        # MPI itself may have something to say of the rank that waits
+        # MPI may print a message about the waiting rank
         assert "rank 0 of 2 failed" not in done.stderr

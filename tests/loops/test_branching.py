@@ -1,4 +1,4 @@
-"""cond and switch have the value and the derivatives of the side taken, and compute no other."""
+"""cond and switch have value and derivatives of the side taken, and compute no other side."""
 
 import functools
 
@@ -9,7 +9,7 @@ from loops import same
 import tapegrad as tg
 
 
-def test_cond_computes_one_side():
+def test_cond_computes_only_the_side_taken():
     root = tg.compile(lambda x: tg.cond(x > 0, np.sqrt, np.zeros_like, x))
     with np.errstate(all="raise"):
         same(root(-4.0), 0.0)
@@ -25,27 +25,29 @@ SIDES = [lambda x: x**3, np.sin, np.exp, lambda x: x * 2.0, np.sqrt]
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_switch_is_the_branch_of_the_clamped_index(n):
-    """Compiled, batched, in a loop, and differentiated to the second order."""
+def test_switch_takes_the_branch_of_the_clamped_index(n):
+    """Check values and two derivatives, also compiled, batched and in a loop."""
 
-    def chosen(i, x):
+    def switch_sides(i, x):
         return tg.switch(i, SIDES[:n], x)
 
-    def derived(f, x):
+    def with_derivatives(f, x):
         return f(x), tg.grad(f)(x), tg.grad(tg.grad(f))(x)
 
-    def composed(x):
-        return functools.reduce(lambda x, side: side(x), each, x)
+    def apply_sides(x):
+        return functools.reduce(lambda x, side: side(x), sides, x)
 
-    def repeated(x):
-        return tg.scan(lambda x, i: (chosen(i, x), x), x, index)[0]
+    def scan_switch(x):
+        return tg.scan(lambda x, i: (switch_sides(i, x), x), x, index)[0]
 
-    index, compiled = np.array([-7, 0, 1, 2, 3, 4, 9]), tg.compile(chosen)
-    of_all = tg.compile(tg.vmap(lambda i, x: derived(lambda x: chosen(i, x), x), in_axes=(0, None)))
-    each = [SIDES[min(max(i, 0), n - 1)] for i in index]
+    index, compiled = np.array([-7, 0, 1, 2, 3, 4, 9]), tg.compile(switch_sides)
+    compiled_batch = tg.compile(
+        tg.vmap(lambda i, x: with_derivatives(lambda x: switch_sides(i, x), x), in_axes=(0, None))
+    )
+    sides = [SIDES[min(max(i, 0), n - 1)] for i in index]
     with np.errstate(all="raise"):
-        rows = [derived(side, 0.3) for side in each]
-        same(of_all(index, 0.3), tuple(map(np.array, zip(*rows, strict=True))))
+        rows = [with_derivatives(side, 0.3) for side in sides]
+        same(compiled_batch(index, 0.3), tuple(map(np.array, zip(*rows, strict=True))))
         for i, row in zip(index.tolist(), rows, strict=True):
-            same((chosen(i, 0.3), compiled(np.int8(i), 0.3)), (row[0], row[0]))
-    same(derived(tg.compile(repeated), 0.3), derived(composed, 0.3))
+            same((switch_sides(i, 0.3), compiled(np.int8(i), 0.3)), (row[0], row[0]))
+    same(with_derivatives(tg.compile(scan_switch), 0.3), with_derivatives(apply_sides, 0.3))

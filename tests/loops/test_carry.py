@@ -13,7 +13,7 @@ from tapegrad.explain.inside import runs
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
+def test_carry_of_a_number_takes_the_dtype_of_the_body(dtype):
     xs = np.ones(3, dtype)
 
     def loss(xs):
@@ -25,8 +25,8 @@ def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
     assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
 
 
-# the dtype that one number takes in the first step changes that of another in the second
-SETTLED = {
+# loops whose first step changes the dtype of one number, and whose second changes another
+DTYPE_CHANGES = {
     "scan": lambda c, xs: tg.scan(lambda c, x: ((c[1], c[0] * 0.5 + x), c[0]), c, xs),
     "fori": lambda c, xs: tg.fori_loop(0, 3, lambda i, c: (xs[0] * c[1], c[0] * c[1]), c),
     "while": lambda c, xs: tg.while_loop(
@@ -35,38 +35,42 @@ SETTLED = {
 }
 
 
-@pytest.mark.parametrize("name", SETTLED)
-def test_numbers_of_a_carry_take_dtypes_that_every_step_keeps(name):
-    loop, xs = SETTLED[name], np.ones(3, np.float32)
+@pytest.mark.parametrize("name", DTYPE_CHANGES)
+def test_numbers_of_a_carry_take_stable_dtypes(name):
+    loop, xs = DTYPE_CHANGES[name], np.ones(3, np.float32)
     expected = loop((np.array(1.0), np.array(1.0)), xs)
-    for way in (loop, lambda c, xs: tg.record(lambda xs: loop(c, xs))(xs)[0], tg.compile(loop)):
-        result = tg.tree.map(lambda x: np.asarray(primal_of(x)), way((1, 1), xs))
+    for transform in (
+        loop,
+        lambda c, xs: tg.record(lambda xs: loop(c, xs))(xs)[0],
+        tg.compile(loop),
+    ):
+        result = tg.tree.map(lambda x: np.asarray(primal_of(x)), transform((1, 1), xs))
         same(result, expected)
         assert {x.dtype for x in tg.tree.leaves(result)} == {np.dtype(float)}
 
 
-def test_a_carry_holds_nothing_but_arrays_at_any_time():
-    halved = lambda s: Checked(s.x * 0.5)  # noqa: E731
-    ways = (
-        lambda x: tg.scan(lambda s, _: (halved(s), s), Checked(x), length=2)[1].x,
-        lambda x: tg.fori_loop(0, 2, lambda i, s: halved(s), Checked(x)).x,
-        lambda x: tg.while_loop(lambda s: tg.all(s.x > 0.2), halved, Checked(x)).x,
-        lambda x: tg.compile(halved)(Checked(x)).x,
-        lambda x: tg.vmap(halved)(Checked(x)).x,
-        lambda x: tg.cond(x[0] > 0, halved, halved, Checked(x)).x,
+def test_carry_holds_only_arrays():
+    halve = lambda s: Checked(s.x * 0.5)  # noqa: E731
+    functions = (
+        lambda x: tg.scan(lambda s, _: (halve(s), s), Checked(x), length=2)[1].x,
+        lambda x: tg.fori_loop(0, 2, lambda i, s: halve(s), Checked(x)).x,
+        lambda x: tg.while_loop(lambda s: tg.all(s.x > 0.2), halve, Checked(x)).x,
+        lambda x: tg.compile(halve)(Checked(x)).x,
+        lambda x: tg.vmap(halve)(Checked(x)).x,
+        lambda x: tg.cond(x[0] > 0, halve, halve, Checked(x)).x,
     )
     x = np.ones(2)
-    for way in ways:
-        tg.grad(lambda x, way=way: tg.sum(way(x)))(x)
-        np.testing.assert_array_equal(tg.compile(way)(x), way(x))
+    for fn in functions:
+        tg.grad(lambda x, fn=fn: tg.sum(fn(x)))(x)
+        np.testing.assert_array_equal(tg.compile(fn)(x), fn(x))
 
 
-# with rows of float32, a number alone would give float32
+# float32 rows: a Python number as carry would give float32
 ROWS = np.float32([0.1, 0.3])
 
 
-def _inside(w, c):
-    """A loop in a loop, whose steps give no memory of their own to write to."""
+def nested_scan(w, c):
+    """Return a sum of nested scans whose steps return no writeable memory."""
 
     def step(d, x):
         other = lambda e, y: (np.where(y > 9, 0.0, e * x * y + np.ones(())), 0)  # noqa: E731
@@ -75,9 +79,9 @@ def _inside(w, c):
     return np.sum(tg.scan(step, c, ROWS)[1]) * c
 
 
-BEGUN = [
+NUMBERS_AS_CARRY = [
     lambda w, c: tg.scan(lambda c, x: (c * x * w + np.ones(()), 0), c, ROWS)[0],
-    _inside,
+    nested_scan,
     lambda w, c: tg.while_loop(lambda c: c < 9, lambda c: c * w + 1, c),
     lambda w, c: w * tg.fori_loop(0, 0, lambda i, c: c * w, c),
     lambda w, c: tg.fori_loop(0, 2, lambda i, d: d + tg.fori_loop(0, 2, lambda j, e: e * w, c), c),
@@ -86,23 +90,23 @@ BEGUN = [
 ]
 
 
-@pytest.mark.parametrize("f", BEGUN)
-def test_a_number_begins_a_loop_as_an_array_does_without_records_of_its_own(f):
+@pytest.mark.parametrize("f", NUMBERS_AS_CARRY)
+def test_number_as_carry_equals_array_and_adds_no_record(f):
     forward = lambda w, c: tg.jvp(f, (w, c), (1.0, 2.0))  # noqa: E731
     for g in (f, tg.grad(tg.grad(f, 1)), tg.compile(f), forward, tg.grad(f, (0, 1))):
         array = g(np.asarray(1.3), np.asarray(0.7))
         tg.tree.map(np.testing.assert_array_equal, g(1.3, 0.7), array)
         with mock.patch.multiple("tapegrad.program.cost", WRITTEN_LINES=0, WRITTEN_RUNS=0):
             tg.tree.map(np.testing.assert_array_equal, g(1.3, 0.7), array)
-    held = [tg.record(f)(1.3, 0.7)[1]]
-    for tape in held:
+    tapes = [tg.record(f)(1.3, 0.7)[1]]
+    for tape in tapes:
         assert {record.op.name for record in tape}.isdisjoint({"asarray", "astype"})
         inside = [run for record in tape for run in runs(record)]
         assert {type(x.primal) for run in inside for x in run.carry} <= {np.ndarray}
-        held += [run.tape for run in inside]
+        tapes += [run.tape for run in inside]
 
 
-LENT = {
+LOOPS = {
     "scan": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x), (c, c * 2)), c, xs),
     "reversed": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x),) * 2, c, xs, reverse=True),
     "while": lambda c, xs: tg.while_loop(lambda c: c[0] < 3, lambda c: c + xs[1], c),
@@ -113,14 +117,14 @@ LENT = {
 }
 
 
-@pytest.mark.parametrize("loop", LENT)
-def test_carry_is_apart_from_later_calls(loop):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_carry_shares_no_memory_with_later_calls(loop):
     c, xs = np.linspace(0.1, 1, 3), np.linspace(0.2, 1, 12).reshape(4, 3)
-    compiled = tg.compile(LENT[loop])
+    compiled = tg.compile(LOOPS[loop])
     first = tg.tree.leaves(compiled(c, xs))
     before = tg.tree.map(np.array, first)
     for scale in (2.0, -1.0):
-        tg.tree.map(same, compiled(c * scale, xs), LENT[loop](c * scale, xs))
+        tg.tree.map(same, compiled(c * scale, xs), LOOPS[loop](c * scale, xs))
     tg.tree.map(np.testing.assert_array_equal, first, before)
     for i, x in enumerate(first):
         assert not any(np.shares_memory(x, y) for y in (*first[:i], c, xs))
@@ -134,15 +138,15 @@ LARGE_CARRIES = (
 
 
 @pytest.mark.parametrize("n", [2**64, -(2**63) - 1, 2**70, 10**400])
-def test_carry_refuses_an_int_that_no_array_holds(n):
+def test_carry_raises_for_an_int_of_more_than_64_bits(n):
     ranges = (
         lambda n: tg.fori_loop(n, n + 2, lambda i, c: c + i * 1.0, 0.0),
         lambda n: tg.fori_loop(0, n, lambda i, c: c, 0.0),
     )
     for loop in (*LARGE_CARRIES, *ranges):
-        for way in (loop, tg.compile(loop)):
+        for fn in (loop, tg.compile(loop)):
             with pytest.raises(TypeError, match="must be an integer of at most 64 bits"):
-                way(n)
+                fn(n)
 
 
 @pytest.mark.parametrize("n", [2**63 - 1, 2**63, 2**64 - 1, -(2**63)])

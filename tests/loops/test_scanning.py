@@ -22,7 +22,7 @@ from tapegrad.testing import check_grads
     st.booleans(),
     st.sampled_from([None, None, 1, 2, 3, 5, "binomial"]),
 )
-def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, remember, checkpoint):
+def test_scan_has_the_values_and_derivatives_of_the_loop(terms, n, reverse, remember, checkpoint):
     args, tangents = arguments(n), arguments(n, 1)
     scanned, unrolled = losses(terms, reverse, remember, checkpoint)
 
@@ -35,8 +35,8 @@ def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, reme
     same(tg.jvp(scanned, args, tangents), tg.jvp(unrolled, args, tangents))
 
 
-# loops in a step: one of two carries, and one of no steps, which has nothing to keep
-INSIDE = [
+# loops in a step: a loop with two carries, and a loop without steps, which has no residuals
+NESTED_LOOPS = [
     lambda c, x, w: np.sum(
         tg.scan(lambda a, b: ((np.tanh(a[0] * b + c), a[1] + a[0][0]), a[0] * a[1]), (c, x[0]), w)[
             1
@@ -47,13 +47,13 @@ INSIDE = [
 ]
 
 
-def test_scan_of_loops_has_the_second_derivatives_of_its_loop():
+def test_scan_of_loops_has_the_second_derivatives_of_the_loop():
     args, tangents = arguments(1), arguments(1, 1)
-    scanned, unrolled = losses(INSIDE, False)
+    scanned, unrolled = losses(NESTED_LOOPS, False)
     same(tg.hvp(scanned, args, tangents), tg.hvp(unrolled, args, tangents))
 
 
-def test_scan_records_do_not_depend_on_the_length():
+def test_number_of_records_does_not_depend_on_the_length():
     def loss(xs):
         return tg.scan(lambda c, x: (np.tanh(c + x), c), 0.0, xs)[0]
 
@@ -66,33 +66,33 @@ def test_scan_records_do_not_depend_on_the_length():
     assert pickle.loads(pickle.dumps(program)) == program
 
 
-def test_scan_of_a_checkpointed_body_keeps_its_carry_alone():
+def test_scan_of_checkpointed_body_keeps_only_the_carry():
     def body(c, x):
         return np.sin(np.exp(np.tanh(c) * x)), None
 
-    def kept(f, loop):
+    def n_residuals(f, loop):
         _, tape = tg.record(lambda xs: loop(f, xs))(np.ones((4, 2)))
-        held = next(x.options["loop"] for x in tape if "loop" in x.options)
-        return len(held.body.outputs) - held.first_residual
+        loop_options = next(x.options["loop"] for x in tape if "loop" in x.options)
+        return len(loop_options.body.outputs) - loop_options.first_residual
 
-    def alike(f, made):
+    def checkpoint_like(f, made):
         return tg.checkpoint(made) if isinstance(f, type(tg.checkpoint(body))) else made
 
     for loop in (
         lambda f, xs: tg.scan(f, xs[0], xs)[0],
-        lambda f, xs: tg.fori_loop(0, 4, alike(f, lambda i, c: body(c, xs[0])[0]), xs[0]),
+        lambda f, xs: tg.fori_loop(0, 4, checkpoint_like(f, lambda i, c: body(c, xs[0])[0]), xs[0]),
     ):
-        assert kept(body, loop) > kept(tg.checkpoint(body), loop) == 1
+        assert n_residuals(body, loop) > n_residuals(tg.checkpoint(body), loop) == 1
 
 
-def _in_steps(g, y, x):
-    """x**2 as a loop would have its slope, in a rule that reads two results of one."""
+def square_rule_by_scan(g, y, x):
+    """Return the cotangent of x for x**2, by a scan that has two results."""
     last, each = tg.scan(lambda c, t: (c + t * x, t * x), 0 * x, np.ones(3))
     return g * (last - each[0])
 
 
-def of_pullbacks(loop, w):
-    """A loop that uses a pullback and a gradient of what is around it."""
+def loop_with_pullback(loop, w):
+    """Return a loop whose steps use an outer pullback and a gradient."""
     y, pullback = tg.vjp(lambda w: np.sin(w) * w, w)
 
     def step(c, x):
@@ -102,21 +102,21 @@ def of_pullbacks(loop, w):
     return loop(step, w, np.ones((3, 2)))
 
 
-def of_rules(loop, w):
-    """A loop of functions whose rules compute several results."""
+def loop_with_rules(loop, w):
+    """Return a loop of functions whose rules compute several results."""
     a = np.diag(w) + np.array([[2.0, 0.5], [0.3, 5.0]])
-    by_loop = tg.custom_op(vjps=(_in_steps,))(lambda x: x**2)
+    square = tg.custom_op(vjps=(square_rule_by_scan,))(lambda x: x**2)
 
     def step(c, t):
-        several = (np.linalg.eigvalsh, np.linalg.svdvals, by_loop)
-        c = c + 0.1 * sum(np.sum(f(c + t * a)) for f in several)
+        functions = (np.linalg.eigvalsh, np.linalg.svdvals, square)
+        c = c + 0.1 * sum(np.sum(f(c + t * a)) for f in functions)
         return c, np.linalg.eigh(c).eigenvalues
 
     return loop(step, a, np.array([0.5, 1.0]))
 
 
-@pytest.mark.parametrize("fn", [of_pullbacks, of_rules], ids=lambda fn: fn.__name__)
-def test_scan_of_what_is_differentiated_in_its_body(fn):
+@pytest.mark.parametrize("fn", [loop_with_pullback, loop_with_rules], ids=lambda fn: fn.__name__)
+def test_scan_differentiates_derivatives_in_its_body(fn):
     def loss(loop, w):
         c, ys = fn(loop, w)
         return tg.sum(np.sin(c)) + tg.sum(ys**2)
@@ -128,38 +128,38 @@ def test_scan_of_what_is_differentiated_in_its_body(fn):
     same(tg.compile(gradient)(w), expected)
 
 
-def test_scan_of_no_tensors_is_not_recorded():
-    def none(w):
+def test_scan_without_tensors_is_not_recorded():
+    def scan_constants(w):
         return tg.scan(lambda c, x: (c * 2 + x, None), np.ones(2), np.ones((3, 2)))[0].sum()
 
-    output, tape = tg.record(none)(2.0)
+    output, tape = tg.record(scan_constants)(2.0)
     assert (output, len(tape)) == (30.0, 1)
 
 
-@pytest.mark.parametrize("begun", [0.0, 1.0, np.array(0.0), np.array(2.0)])
-def test_scan_captures_tensors_at_some_steps_alone(begun):
-    def weighed(w, c):
+@pytest.mark.parametrize("start", [0.0, 1.0, np.array(0.0), np.array(2.0)])
+def test_scan_captures_tensors_of_some_steps(start):
+    def scale_or_increment(w, c):
         return tg.cond(c > 1.5, lambda: c * w, lambda: c + 1.0)
 
-    def by_scan(w):
-        return tg.scan(lambda c, _: (weighed(w, c), c), begun, length=4)[0]
+    def scan_fn(w):
+        return tg.scan(lambda c, _: (scale_or_increment(w, c), c), start, length=4)[0]
 
-    def by_while(w):
-        return tg.while_loop(lambda c: c < 6.0, lambda c: weighed(w, c), begun)
+    def while_fn(w):
+        return tg.while_loop(lambda c: c < 6.0, lambda c: scale_or_increment(w, c), start)
 
-    def by_condition(w):
-        # the condition alone captures it, from the second step on
+    def while_with_cond(w):
+        # only the condition captures w, from the second step on
         return tg.while_loop(
-            lambda c: tg.cond(c > 0.5, lambda: c < w, lambda: c < 9.0), lambda c: c + 1.0, begun
+            lambda c: tg.cond(c > 0.5, lambda: c < w, lambda: c < 9.0), lambda c: c + 1.0, start
         )
 
-    order = 1 if isinstance(begun, np.ndarray) and not THOROUGH else 2
-    check_grads(by_scan, (1.5,), order)
-    check_grads(by_while, (1.5,), order)
-    check_grads(by_condition, (2.5,), order)
+    order = 1 if isinstance(start, np.ndarray) and not THOROUGH else 2
+    check_grads(scan_fn, (1.5,), order)
+    check_grads(while_fn, (1.5,), order)
+    check_grads(while_with_cond, (2.5,), order)
 
 
-def test_scan_of_no_steps():
+def test_scan_without_steps_returns_its_carry():
     def loop(c, xs):
         return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0, "x": x}), c, xs)
 
@@ -175,12 +175,12 @@ def test_scan_of_no_steps():
         assert (ys["x"].shape, ys["x"].dtype) == ((0, 3), np.float32)
     same(tg.grad(lambda c: tg.sum(loop(c, xs)[0] ** 2))(np.ones(3)), 2 * np.ones(3))
     assert tg.scan(lambda c, _: (c * 2, None), 3.0, length=0) == (3.0, None)
-    # what would be wrong with a step is not asked if there is none
+    # a step that would fail is not computed if there is none
     flat, x = np.zeros((2, 2)), np.ones(2)
 
-    def steps(a, x, n):
+    def solve_repeatedly(a, x, n):
         return tg.fori_loop(0, n, lambda i, c: np.linalg.inv(a) @ c, x)
 
     for n in (0, -2):
-        for f in (steps, tg.compile(steps)):
+        for f in (solve_repeatedly, tg.compile(solve_repeatedly)):
             np.testing.assert_array_equal(f(flat, x, n), x)

@@ -1,4 +1,4 @@
-"""Attention looks where its mask allows, broadcasts leading axes, and names what does not fit."""
+"""Attention follows its mask, broadcasts leading axes, and names shapes that differ."""
 
 import re
 
@@ -13,7 +13,7 @@ import tapegrad as tg
 nn = tg.nn
 
 
-def test_attention_of_a_query_that_may_look_nowhere() -> None:
+def test_query_with_empty_mask_has_finite_value_and_gradient() -> None:
     x = np.arange(6.0).reshape(3, 2)
     nowhere = np.zeros((3, 3), bool)
     value, g = tg.value_and_grad(lambda x: tg.sum(nn.attention(x, x, x, nowhere)))(x)
@@ -21,7 +21,7 @@ def test_attention_of_a_query_that_may_look_nowhere() -> None:
     assert np.isfinite(g).all()
 
 
-def test_attention_causal_ignores_what_is_later() -> None:
+def test_causal_attention_ignores_later_positions() -> None:
     layer = nn.MultiHeadAttention(4, 2, causal=True)
     params, x = KINDS["causal attention"].arguments()
     changed = np.concatenate([x[:, :2], x[:, 2:] + 5], axis=1)
@@ -64,7 +64,7 @@ def test_attention_broadcasts_leading_axes(
         ((3, 4), None, (2, 3, 3)),
     ],
 )
-def test_attention_names_shapes_that_do_not_fit(
+def test_error_names_shapes_that_differ(
     x: tuple[int, ...], memory: tuple[int, ...] | None, mask: tuple[int, ...] | None
 ) -> None:
     layer = nn.MultiHeadAttention(4, 2)

@@ -19,7 +19,7 @@ nn = tg.nn
     inner=st.integers(1, 2),
     batch=st.integers(0, 2),
 )
-def test_convolution_is_its_sum(
+def test_convolution_is_the_sum_over_patches(
     side: tuple[int, ...],
     size: tuple[int, ...],
     stride: tuple[int, ...],

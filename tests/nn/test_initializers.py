@@ -1,4 +1,4 @@
-"""Initializers draw the variance that fans ask for, or orthonormal rows or columns."""
+"""Initializers draw the variance for the fans, or orthonormal rows or columns."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ IMAGES_LAST = ((3, 3, 12, 40), {})
         (initializers.glorot_uniform, 2 / 468),
     ],
 )
-def test_variance_of_kernels_goes_by_their_fans(initializer, variance, shape, axes):
+def test_variance_of_kernels_depends_on_their_fans(initializer, variance, shape, axes):
     drawn = initializer(0, shape, **axes)
     np.testing.assert_allclose(np.var(drawn), variance, rtol=0.1)
     np.testing.assert_allclose(np.mean(drawn), 0, atol=0.01)

@@ -1,4 +1,4 @@
-"""Losses and metrics are their formulas, with gradients that are stable far out."""
+"""Losses and metrics match their formulas, with stable gradients for large arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,41 +15,41 @@ from tapegrad.types import DTypeLike
 nn = tg.nn
 
 
-def softmax(x):
+def reference_softmax(x):
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def huber(x, t, delta=1.0):
+def reference_huber(x, t, delta=1.0):
     size = np.abs(x - t)
     return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
 
 
-def binary(x, t):
+def reference_binary(x, t):
     p = 1 / (1 + np.exp(-x))
     return -t * np.log(p) - (1 - t) * np.log(1 - p)
 
 
-def kl(x, t):
-    return np.sum(t * np.log(np.where(t > 0, t, 1) / softmax(x)), axis=-1)
+def reference_kl(x, t):
+    return np.sum(t * np.log(np.where(t > 0, t, 1) / reference_softmax(x)), axis=-1)
 
 
-# a loss, its formula for each row or number, and arguments of both
+# a loss, its formula for each row or number, and options of both
 LOSSES = {
     "mse": (nn.mse_loss, lambda x, t: (x - t) ** 2, {}),
     "l1": (nn.l1_loss, lambda x, t: np.abs(x - t), {}),
-    "huber": (nn.huber_loss, huber, {"delta": 0.75}),
-    "huber, wide": (nn.huber_loss, huber, {}),
-    "binary": (nn.binary_cross_entropy_loss, binary, {}),
-    "kl": (nn.kl_loss, kl, {}),
+    "huber": (nn.huber_loss, reference_huber, {"delta": 0.75}),
+    "huber, wide": (nn.huber_loss, reference_huber, {}),
+    "binary": (nn.binary_cross_entropy_loss, reference_binary, {}),
+    "kl": (nn.kl_loss, reference_kl, {}),
 }
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_are_their_formulas(name: str) -> None:
+def test_losses_match_their_formulas(name: str) -> None:
     loss, formula, options = LOSSES[name]
     rng = np.random.default_rng(0)
-    x, targets = 2 * rng.normal(size=(4, 3)), softmax(rng.normal(size=(4, 3)))
+    x, targets = 2 * rng.normal(size=(4, 3)), reference_softmax(rng.normal(size=(4, 3)))
     targets[0] = 0, 1, 0
     want = formula(x, targets, **options)
     for reduction, value in (("none", want), ("sum", np.sum(want)), ("mean", np.mean(want))):
@@ -58,11 +58,11 @@ def test_losses_are_their_formulas(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_have_the_properties_of_any_function(name: str) -> None:
-    loss, _, given = LOSSES[name]
+def test_losses_pass_all_checks(name: str) -> None:
+    loss, _, options = LOSSES[name]
     rng = np.random.default_rng(1)
     x, targets = 2 * rng.normal(size=(2, 3)), rng.uniform(0.25, 0.75, size=(2, 3))
-    fn = lambda x, targets: loss(x, targets, **given)  # noqa: E731
+    fn = lambda x, targets: loss(x, targets, **options)  # noqa: E731
     check_grads(fn, (x, targets), order=1 if "huber" in name else 2)
     check_properties(fn, (x, targets), compiled=True)
     narrow = tg.grad(fn)(x.astype(np.float32), targets.astype(np.float32))
@@ -76,7 +76,7 @@ def test_losses_have_the_properties_of_any_function(name: str) -> None:
 
 @pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
-def test_losses_of_whole_numbers_are_those_of_floats(
+def test_losses_of_integers_equal_losses_of_floats(
     loss: Callable[..., Any], dtype: DTypeLike
 ) -> None:
     args = [np.array(x).astype(dtype) for x in ([0, 1, 100], [1, 0, -100])]
@@ -94,7 +94,7 @@ def test_binary_cross_entropy_is_stable(size: float) -> None:
 
 
 @given(st.integers(0, 100), st.sampled_from([(), (5,), (2, 3)]))
-def test_accuracy_counts_what_is_right(seed: int, shape: tuple[int, ...]) -> None:
+def test_accuracy_is_the_fraction_of_correct_predictions(seed: int, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(size=(*shape, 3)), rng.integers(0, 3, shape)
     want = np.mean(np.argmax(logits, axis=-1) == labels)
@@ -112,14 +112,14 @@ def test_cross_entropy_is_minus_the_log_probability_of_the_class(shape, n_classe
     logits = rng.normal(size=(*shape, n_classes)) * 3
     targets = rng.integers(0, n_classes, shape, (np.int64, np.int32, np.uint8)[seed % 3])
     one_hot = np.eye(n_classes)[targets]
-    losses = -np.sum(np.log(softmax(logits)) * one_hot, axis=-1)
+    losses = -np.sum(np.log(reference_softmax(logits)) * one_hot, axis=-1)
     weights = rng.normal(size=shape)
     close = {"rtol": 1e-9, "atol": 1e-12}
     loss = tg.nn.cross_entropy_loss
     np.testing.assert_allclose(loss(logits, targets, reduction="none"), losses, **close)
     np.testing.assert_allclose(loss(logits, targets, reduction="sum"), np.sum(losses), **close)
     np.testing.assert_allclose(loss(logits, targets.tolist()), np.mean(losses), **close)
-    slope = softmax(logits) - one_hot
+    slope = reference_softmax(logits) - one_hot
     np.testing.assert_allclose(
         tg.grad(loss)(logits, targets), slope / max(targets.size, 1), **close
     )
@@ -136,7 +136,7 @@ def test_cross_entropy_is_stable(size):
     np.testing.assert_allclose(g, [[-1, 1], [0, 0], [0.5, -0.5]], atol=1e-12)
 
 
-def test_losses_of_complex_errors_are_of_their_sizes():
+def test_losses_of_complex_errors_depend_on_absolute_values():
     z, goal = np.array([1 + 2j, -0.5j, 2.0]), np.array([0.5 - 1j, 2.0, 2.0])
     sizes = np.abs(z - goal)
     for loss, want in (

@@ -1,6 +1,6 @@
-"""Layers of every kind are their formulas, have derivatives, keep dtypes, and are values themselves.
+"""Layers of every kind match their formulas, have derivatives, keep dtypes, and are values.
 
-Parameters depend on the key alone, and are drawn as the layer's docstring says.
+Parameters depend on the key alone, and are drawn from the documented distribution.
 """
 
 import math
@@ -19,10 +19,10 @@ from trees import bytes_of
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array
 
 
-def test_layers_of_one_model_are_drawn_apart():
+def test_layers_of_one_model_have_different_weights():
     model = tg.nn.Sequential(*[tg.nn.Linear(3, 3) for _ in range(4)])
     assert len({p.weight.tobytes() for p in model.init(0)}) == 4
     cell = tg.nn.RNNCell(3, 3, 3).init(0)
@@ -40,7 +40,7 @@ def test_layer_init_takes_a_seed_and_compiles():
     assert len(draw.signatures) == 1
 
 
-def test_layer_init_draws_as_its_docstring_says():
+def test_layer_init_draws_from_documented_distribution():
     weight = tg.nn.Linear(50, 2000).init(0).weight
     assert weight.shape == (50, 2000)
     np.testing.assert_allclose(np.std(weight), np.sqrt(2 / 50), rtol=0.01)
@@ -74,24 +74,26 @@ nn = tg.nn
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
-def attended(heads: int, params: Any, x: Array, memory: Array, mask: Array | float) -> Array:
-    """Attention as it is published: of each head over its part of the last axis."""
+def multi_head_attention(
+    heads: int, params: Any, x: Array, memory: Array, mask: Array | float
+) -> Array:
+    """Compute the published formula: attention of each head over its part of the last axis."""
     query, key, value = (
         np.split(z @ p.weight + p.bias, heads, axis=-1)
         for p, z in ((params.query, x), (params.key, memory), (params.value, memory))
     )
     parts = []
     for q, k, v in zip(query, key, value, strict=True):
-        shares = np.exp(q @ k.mT / np.sqrt(q.shape[-1])) * mask
-        parts.append(shares / shares.sum(axis=-1, keepdims=True) @ v)
+        weights = np.exp(q @ k.mT / np.sqrt(q.shape[-1])) * mask
+        parts.append(weights / weights.sum(axis=-1, keepdims=True) @ v)
     return np.concatenate(parts, axis=-1) @ params.output.weight + params.output.bias
 
 
-def pooled(
-    of: Callable[..., Any], size: tuple[int, int], stride: tuple[int, int], x: Array
+def pool(
+    reduce: Callable[..., Any], size: tuple[int, int], stride: tuple[int, int], x: Array
 ) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(2, 3))
-    return of(windows[:, :, :: stride[0], :: stride[1]], axis=(-1, -2))
+    return reduce(windows[:, :, :: stride[0], :: stride[1]], axis=(-1, -2))
 
 
 def erf(x: Array) -> Array:
@@ -102,57 +104,61 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def normalized(
+def normalize(
     p: Any, x: Array, mean: Array | float, variance: Array, epsilon: float = 1e-5
 ) -> Array:
     return (x - mean) / np.sqrt(variance + epsilon) * p.weight + getattr(p, "bias", 0.0)
 
 
-def standardized(p: Any, x: Array, axis: int) -> Array:
-    return normalized(p, x, x.mean(axis, keepdims=True), x.var(axis, keepdims=True))
+def standardize(p: Any, x: Array, axis: int) -> Array:
+    return normalize(p, x, x.mean(axis, keepdims=True), x.var(axis, keepdims=True))
 
 
 def affine(p: Any, x: Array) -> Array:
     return x @ p.weight + p.bias
 
 
-def recurrent(function: Callable[..., Any], p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
-    after = function(affine(p.w_ih, x) + affine(p.w_hh, hidden))
-    return affine(p.w_ho, after), after
+def rnn_step(function: Callable[..., Any], p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
+    new_hidden = function(affine(p.w_ih, x) + affine(p.w_hh, hidden))
+    return affine(p.w_ho, new_hidden), new_hidden
 
 
-def gru(p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
-    """A step as it is published."""
-    (a, c, e), (b, d, f) = (np.split(affine(*of), 3, -1) for of in ((p.w_ih, x), (p.w_hh, hidden)))
+def gru_step(p: Any, x: Array, hidden: Array) -> tuple[Array, Array]:
+    """Compute a step by the published formula."""
+    (a, c, e), (b, d, f) = (
+        np.split(affine(w, z), 3, -1) for w, z in ((p.w_ih, x), (p.w_hh, hidden))
+    )
     reset, update = sigmoid(a + b), sigmoid(c + d)
-    after = (1 - update) * np.tanh(e + reset * f) + update * hidden
-    return after, after
+    new_hidden = (1 - update) * np.tanh(e + reset * f) + update * hidden
+    return new_hidden, new_hidden
 
 
-def lstm(p: Any, x: Array, hidden: Array, kept: Array) -> tuple[PyTree, PyTree]:
-    """A step as it is published."""
-    into, forget, new, out = np.split(affine(p.w_ih, x) + affine(p.w_hh, hidden), 4, -1)
-    kept = sigmoid(forget) * kept + sigmoid(into) * np.tanh(new)
-    after = sigmoid(out) * np.tanh(kept)
-    return after, (after, kept)
+def lstm_step(p: Any, x: Array, hidden: Array, cell: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Compute a step by the published formula."""
+    input_gate, forget, new, out = np.split(affine(p.w_ih, x) + affine(p.w_hh, hidden), 4, -1)
+    cell = sigmoid(forget) * cell + sigmoid(input_gate) * np.tanh(new)
+    new_hidden = sigmoid(out) * np.tanh(cell)
+    return new_hidden, (new_hidden, cell)
 
 
 FORMULAS: dict[str, Any] = {
     **dict.fromkeys(("linear", "linear, of a row"), affine),
-    "max pool": lambda p, x: pooled(np.max, (2, 2), (2, 2), x),
-    "max pool, overlapping": lambda p, x: pooled(np.max, (3, 2), (1, 1), x),
-    "mean pool": lambda p, x: pooled(np.mean, (2, 2), (2, 2), x),
+    "max pool": lambda p, x: pool(np.max, (2, 2), (2, 2), x),
+    "max pool, overlapping": lambda p, x: pool(np.max, (3, 2), (1, 1), x),
+    "mean pool": lambda p, x: pool(np.mean, (2, 2), (2, 2), x),
     "flatten": lambda p, x: x.reshape(len(x), -1),
-    "layer norm": lambda p, x: standardized(p, x, -1),
-    "rms norm": lambda p, x: normalized(p, x, 0.0, np.mean(x**2, -1, keepdims=True), 1e-6),
-    "batch norm, training": lambda p, x: standardized(p, x, 0),
-    "rnn": lambda p, x, hidden: recurrent(sigmoid, p, x, hidden),
-    "rnn by tanh": lambda p, x, hidden: recurrent(np.tanh, p, x, hidden),
-    "gru": gru,
-    "lstm": lstm,
-    "attention": lambda p, x, memory: attended(2, p, x, memory, True),
-    "causal attention": lambda p, x: attended(2, p, x, x, np.tri(3)),
-    "masked attention": lambda p, x, memory: attended(4, p, x, memory, LAST[:, None, :]),
+    "layer norm": lambda p, x: standardize(p, x, -1),
+    "rms norm": lambda p, x: normalize(p, x, 0.0, np.mean(x**2, -1, keepdims=True), 1e-6),
+    "batch norm, training": lambda p, x: standardize(p, x, 0),
+    "rnn": lambda p, x, hidden: rnn_step(sigmoid, p, x, hidden),
+    "rnn by tanh": lambda p, x, hidden: rnn_step(np.tanh, p, x, hidden),
+    "gru": gru_step,
+    "lstm": lstm_step,
+    "attention": lambda p, x, memory: multi_head_attention(2, p, x, memory, True),
+    "causal attention": lambda p, x: multi_head_attention(2, p, x, x, np.tri(3)),
+    "masked attention": lambda p, x, memory: multi_head_attention(
+        4, p, x, memory, LAST[:, None, :]
+    ),
     "tanh": lambda p, x: np.tanh(x),
     "sigmoid": lambda p, x: sigmoid(x),
     "relu": lambda p, x: np.maximum(x, 0),
@@ -168,16 +174,16 @@ FORMULAS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_layers_are_their_formulas(name: str) -> None:
+def test_layers_match_their_formulas(name: str) -> None:
     for seed in (0, 1):
         args = KINDS[name].arguments(seed)
         got, want = KINDS[name].fn(*args), FORMULAS[name](*args)
-        # a state of running means is checked where it is used
+        # another test checks the state of running means
         close(got[0] if name == "batch norm, training" else got, want, 1e-12)
 
 
 @every_kind
-def test_layer_derivatives_have_the_properties_of_any(kind: Kind) -> None:
+def test_layer_derivatives_pass_all_checks(kind: Kind) -> None:
     args = kind.arguments()
     first = lambda *args: tg.tree.leaves(kind.fn(*args))[0]  # noqa: E731
     check_grads(first, args, order=1)
@@ -199,21 +205,21 @@ def test_layer_keeps_float32(kind: Kind) -> None:
 
 
 @every_kind
-def test_layer_is_a_value_and_its_parameters_hang_on_the_key(kind: Kind) -> None:
+def test_layer_is_a_value_and_parameters_depend_only_on_the_key(kind: Kind) -> None:
     layer = kind.layer
     fields = {f.name: getattr(layer, f.name) for f in attrs.fields(type(layer))}
     assert type(layer)(**fields) == layer
     assert hash(type(layer)(**fields)) == hash(layer)
     assert tg.tree.leaves(layer) == [layer]
     assert repr(layer).startswith(f"{type(layer).__name__}(")
-    one, same = (tg.tree.leaves(layer.init(3)) for _ in range(2))
-    assert bytes_of(one) == bytes_of(same)
-    assert not any(p.flags.writeable for p in one)
+    first, second = (tg.tree.leaves(layer.init(3)) for _ in range(2))
+    assert bytes_of(first) == bytes_of(second)
+    assert not any(p.flags.writeable for p in first)
     assert all(p.dtype == np.float32 for p in tg.tree.leaves(layer.init(0, np.float32)))
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell(3, 2, 2), nn.GRUCell(3, 2), nn.LSTMCell(3, 2)])
-def test_layer_state_in_float64_widens_no_model(cell: Any) -> None:
+def test_float64_state_keeps_float32_outputs(cell: Any) -> None:
     params, x = cell.init(0, np.float32), np.ones((4, 3), np.float32)
     output, state = cell(params, x, cell.initial_hidden(4))
     again = cell(params, x, state)

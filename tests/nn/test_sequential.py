@@ -1,4 +1,4 @@
-"""Layers in sequence are applied in order, each with the key, the mode and the state that it asks for."""
+"""Layers in sequence are applied in order, each with its key, its mode and its state."""
 
 import functools
 import math
@@ -19,11 +19,11 @@ def test_batch_norm_statistics_have_no_gradient() -> None:
     layer = nn.BatchNorm(2)
     params, x = layer.init(0, np.float32), np.arange(6, dtype=np.float32).reshape(3, 2)
 
-    def drift(x: Array) -> Array:
+    def sum_of_statistics(x: Array) -> Array:
         state = layer(params, x, layer.initial_state(), training=True)[1]
         return tg.sum(state.mean) + tg.sum(state.variance)
 
-    np.testing.assert_array_equal(tg.grad(drift)(x), np.zeros((3, 2)))
+    np.testing.assert_array_equal(tg.grad(sum_of_statistics)(x), np.zeros((3, 2)))
     state = nn.BatchNorm(2, momentum=0.25)(params, x, layer.initial_state(), training=True)[1]
     np.testing.assert_allclose(state.mean, 0.25 * x.mean(0))
     np.testing.assert_allclose(state.variance, 0.75 + 0.25 * x.var(0, ddof=1))
@@ -48,10 +48,10 @@ def test_sequential_splits_its_key() -> None:
     y = inner(params[2], model.layers[1](params[1], y), key=k1)
     y = model.layers[3](None, y, key=k2)
     np.testing.assert_array_equal(model(params, x, key=key), y)
-    # an integer stands for its key; another key drops others
+    # an integer is a seed for the key; another key drops other elements
     np.testing.assert_array_equal(model(params, x, key=1), y)
     assert np.any(model(params, x, key=2) != y)
-    # a model that needs none does without
+    # a model without dropout ignores the key
     plain = nn.Sequential(nn.Linear(50, 40), np.tanh)
     assert plain.initial_state() is None
     params = nn.Linear(50, 40).init(0), None
@@ -59,17 +59,17 @@ def test_sequential_splits_its_key() -> None:
 
 
 @given(rate=st.floats(0, 0.9), seed=st.integers(0, 1000))
-def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> None:
+def test_dropout_drops_its_rate_and_keeps_the_mean(rate: float, seed: int) -> None:
     x = np.linspace(1, 2, 4000)
     y = nn.Dropout(rate)(None, x, key=seed)
-    kept = y != 0
-    np.testing.assert_allclose(y[kept], x[kept] / (1 - rate), rtol=1e-12)
-    assert abs(np.mean(kept) - (1 - rate)) < 0.05
+    is_kept = y != 0
+    np.testing.assert_allclose(y[is_kept], x[is_kept] / (1 - rate), rtol=1e-12)
+    assert abs(np.mean(is_kept) - (1 - rate)) < 0.05
     g = tg.grad(lambda x: tg.sum(nn.Dropout(rate)(None, x, key=seed)))(x)
-    np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
+    np.testing.assert_array_equal(g, np.where(is_kept, 1 / (1 - rate), 0))
 
 
-def test_sequential_with_state_takes_it_and_returns_it() -> None:
+def test_sequential_takes_and_returns_state() -> None:
     norm, linear = nn.BatchNorm(3), nn.Linear(3, 2)
     inner = nn.Sequential(norm, np.tanh)
     model = nn.Sequential(inner, linear, nn.BatchNorm(2), nn.Dropout(0.0))
@@ -98,8 +98,8 @@ def test_sequential_with_state_takes_it_and_returns_it() -> None:
         nn.Sequential(linear)(params[1:2], x, state[:1])
 
 
-def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
-    class Noise:
+def test_sequential_passes_key_and_training_to_a_custom_layer() -> None:
+    class NoiseLayer:
         def init(self, key: Array, dtype: DTypeLike = float) -> None:
             return None
 
@@ -108,25 +108,25 @@ def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
         ) -> Array:
             return x + tg.random.normal(key, x.shape) if training and key is not None else x
 
-    model = nn.Sequential(Noise(), np.tanh)
+    model = nn.Sequential(NoiseLayer(), np.tanh)
     params, x, key = model.init(0), np.zeros(3), tg.random.key(5)
     np.testing.assert_array_equal(model(params, x, key=key), np.zeros(3))
-    (mine,) = tg.random.split(key, 1)
-    want = np.tanh(tg.random.normal(mine, (3,)))
+    (noise_key,) = tg.random.split(key, 1)
+    want = np.tanh(tg.random.normal(noise_key, (3,)))
     np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
 
-    class Decorated(Noise):
-        @functools.wraps(Noise.__call__)
+    class DecoratedNoise(NoiseLayer):
+        @functools.wraps(NoiseLayer.__call__)
         def __call__(self, *args: Any, **options: Any) -> Array:
-            return Noise.__call__(self, *args, **options)
+            return NoiseLayer.__call__(self, *args, **options)
 
-    model = nn.Sequential(Decorated(), np.tanh)
+    model = nn.Sequential(DecoratedNoise(), np.tanh)
     np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
 
-    class Scaled(nn.layers.BaseLayer):
+    class DoublingLayer(nn.layers.BaseLayer):
         __call__ = functools.partialmethod(lambda self, factor, params, x: factor * x, 2.0)
 
-    assert Scaled()(None, 3.0) == 6.0
+    assert DoublingLayer()(None, 3.0) == 6.0
 
 
 def test_sequential_applies_layers_and_functions_in_order():
@@ -142,13 +142,13 @@ def test_sequential_applies_layers_and_functions_in_order():
     assert np.any(g[0].weight != 0)
     assert tg.nn.Sequential(a, np.tanh) == tg.nn.Sequential(a, np.tanh)
     assert tg.nn.Sequential(a, np.tanh) != tg.nn.Sequential(a, np.sin)
-    x_alone = tg.nn.Sequential()
-    assert x_alone((), x) is x
-    assert x_alone.init(0) == ()
+    identity = tg.nn.Sequential()
+    assert identity((), x) is x
+    assert identity.init(0) == ()
 
 
-class Affine:
-    """What a layer is not: it keeps its weight to itself."""
+class AffineCallable:
+    """A callable that is no layer, since it holds its weight."""
 
     def __init__(self, weight):
         self.weight = weight
@@ -160,7 +160,7 @@ class Affine:
         return self(x)
 
 
-class Slotted:
+class SlottedCallable:
     __slots__ = ("parts",)
 
     def __init__(self, parts):
@@ -170,7 +170,7 @@ class Slotted:
         return x
 
 
-AFFINE = Affine(np.eye(2))
+AFFINE = AffineCallable(np.eye(2))
 
 
 @pytest.mark.parametrize(
@@ -178,19 +178,19 @@ AFFINE = Affine(np.eye(2))
     [
         (AFFINE, "weight"),
         (AFFINE.apply, "weight"),
-        (Affine({"w": [np.float32(1) * np.ones(2)]}), "weight"),
-        (Slotted((1, np.ones(2))), "parts"),
-        (Slotted([np.tanh, AFFINE]), "parts.weight"),
-        (Slotted(Slotted(AFFINE.apply)), "parts.parts.weight"),
+        (AffineCallable({"w": [np.float32(1) * np.ones(2)]}), "weight"),
+        (SlottedCallable((1, np.ones(2))), "parts"),
+        (SlottedCallable([np.tanh, AFFINE]), "parts.weight"),
+        (SlottedCallable(SlottedCallable(AFFINE.apply)), "parts.parts.weight"),
     ],
 )
-def test_sequential_refuses_a_callable_with_arrays(thing, where):
+def test_sequential_raises_for_a_callable_with_arrays(thing, where):
     with pytest.raises(TypeError, match=rf"holds an array in {where}, .* layer\(params, x\)"):
         tg.nn.Sequential(tg.nn.Tanh(), thing)
 
 
 def test_sequential_takes_a_callable_without_arrays():
-    loop = Affine(2.0)
+    loop = AffineCallable(2.0)
     loop.itself = loop
-    for thing in (Slotted((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
+    for thing in (SlottedCallable((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
         assert tg.nn.Sequential(thing).init(0) == (None,)

@@ -1,6 +1,6 @@
-"""Every optimizer takes the steps of its published formula, compiled too, and changes no argument.
+"""Every optimizer takes the steps of its published formula, also compiled, and changes no argument.
 
-Steps keep dtypes, are differentiable in everything, and an argument that does not fit is named.
+Steps keep dtypes and are differentiable in every argument; errors name the wrong argument.
 """
 
 import copy
@@ -44,10 +44,10 @@ OPTIMIZERS: dict[str, Any] = {
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
-def run(
+def run_steps(
     optimizer: Any, n: int, dtype: DTypeLike = float, update: Callable[..., Any] | None = None
 ) -> tuple[Any, ...]:
-    """Parameters and state after n steps along random gradients."""
+    """Return parameters and state after n steps along random gradients."""
     params = random_tree(0, dtype)
     state = optimizer.init(params)
     update = update or optimizer.update
@@ -58,21 +58,21 @@ def run(
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
-def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
+def test_complex_optimizer_commutes_with_a_change_of_phase(optimizer, dtype):
     rng = np.random.default_rng(0)
     w, target, start = (rng.normal(size=n) + 1j * rng.normal(size=n) for n in ((4, 3), 4, 3))
     w = w.astype(dtype)
 
-    def path(turn, update, init=start, target=target):
-        # another phase for the whole, which no real optimizer of the two parts keeps
-        p, goal = {"z": (turn * init).astype(dtype)}, (turn * target).astype(dtype)
+    def path(phase, update, init=start, target=target):
+        # a common phase, under which an optimizer of real and imaginary parts would change
+        p, goal = {"z": (phase * init).astype(dtype)}, (phase * target).astype(dtype)
         state = optimizer.init(p)
         gradient = tg.grad(lambda p: tg.nn.mse_loss(w @ p["z"], goal))
         found = []
         for _ in range(8):
             p, state = update(p, gradient(p), state)
             assert p["z"].dtype == dtype
-            found.append(p["z"] / turn)
+            found.append(p["z"] / phase)
         for name in {"square", "total"} & {*attrs.asdict(state, recurse=False)}:
             assert getattr(state, name)["z"].dtype == np.finfo(dtype).dtype
         return np.array(found)
@@ -82,7 +82,7 @@ def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
     np.testing.assert_allclose(path(np.exp(0.7j), optimizer.update), want, rtol, rtol)
     compiled = tg.compile(optimizer.update)
     np.testing.assert_allclose(path(1, compiled), want, rtol, rtol)
-    # of real numbers it is the path of the real optimizer
+    # with real numbers, the path equals the path of the real optimizer
     w = w.real.astype(dtype)
     want = path(1, optimizer.update, start.real, target.real)
     assert not want.imag.any()
@@ -92,8 +92,8 @@ def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
     )
 
 
-def by_definition(o: Any, p: Array, grads: list[Any]) -> Array:
-    """The formulas as they are published, on one array."""
+def reference_steps(o: Any, p: Array, grads: list[Any]) -> Array:
+    """Compute the published formulas on one array."""
     v = m = s = np.zeros(p.shape)
     total = np.full(p.shape, getattr(o, "initial", 0.0))
     for t, g in enumerate(grads, 1):
@@ -120,14 +120,14 @@ def by_definition(o: Any, p: Array, grads: list[Any]) -> Array:
 
 
 @every_optimizer
-def test_optimizer_steps_are_those_of_the_definition(optimizer: Any) -> None:
+def test_optimizer_steps_match_their_definition(optimizer: Any) -> None:
     trees = [random_tree(i) for i in range(8)]
-    params, state = run(optimizer, 7)
+    params, state = run_steps(optimizer, 7)
     assert state.step == 7
     leaves = zip(*map(tg.tree.leaves, (params, *trees)), strict=True)
     for x, start, *grads in leaves:
         np.testing.assert_allclose(
-            x, by_definition(optimizer, start, grads), rtol=1e-12, atol=1e-12
+            x, reference_steps(optimizer, start, grads), rtol=1e-12, atol=1e-12
         )
 
 
@@ -136,7 +136,7 @@ def test_optimizer_step_compiles_once(optimizer: Any) -> None:
     for rate in (0.01, tg.optim.warmup_cosine(0.01, 3, 9)):
         scheduled = attrs.evolve(optimizer, learning_rate=rate)
         update = tg.compile(scheduled.update)
-        same(run(scheduled, 6, update=update), run(scheduled, 6), 1e-12)
+        same(run_steps(scheduled, 6, update=update), run_steps(scheduled, 6), 1e-12)
         assert len(update.signatures) == 1
 
 
@@ -146,10 +146,10 @@ def test_optimizer_keeps_dtypes(optimizer: Any, dtype: DTypeLike) -> None:
     for rate in (0.01, tg.optim.piecewise([0.1, 0.01], [1]), lambda step: np.float64(0.01)):
         scheduled = attrs.evolve(optimizer, learning_rate=rate)
         updates = [scheduled.update]
-        if THOROUGH or callable(rate):  # a schedule may widen what a number does not
+        if THOROUGH or callable(rate):  # a schedule may widen the dtype
             updates.append(tg.compile(scheduled.update))
         for update in updates:
-            params, state = run(scheduled, 2, dtype, update)
+            params, state = run_steps(scheduled, 2, dtype, update)
             moments = [x for x in tg.tree.leaves(state) if x is not state.step]
             assert {x.dtype for x in (*tg.tree.leaves(params), *moments)} == {np.dtype(dtype)}
             assert state.step.dtype == np.int64
@@ -172,34 +172,34 @@ def test_small_gradients_make_finite_steps(optimizer: Any, dtype: DTypeLike) -> 
 def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> None:
     for rate in (0.01, tg.optim.linear(0.1, 0.0, 9)):
         optimizer = attrs.evolve(optimizer, learning_rate=rate)
-        again = pickle.loads(pickle.dumps(optimizer))
-        assert again == optimizer == copy.deepcopy(optimizer)
-        assert again != attrs.evolve(optimizer, learning_rate=0.5)
-        state = run(optimizer, 2)[1]
+        copied = pickle.loads(pickle.dumps(optimizer))
+        assert copied == optimizer == copy.deepcopy(optimizer)
+        assert copied != attrs.evolve(optimizer, learning_rate=0.5)
+        state = run_steps(optimizer, 2)[1]
         assert bytes_of(pickle.loads(pickle.dumps(state))) == bytes_of(state)
 
 
 @every_optimizer
-@pytest.mark.parametrize("turn", [1.0, pytest.param(1 + 0.5j, marks=pytest.mark.thorough)])
-def test_optimizer_step_is_differentiable_in_all(optimizer: Any, turn: float) -> None:
-    params, grads = {"w": turn * np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
+@pytest.mark.parametrize("phase", [1.0, pytest.param(1 + 0.5j, marks=pytest.mark.thorough)])
+def test_optimizer_step_is_differentiable_in_every_argument(optimizer: Any, phase: float) -> None:
+    params, grads = {"w": phase * np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
     _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
     assert state.step == 1
 
-    def after(params: dict[str, Array], grads: dict[str, Array], state: Any) -> Array:
+    def ravel_update(params: dict[str, Array], grads: dict[str, Array], state: Any) -> Array:
         params, new = optimizer.update(params, grads, state)
         return tg.tree.ravel((params, attrs.evolve(new, step=None)))[0]
 
-    # the number of steps has no gradient; velocities and means have one
+    # the number of steps has no gradient; the moments have gradients
     def step(params: dict[str, Array], grads: dict[str, Array], moments: Any) -> Array:
-        return after(params, grads, attrs.evolve(moments, step=state.step))
+        return ravel_update(params, grads, attrs.evolve(moments, step=state.step))
 
     args = (params, grads, attrs.evolve(state, step=None))
     tg.testing.check_grads(step, args, order=1)
     tg.testing.check_properties(step, args, compiled=True)
 
 
-NUMBERS = [
+HYPERPARAMETERS = [
     tg.optim.SGD(0.1, 0.5, weight_decay=0.1),
     tg.optim.Adam(0.1, 0.5, 0.75, 0.1, weight_decay=0.1),
     tg.optim.AdamW(0.1, 0.5, 0.75, 0.1, weight_decay=0.1),
@@ -208,8 +208,8 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", NUMBERS, ids=lambda x: type(x).__name__)
-def test_a_path_is_differentiated_by_the_optimizers_own_numbers(optimizer: Any) -> None:
+@pytest.mark.parametrize("optimizer", HYPERPARAMETERS, ids=lambda x: type(x).__name__)
+def test_path_has_derivatives_with_respect_to_hyperparameters(optimizer: Any) -> None:
     numbers = {
         name: x
         for name in (field.name for field in attrs.fields(type(optimizer)))
@@ -218,32 +218,32 @@ def test_a_path_is_differentiated_by_the_optimizers_own_numbers(optimizer: Any) 
     assert {"learning_rate", "weight_decay"} < numbers.keys()
 
     def path(numbers: dict[str, Array | float]) -> Array:
-        moved = attrs.evolve(optimizer, **numbers)
+        changed = attrs.evolve(optimizer, **numbers)
         params = np.array([1.0, -2.0])
-        state = moved.init(params)
+        state = changed.init(params)
         for g in ([0.5, 3.0], [-1.0, 1.5]):
-            params, state = moved.update(params, np.array(g), state)
+            params, state = changed.update(params, np.array(g), state)
         return params
 
     np.testing.assert_allclose(tg.record(path)(numbers)[0].value, path(numbers), rtol=1e-14)
     tg.testing.check_grads(path, (numbers,), order=1)
 
 
-def test_weight_decay_chooses_by_path_and_by_leaf() -> None:
+def test_weight_decay_is_chosen_by_path_and_leaf() -> None:
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
     params = tg.tree.map(lambda x: x + 1, model.init(0))
-    still = tg.tree.map(np.zeros_like, params)
-    seen = []
+    zeros = tg.tree.map(np.zeros_like, params)
+    calls = []
 
     def decay(path: str, leaf: Array) -> bool:
-        seen.append((path, leaf.shape))
+        calls.append((path, leaf.shape))
         return path.startswith("0") and leaf.ndim == 2
 
     optimizer = tg.optim.AdamW(0.5, weight_decay=0.5, decay=decay)
-    new, _ = optimizer.update(params, still, optimizer.init(params))
+    new, _ = optimizer.update(params, zeros, optimizer.init(params))
     np.testing.assert_allclose(new[0].weight, 0.75 * params[0].weight)
     same(tg.tree.leaves(new)[1:], tg.tree.leaves(params)[1:], 0)
-    assert seen == [("0.weight", (2, 3)), ("0.bias", (3,)), ("2.weight", (3, 1)), ("2.bias", (1,))]
+    assert calls == [("0.weight", (2, 3)), ("0.bias", (3,)), ("2.weight", (3, 1)), ("2.bias", (1,))]
     assert pickle.loads(pickle.dumps(tg.optim.AdamW(0.1, decay=only_weights))).decay is only_weights
 
 
@@ -262,7 +262,7 @@ def test_learning_rate_is_read_from_the_state() -> None:
         bad.update(params, params, bad.init(params))
 
 
-REFUSED: list[Refusal] = [
+ERRORS: list[Refusal] = [
     (ValueError, lambda: tg.optim.Adam(0.1, beta1=1.0), "beta1"),
     (ValueError, lambda: tg.optim.Adam(0.1, beta2=-0.1), "beta2"),
     (ValueError, lambda: tg.optim.AdamW(0.1, weight_decay=-1), "weight_decay"),
@@ -301,20 +301,24 @@ REFUSED: list[Refusal] = [
 ]
 
 
-def test_an_argument_that_does_not_fit_is_named() -> None:
-    check_refusals(REFUSED)
+def test_error_names_the_wrong_argument() -> None:
+    check_refusals(ERRORS)
 
 
 @pytest.mark.parametrize("dtype", "efdF")
-def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str) -> None:
-    wide, number = "D" if dtype == "F" else "d", np.dtype(dtype).type(0.3)
+def test_compute_into_an_array_equals_a_new_result(dtype: str) -> None:
+    wide_dtype, number = "D" if dtype == "F" else "d", np.dtype(dtype).type(0.3)
     for pair in itertools.product(range(9), repeat=2):
         arrays = [np.full((2, 3), x, dtype) for x in (1.5, 0.25)]
-        arrays += [np.full((2, 3), 0.1, wide), np.full(3, 0.5, dtype), np.ones((2, 2, 3), dtype)]
+        arrays += [
+            np.full((2, 3), 0.1, wide_dtype),
+            np.full(3, 0.5, dtype),
+            np.ones((2, 2, 3), dtype),
+        ]
         operands = [*arrays, number, np.float64(0.1), 2.0, 1j]
-        used = [operands[i] for i in pair]
-        want, before = np.add(*used), [np.copy(x) for x in arrays[1:]]
-        got = compute_into(arrays[0], np.add, *used)
+        arguments = [operands[i] for i in pair]
+        want, before = np.add(*arguments), [np.copy(x) for x in arrays[1:]]
+        got = compute_into(arrays[0], np.add, *arguments)
         np.testing.assert_array_equal(got, want, strict=True)
         assert got is arrays[0] or 0 not in pair or not {*pair} <= {0, 1, 5, 7}
         for x, old in zip(arrays[1:], before, strict=True):

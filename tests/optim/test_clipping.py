@@ -12,22 +12,22 @@ from tapegrad.types import DTypeLike
 
 
 @given(st.floats(0.01, 100), st.sampled_from([np.float32, np.float64]))
-def test_clipping_bounds_the_norm_of_a_tree(most: float, dtype: DTypeLike) -> None:
+def test_clipping_bounds_the_norm_of_a_tree(max_norm: float, dtype: DTypeLike) -> None:
     grads = random_tree(3, dtype)
     want = math.sqrt(sum(float(np.sum(np.square(x, dtype=float))) for x in tg.tree.leaves(grads)))
-    clipped, norm = tg.optim.clip_by_global_norm(grads, most)
+    clipped, norm = tg.optim.clip_by_global_norm(grads, max_norm)
     np.testing.assert_allclose(norm, want, rtol=1e-6)
     assert norm == tg.optim.global_norm(grads)
-    np.testing.assert_allclose(tg.optim.global_norm(clipped), min(want, most), rtol=1e-6)
-    if want < most * 0.999:
+    np.testing.assert_allclose(tg.optim.global_norm(clipped), min(want, max_norm), rtol=1e-6)
+    if want < max_norm * 0.999:
         assert bytes_of(clipped) == bytes_of(grads)
     for a, b in zip(tg.tree.leaves(clipped), tg.tree.leaves(grads), strict=True):
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        np.testing.assert_allclose(a * max(want / most, 1), b, rtol=1e-5)
+        np.testing.assert_allclose(a * max(want / max_norm, 1), b, rtol=1e-5)
         assert not a.flags.writeable
 
 
-def test_norm_at_zero_of_nothing_and_not_finite() -> None:
+def test_norm_of_zeros_of_no_leaves_and_of_nan() -> None:
     assert tg.optim.global_norm({}) == 0
     zeros = {"w": np.zeros(3)}
     clipped, norm = tg.optim.clip_by_global_norm(zeros, 1.0)
@@ -41,7 +41,7 @@ def test_norm_at_zero_of_nothing_and_not_finite() -> None:
     assert tg.optim.global_norm([np.full(4, 300, np.float16)]) == 600
 
 
-def test_the_norm_is_as_wide_as_its_leaves() -> None:
+def test_norm_has_the_dtype_of_its_leaves() -> None:
     widths = {"e": "f", "f": "f", "d": "d", "F": "f", "D": "d", "?": "d", "b": "d", "q": "d"}
     for char, wanted in widths.items():
         x = np.array([1, 1, 0, 1, 1], char)
@@ -57,22 +57,24 @@ def test_the_norm_is_as_wide_as_its_leaves() -> None:
 def test_clipping_is_compiled_and_differentiated() -> None:
     grads = random_tree(2)
     compiled = tg.compile(tg.optim.clip_by_global_norm)
-    for most in (0.5, 100.0):
-        got, want = compiled(grads, most), tg.optim.clip_by_global_norm(grads, most)
+    for max_norm in (0.5, 100.0):
+        got, want = compiled(grads, max_norm), tg.optim.clip_by_global_norm(grads, max_norm)
         for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
         tg.testing.check_grads(
-            lambda g, most=most: tg.optim.clip_by_global_norm(g, most), (grads,), order=1
+            lambda g, max_norm=max_norm: tg.optim.clip_by_global_norm(g, max_norm),
+            (grads,),
+            order=1,
         )
     assert len(compiled.signatures) == 1
 
 
-def test_complex_gradients_are_clipped_by_their_sizes():
+def test_complex_gradients_are_clipped_by_absolute_values():
     z, x = np.array([3 - 4j], np.complex64), np.array([12.0], np.float32)
     clipped, norm = tg.optim.clip_by_global_norm({"z": z, "x": x}, 6.5)
     assert norm == 13
     np.testing.assert_array_equal(clipped["z"], z / 2)
     assert (clipped["z"].dtype, clipped["x"].dtype) == (np.complex64, np.float32)
-    same = np.array([0.1 + 1j, 1.0 - 0.3j])
-    assert tg.optim.clip_by_global_norm(same, 10.0)[0].tobytes() == same.tobytes()
-    tg.testing.check_grads(lambda z: tg.optim.clip_by_global_norm(z, 1.0)[0], (same + 0.5j,))
+    small = np.array([0.1 + 1j, 1.0 - 0.3j])
+    assert tg.optim.clip_by_global_norm(small, 10.0)[0].tobytes() == small.tobytes()
+    tg.testing.check_grads(lambda z: tg.optim.clip_by_global_norm(z, 1.0)[0], (small + 0.5j,))

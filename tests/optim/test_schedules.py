@@ -21,7 +21,7 @@ SCHEDULES = {
 
 
 def expected_rate(name: str, t: int) -> float:
-    """The definitions, written for one step."""
+    """Return the rate of a step by the schedule's definition."""
     if name == "constant":
         return 0.25
     if name == "linear":
@@ -40,7 +40,7 @@ def expected_rate(name: str, t: int) -> float:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedule_is_its_definition(name: str) -> None:
+def test_schedule_matches_its_definition(name: str) -> None:
     schedule, steps = SCHEDULES[name], range(20)
     want = [expected_rate(name, t) for t in steps]
     compiled = tg.compile(schedule)
@@ -56,8 +56,8 @@ def test_schedule_is_its_definition(name: str) -> None:
     assert pickle.loads(pickle.dumps(schedule)) == schedule
 
 
-def test_schedule_has_gradients_to_its_numbers() -> None:
-    def rate(peak: Array | float, end: Array | float) -> Array | float:
+def test_schedule_has_gradients_with_respect_to_its_numbers() -> None:
+    def sum_of_rates(peak: Array | float, end: Array | float) -> Array | float:
         return tg.optim.warmup_cosine(peak, 2, 6, end)(3) + tg.optim.linear(peak, end, 4)(1)
 
-    tg.testing.check_grads(rate, (0.5, 0.25))
+    tg.testing.check_grads(sum_of_rates, (0.5, 0.25))

@@ -1,6 +1,6 @@
-"""Draws are pure functions of a key, the same when recorded or compiled, as distributed as named.
+"""Draws are pure functions of a key, equal when recorded or compiled, with the named distribution.
 
-They have the shape and the dtype that are asked for, gradients by their scale, and refuse by name.
+They have the given shape and dtype and gradients with respect to scale; errors name the argument.
 """
 
 import copy
@@ -57,7 +57,7 @@ every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 @every_draw
 @given(seed=SEEDS)
-def test_draws_of_the_same_key_are_the_same(draw: Callable[..., Any], seed: int) -> None:
+def test_draws_of_equal_keys_are_equal(draw: Callable[..., Any], seed: int) -> None:
     key = tg.random.key(seed)
     before, state = key.tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
     want = draw(key)
@@ -71,12 +71,12 @@ def test_draws_of_the_same_key_are_the_same(draw: Callable[..., Any], seed: int)
 
 
 @every_draw
-def test_draws_of_another_key_are_others(draw: Callable[..., Any]) -> None:
+def test_draws_of_different_keys_differ(draw: Callable[..., Any]) -> None:
     drawn = [np.asarray(draw(seed)).tobytes() for seed in range(4)]
     assert len(set(drawn)) == 4
 
 
-def test_draws_are_those_that_they_were() -> None:
+def test_draws_have_the_bits_of_earlier_versions() -> None:
     # saved keys and published results depend on these
     key = tg.random.key(0)
     assert key.tolist() == [15793235383387715774, 12390638538380655177]
@@ -93,18 +93,18 @@ def test_draws_are_those_that_they_were() -> None:
 
 
 @every_draw
-def test_draws_compiled_are_drawn_as_the_program_runs(draw: Callable[..., Any]) -> None:
-    compiled, of_seed = tg.compile(draw), tg.compile(draw)
+def test_compiled_draws_are_computed_in_each_run(draw: Callable[..., Any]) -> None:
+    compiled, compiled_of_seed = tg.compile(draw), tg.compile(draw)
     for seed in (0, 1, 2**40):
         key = tg.random.key(seed)
         want = draw(key)
         assert same_bits(compiled(key), want)
-        assert same_bits(of_seed(seed), want)
+        assert same_bits(compiled_of_seed(seed), want)
         assert same_bits(tg.record(draw)(key)[0], want)
-    assert len(compiled.signatures) == len(of_seed.signatures) == 1
+    assert len(compiled.signatures) == len(compiled_of_seed.signatures) == 1
 
 
-def test_draws_with_bounds_that_vary() -> None:
+def test_draws_take_varying_bounds() -> None:
     def fn(k: Array | int, low: Array | int, high: Array | int, p: Array) -> tuple[Array, ...]:
         return (
             tg.random.integers(k, low, high, 4),
@@ -120,7 +120,7 @@ def test_draws_with_bounds_that_vary() -> None:
     assert len(compiled.signatures) == 1
 
 
-def test_draws_have_gradients_to_their_scale() -> None:
+def test_draws_have_gradients_with_respect_to_scale_and_bounds() -> None:
     def loss(mean: Array | float, scale: Array | float, low: Array | float, rows: Array) -> Array:
         key = tg.random.key(1)
         shuffled = tg.random.permutation(key, rows) * np.arange(4.0)
@@ -140,7 +140,7 @@ def test_draws_have_gradients_to_their_scale() -> None:
 
 
 @given(SEEDS, SHAPES, st.sampled_from(["e", "f", "d", "g"]))
-def test_draws_have_the_shape_and_the_dtype_that_are_asked_for(
+def test_draws_have_the_given_shape_and_dtype(
     seed: int, shape: tuple[int, ...], dtype: str
 ) -> None:
     u = tg.random.uniform(seed, shape, dtype=dtype)
@@ -167,15 +167,15 @@ def test_permutation_has_each_number_once(seed: int, n: int) -> None:
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     rows = np.arange(2.0 * n).reshape(n, 2)
     np.testing.assert_array_equal(tg.random.permutation(seed, rows), rows[order])
-    some = tg.random.choice(seed, n, n // 2, replace=False) if n else np.zeros(0)
-    assert len(set(some.tolist())) == n // 2
+    sample = tg.random.choice(seed, n, n // 2, replace=False) if n else np.zeros(0)
+    assert len(set(sample.tolist())) == n // 2
 
 
 N = 40_000
 
 
-def near(got: Array, want: float, deviation: float) -> None:
-    """Within five standard deviations of the mean of N."""
+def assert_near(got: Array, want: float, deviation: float) -> None:
+    """Check that the mean of N samples is within five standard deviations."""
     assert abs(float(np.mean(got)) - want) < 5 * deviation / math.sqrt(N)
 
 
@@ -183,28 +183,28 @@ def near(got: Array, want: float, deviation: float) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_draws_have_the_moments_of_their_distribution(seed: int, dtype: str) -> None:
     u = tg.random.uniform(seed, N, -1.0, 3.0, dtype)
-    near(u, 1.0, 4 / math.sqrt(12))
-    near((u - 1) ** 2, 16 / 12, 16 * math.sqrt(1 / 180))
+    assert_near(u, 1.0, 4 / math.sqrt(12))
+    assert_near((u - 1) ** 2, 16 / 12, 16 * math.sqrt(1 / 180))
     x = tg.random.normal(seed, N, dtype)
     for power, mean, square in [(1, 0, 1), (2, 1, 3), (3, 0, 15), (4, 3, 105)]:
-        near(x.astype(float) ** power, mean, math.sqrt(square - mean**2))
+        assert_near(x.astype(float) ** power, mean, math.sqrt(square - mean**2))
     # half the mass of the normal distribution is within 0.6745 of 0
     t = tg.random.truncated_normal(seed, N, -0.6745, 0.6745, dtype)
-    near(t, 0, 0.3775)
-    near(t > 0.3186, 0.25, 0.433)
+    assert_near(t, 0, 0.3775)
+    assert_near(t > 0.3186, 0.25, 0.433)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_draws_have_likely_frequencies(seed: int) -> None:
-    near(tg.random.bernoulli(seed, 0.3, N), 0.3, math.sqrt(0.21))
+    assert_near(tg.random.bernoulli(seed, 0.3, N), 0.3, math.sqrt(0.21))
     p = np.array([0.1, 0.2, 0.7])
-    chosen = tg.random.choice(seed, 3, N, p=p)
+    samples = tg.random.choice(seed, 3, N, p=p)
     for i in range(3):
-        near(tg.random.integers(seed, 0, 3, N) == i, 1 / 3, math.sqrt(2) / 3)
-        near(chosen == i, p[i], math.sqrt(p[i] * (1 - p[i])))
+        assert_near(tg.random.integers(seed, 0, 3, N) == i, 1 / 3, math.sqrt(2) / 3)
+        assert_near(samples == i, p[i], math.sqrt(p[i] * (1 - p[i])))
 
 
-REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
+ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "a generator": (lambda: tg.random.normal(np.random.default_rng(0)), TypeError, "Generator"),
     "a float seed": (lambda: tg.random.key(0.5), TypeError, "0.5"),
     "a negative seed": (lambda: tg.random.key(-1), ValueError, "-1"),
@@ -241,9 +241,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("call", "error", "said"), REFUSED.values(), ids=REFUSED)
-def test_draws_refuse_by_name(call: Callable[..., Any], error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+@pytest.mark.parametrize(("call", "error", "words"), ERRORS.values(), ids=ERRORS)
+def test_error_names_the_wrong_argument(
+    call: Callable[..., Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
         call()
 
 
@@ -257,7 +259,7 @@ def test_integers_of_small_dtypes_reach_their_ends(dtype: type[Any]) -> None:
         np.testing.assert_allclose(drawn, want, rtol=1e-15)
 
 
-def test_complex_normal_numbers_have_a_size_of_one_in_the_mean_and_no_direction():
+def test_complex_normal_has_unit_variance_and_independent_parts():
     x = tg.random.normal(0, 100_000, dtype=complex)
     moments = [np.mean(y) for y in (x.real**2, x.imag**2, x.real * x.imag, x.real, x.imag)]
     np.testing.assert_allclose(moments, [0.5, 0.5, 0, 0, 0], atol=0.01)

@@ -1,4 +1,4 @@
-"""Keys never repeat: made of seeds, split, and combined with integers, also while compiled."""
+"""Keys never repeat, whether made from seeds, by split or by fold_in, also compiled."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tapegrad.types import Array
 SEEDS = st.integers(0, 2**70)
 
 
-def test_fold_in_of_a_step_that_varies() -> None:
+def test_fold_in_takes_a_varying_step() -> None:
     compiled = tg.compile(lambda k, i: tg.random.fold_in(k, i))
     key = tg.random.key(0)
     for i in (0, 1, -1, 2**62, -(2**63)):
@@ -24,26 +24,26 @@ def test_fold_in_of_a_step_that_varies() -> None:
         assert same_bits(compiled(key, np.array(i)), want)
 
 
-def bits(key: Array, n: int = 64) -> set[int]:
-    """The words that draws with a key are made of."""
+def key_words(key: Array, n: int = 64) -> set[int]:
+    """Return the random words of draws with a key."""
     return set(np.random.Philox(key=key).random_raw(n).tolist())
 
 
 @given(SEEDS, st.integers(0, 8))
-def test_split_repeats_no_numbers(seed: int, n: int) -> None:
+def test_split_keys_share_no_words(seed: int, n: int) -> None:
     parent = tg.random.key(seed)
     children = tg.random.split(parent, n)
     np.testing.assert_array_equal(children, tg.random.split(parent, 9)[:n])
     folded = [tg.random.fold_in(parent, i) for i in range(-4, 4)]
     grandchildren = [k for child in children for k in tg.random.split(child)]
     keys = [parent, *children, *folded, *grandchildren]
-    drawn = [bits(k) for k in keys]
-    for a, b in itertools.combinations(drawn, 2):
+    words_by_key = [key_words(k) for k in keys]
+    for a, b in itertools.combinations(words_by_key, 2):
         assert not a & b
-    # nor is a key itself among the words that another one draws
+    # no key is among the words of another key's draws
     words = {word for k in keys for word in k.tolist()}
     assert len(words) == 2 * len(keys)
-    assert not words & set.union(*drawn)
+    assert not words & set.union(*words_by_key)
 
 
 def test_key_is_read_only_and_a_leaf() -> None:

@@ -1,4 +1,4 @@
-"""A map keeps the structure of a tree, and refuses trees that differ."""
+"""A map keeps the structure of a tree, and raises for trees that differ."""
 
 import re
 
@@ -38,7 +38,7 @@ DIFFERENT = [
 ]
 
 
-def test_map_refuses_different_structures_and_names_the_first_difference():
+def test_map_raises_for_different_structures_and_names_the_first_difference():
     for a, b, path in DIFFERENT:
         assert tree.flatten(a)[1] != tree.flatten(b)[1]
         with pytest.raises(ValueError, match=f"differ at {re.escape(path)}: "):
@@ -46,7 +46,7 @@ def test_map_refuses_different_structures_and_names_the_first_difference():
 
 
 @pytest.mark.parametrize("layer", [tg.nn.Linear(2, 1), tg.nn.Embedding(3, 2)])
-def test_frozen_parameters_are_shared_with_a_function_and_lists_in_them_are_not(layer):
+def test_function_shares_frozen_parameters_and_copies_lists(layer):
     params = layer.init(0)
     assert tree.copy_containers(params) is params
     held = attrs.evolve(params, weight=[params.weight])

@@ -26,7 +26,7 @@ class Slotted:
         self.inside = inside
 
 
-def looped(x):
+def make_cycle(x):
     box = Holder([None, x])
     box.inside[0] = box
     return box
@@ -37,7 +37,7 @@ HIDING = {
     "slots": Slotted,
     "subclass of slots": type("Both", (Slotted,), {}),
     "boxes in boxes": lambda x: Slotted(Holder({1: (Slotted([{x}]),)})),
-    "loop": looped,
+    "loop": make_cycle,
     "ordered": lambda x: OrderedDict(x=x),
     "objects in a field": lambda x: objects((1.0, [x]), [("a", float), ("b", object)]),
     "generator": lambda x: (y for y in [x]),
@@ -52,7 +52,7 @@ HIDING = {
 }
 
 
-LOSING: list[Any] = [
+TRANSFORMS: list[Any] = [
     lambda f: tg.jvp(f, (2.0,), (1.0,)),
     lambda f: tg.vjp(f, 2.0),
     lambda f: tg.jacobian(f)(2.0),
@@ -64,16 +64,16 @@ LOSING: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("lose", LOSING)
-def test_no_tensor_hides_in_what_is_no_tree(lose):
-    check_refusals([(TypeError, f, "not a tree") for f in HIDING.values()], lose)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_tensor_in_an_opaque_object_raises(transform):
+    check_refusals([(TypeError, f, "not a tree") for f in HIDING.values()], transform)
 
 
-# in the names of this module, which none of the above holds
+# a global of this module, which no object above holds
 _, GLOBAL = tg.Tape().parameter(1.0)
 
 
-def test_what_is_no_tree_may_hold_anything_else():
+def test_opaque_object_may_hold_anything_else():
     for hide in HIDING.values():
         thing = hide(3.0)
         _, aux = tg.grad(lambda x, t=thing: (x * x, [t, len, int]), has_aux=True)(2.0)
@@ -83,54 +83,54 @@ def test_what_is_no_tree_may_hold_anything_else():
         assert tg.grad(lambda x, f=checkpointed: f(x)[0])(2.0) == 4.0
 
 
-def test_a_container_that_is_no_tree_is_told_how_to_be_one():
+def test_error_for_a_container_names_attrs():
     with pytest.raises(TypeError, match="attrs class"):
         tg.grad(lambda p: p.inside)(Holder(2.0))
 
 
 @given(st.data())
-def test_no_depth_of_boxes_hides_a_tensor(data):
+def test_tensor_in_nested_objects_raises(data):
     boxes = data.draw(st.lists(st.sampled_from(sorted(HIDING)), min_size=1, max_size=6))
-    # what a set or a dict of keys is made of has to be hashed
+    # elements of a set and keys of a dict must be hashable
     boxes = [name for name in boxes if name not in ("set", "keys", "key", "boxes in boxes")]
 
-    def boxed(x):
+    def wrap_in_boxes(x):
         for name in boxes or ["set"]:
             x = HIDING[name](x)
         return x
 
     with pytest.raises(TypeError, match=r"line 0 of the tape.*not a tree"):
-        tg.vjp(boxed, 2.0)
-    assert tensor_inside(boxed(2.0)) is None
+        tg.vjp(wrap_in_boxes, 2.0)
+    assert tensor_inside(wrap_in_boxes(2.0)) is None
 
 
-def test_no_compiled_function_hides_a_tensor_behind_its_passes():
+def test_tensor_in_a_compiled_function_with_passes_raises():
     many = [[[i, j] for i in range(50)] for j in range(50)]
 
-    def unchanged(program, remembered=many):
+    def return_program(program, remembered=many):
         return program
 
-    def hiding(x):
+    def hide_in_passes(x):
         for name in ("slots", "object", "checkpoint"):
             x = HIDING[name](x)
-        return tg.compile(lambda y: (x, y), passes=(unchanged,))
+        return tg.compile(lambda y: (x, y), passes=(return_program,))
 
     with pytest.raises(TypeError, match=r"line 0 of the tape.*not a tree"):
-        tg.vjp(hiding, 2.0)
+        tg.vjp(hide_in_passes, 2.0)
 
 
-def test_looking_into_an_iterator_takes_nothing_from_it():
+def test_search_consumes_nothing_of_an_iterator():
     assert list(tg.grad(lambda x: (x, iter([1, 2])), has_aux=True)(2.0)[1]) == [1, 2]
 
 
-def test_a_function_does_not_answer_for_what_its_module_holds(monkeypatch):
+def test_search_skips_globals_of_a_function(monkeypatch):
     _, kept = tg.Tape().parameter(1.0)
     monkeypatch.setitem(globals(), "KEPT", kept)
     assert tg.grad(lambda x: (x, square), has_aux=True)(2.0)[1] is square
     assert tg.grad(lambda x: (x, pytest), has_aux=True)(2.0)[1] is pytest
 
 
-def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
+def test_tape_and_pullback_may_hold_tensors_except_in_a_program():
     for make in (lambda x: tg.record(square)(x)[1], lambda x: tg.vjp(square, x)[1]):
         aux = tg.grad(lambda x, make=make: (x, {"kept": make(x)}), has_aux=True)(2.0)[1]
         assert type(aux["kept"]) in (tg.Tape, type(tg.vjp(square, 1.0)[1]))

@@ -1,4 +1,4 @@
-"""Trees become vectors and come back; they are updated by path, counted and compared."""
+"""Trees are raveled and unraveled, updated by path, counted and compared."""
 
 import pickle
 import re
@@ -14,13 +14,13 @@ from tapegrad.types import Array
 
 
 @given(st.lists(arrays(), max_size=4))
-def test_ravel_comes_back(parts: list[Array]) -> None:
+def test_unravel_undoes_ravel(parts: list[Array]) -> None:
     params = {"a": parts[:1], "b": (None, tuple(parts[1:]))}
     vector, unravel = tg.tree.ravel(params)
     assert vector.shape == (tg.tree.size(params),)
-    working = np.array(vector)
-    again = unravel(working)
-    working[:] = 7
+    writeable = np.array(vector)
+    again = unravel(writeable)
+    writeable[:] = 7
     assert tg.tree.flatten(again)[1] == tg.tree.flatten(params)[1]
     for x, y in zip(tg.tree.leaves(again), parts, strict=True):
         assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
@@ -34,19 +34,19 @@ def test_ravel_is_recorded_compiled_and_differentiated() -> None:
     def loss(params: dict[str, Array]) -> Array:
         return tg.sum(tg.sin(params["w"]) @ params["b"])
 
-    def of_vector(vector: Array) -> Array:
+    def loss_of_vector(vector: Array) -> Array:
         return loss(unravel(vector))
 
     want, _ = tg.tree.ravel(tg.grad(loss)(params))
-    np.testing.assert_allclose(tg.grad(of_vector)(vector), want)
-    np.testing.assert_allclose(tg.compile(tg.grad(of_vector))(vector), want)
+    np.testing.assert_allclose(tg.grad(loss_of_vector)(vector), want)
+    np.testing.assert_allclose(tg.compile(tg.grad(loss_of_vector))(vector), want)
     tg.testing.check_grads(lambda p: tg.tree.ravel(p)[0] ** 2, (params,))
     twice = tg.compile(lambda p: unravel(2 * tg.tree.ravel(p)[0]))(params)
     assert tg.tree.all_close(twice, tg.tree.map(lambda x: 2 * x, params))
     assert twice["b"].dtype == np.float32
 
 
-def test_ravel_names_what_is_no_vector() -> None:
+def test_error_names_a_leaf_or_vector_that_does_not_fit() -> None:
     with pytest.raises(TypeError, match=r"a\.0 is int64"):
         tg.tree.ravel({"a": [np.arange(3)]})
     _, unravel = tg.tree.ravel({"w": np.ones(3)})
@@ -55,7 +55,7 @@ def test_ravel_names_what_is_no_vector() -> None:
             unravel(wrong)
 
 
-def test_update_changes_what_is_named() -> None:
+def test_update_changes_only_named_paths() -> None:
     params = [{"weight": 1.0, "bias": 2.0}, (3.0, None)]
     got = tg.tree.update(params, {"0.bias": np.ones(2), "1": "a node"})
     assert got[0]["weight"] == 1.0
@@ -87,7 +87,7 @@ def test_sizes_and_summaries_count_every_leaf() -> None:
     assert len({len(line) for line in tg.tree.summary(params).splitlines()}) == 1
 
 
-def test_allclose_of_trees() -> None:
+def test_all_close_compares_trees() -> None:
     a = {"w": np.ones((2, 2)), "b": [1.0, np.nan]}
     assert not tg.tree.all_close(a, a)
     assert tg.tree.all_close(a, a, equal_nan=True)

@@ -1,4 +1,4 @@
-"""A tree that is flattened is put together again as it was, and its paths lead to its leaves."""
+"""Unflatten restores a flattened tree, and paths lead to its leaves."""
 
 import dataclasses
 import pickle
@@ -25,7 +25,7 @@ class Computed:
 
 
 @pytest.mark.parametrize("make", [lambda x: x, lambda x: [x], lambda x: {"a": (x,)}])
-def test_flatten_refuses_a_tensor_in_a_computed_field(make):
+def test_flatten_raises_for_a_tensor_in_a_computed_field(make):
     assert tg.tree.leaves(make(Computed(2.0))) == [2.0]
     for transform in (tg.jacobian, tg.compile, lambda f: lambda x: tg.vjp(f, x)):
         with pytest.raises(TypeError, match=r"double of Computed has init=False"):
@@ -33,7 +33,7 @@ def test_flatten_refuses_a_tensor_in_a_computed_field(make):
 
 
 @given(TREES)
-def test_unflatten_undoes_flatten_and_flatten_unflatten(t):
+def test_flatten_and_unflatten_are_inverse(t):
     before = repr(t)
     leaves, structure = tree.flatten(t)
     new = tree.unflatten(structure, leaves)
@@ -48,8 +48,8 @@ def test_unflatten_undoes_flatten_and_flatten_unflatten(t):
     assert repr(t) == before
 
 
-def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
-    """Leaves with their paths, by another walk than the package's."""
+def walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """Return leaves with their paths, by a separate implementation."""
     if isinstance(t, dict):
         children = [(str(key), x) for key, x in t.items()]
     elif isinstance(t, tuple) and hasattr(t, "_fields"):
@@ -64,14 +64,14 @@ def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
         children = []
     else:
         return [(".".join(path), t)]
-    return [pair for name, x in children for pair in _walk(x, (*path, name))]
+    return [pair for name, x in children for pair in walk(x, (*path, name))]
 
 
 @given(TREES)
 def test_paths_lead_to_the_leaves(t):
-    assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == _walk(t)
-    assert tree.named_leaves(t, "") == _walk(t)
-    named = [(f"t.{path}" if path else "t", leaf) for path, leaf in _walk(t)]
+    assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == walk(t)
+    assert tree.named_leaves(t, "") == walk(t)
+    named = [(f"t.{path}" if path else "t", leaf) for path, leaf in walk(t)]
     assert tree.named_leaves(t, "t") == named
 
 
@@ -80,7 +80,7 @@ LEAVES += [object(), tg.Tape(), tg.add, tg.grad(tg.tanh), tg.vjp(tg.tanh, 1.0)[1
 LEAVES += [tg.Tape().parameter(1.0)[1]]
 
 
-def test_anything_that_is_no_node_is_a_leaf():
+def test_other_objects_are_leaves():
     for leaf in LEAVES:
         leaves, structure = tree.flatten([leaf])
         assert leaves[0] is leaf
@@ -91,7 +91,7 @@ def test_anything_that_is_no_node_is_a_leaf():
     assert tree.paths(3.0) == [""]
 
 
-def test_layers_optimizers_and_functions_are_in_trees_that_are_arguments():
+def test_layers_optimizers_and_functions_are_leaves_of_arguments():
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
     cell, optimizer = tg.nn.RNNCell(2, 3, 4, activation="tanh"), tg.optim.SGD(0.1, momentum=0.9)
     nodes = {"layers": [model, cell], "optimizer": optimizer}
@@ -106,13 +106,13 @@ def test_layers_optimizers_and_functions_are_in_trees_that_are_arguments():
     assert tree.flatten(g)[1] == tree.flatten(params)[1]
     t = {"a": [1, (2,)], "b": None, "c": Params(1, 2), "d": ()}
     assert repr(tree.flatten(t)[1]) == "{'a': [*, (*,)], 'b': None, 'c': Params(*, *), 'd': ()}"
-    # in the order of the first tree's keys
+    # the keys of the first tree decide the order
     mapped = tree.map(lambda x, y: (x, y), {"b": 1, "a": 2, 3: 3}, {3: "3", "a": "2", "b": "1"})
     assert list(mapped.items()) == [("b", (1, "1")), ("a", (2, "2")), (3, (3, "3"))]
 
 
 @given(TREES)
-def test_structures_are_equal_hash_and_pickle_by_content(t):
+def test_structures_compare_hash_and_pickle_by_content(t):
     _, structure = tree.flatten(t)
     _, other = tree.flatten(tree.map(lambda x: 0, t))
     assert structure == other
@@ -133,7 +133,7 @@ def test_unflatten_counts_the_leaves():
         tree.unflatten(leaves, structure)
 
 
-def test_unflatten_makes_classes_through_their_init():
+def test_unflatten_calls_the_init_of_classes():
     @attrs.frozen
     class Checked:
         value: Any = attrs.field(converter=lambda x: x * 2)
@@ -170,7 +170,7 @@ class Renamed:
 @pytest.mark.parametrize(
     ("tree_", "name"), [(Derived(1.0), "total"), (Scaled(1.0), "scale"), (Renamed(1.0), "start")]
 )
-def test_flatten_refuses_a_dataclass_not_made_of_its_fields(tree_, name):
+def test_flatten_raises_for_a_dataclass_with_other_init_arguments(tree_, name):
     for call in (
         lambda: tree.flatten([tree_]),
         lambda: tree.map(abs, tree_),
@@ -183,17 +183,17 @@ def test_flatten_refuses_a_dataclass_not_made_of_its_fields(tree_, name):
 
 
 def test_dataclass_is_differentiated_and_compiled():
-    def moved(p, q):
+    def combine(p, q):
         return Sealed(first=p.weight * q.first, rest=[p.bias], last=q.last)
 
     p, q = Plain(np.array([1.0, 2.0]), 3.0), Sealed(first=5.0, last=7.0)
-    output, pullback = tg.vjp(moved, p, q)
+    output, pullback = tg.vjp(combine, p, q)
     assert type(output) is Sealed
     dp, dq = pullback(Sealed(first=np.ones(2), rest=[1.0], last=11.0))
     np.testing.assert_array_equal(dp.weight, [5.0, 5.0])
     assert dp.bias == 1.0
     assert dq == Sealed(first=3.0, rest=[], last=11.0)
-    compiled = tg.compile(moved)
+    compiled = tg.compile(combine)
     for _ in range(2):
         again = compiled(p, q)
         assert type(again) is Sealed
