@@ -1,29 +1,29 @@
-"""A program evaluated one instruction at a time, and how far rounding moves its results.
+"""Evaluate a program one instruction at a time, and perturb the rounding of its results.
 
-A program that a pass made is right if it differs from the program before by no more than rounding
-does, and where nothing rounds, not at all. How far rounding moves a result is found by experiment:
-the program is evaluated again with each result that is rounded off by a unit in the last place, up
-or down by a hash, and the outputs are seen to move. This needs no rule for any op: an error passes
-through a logarithm, a loop or a decomposition as values do.
+A pass is right if its program differs from the program before by no more than rounding does, and
+not at all where nothing rounds. An experiment shows how far rounding moves the outputs: evaluate
+the program again, and move each rounded result by a unit in the last place, up or down by a hash.
+An op needs no rule for this: an error passes through a logarithm, a loop or a decomposition as
+values do.
 
-What is rounded is found by a wider dtype, which gives another result. So ``x * x - 1 + 1e-16`` is
-exact at 1, and a pass that loses the epsilon is seen. The hash of a function of elements is of
-what it is given, up to signs: what is computed twice is off by the same, and what is equal or
-cancels stays so.
+A result is rounded if a wider dtype gives another result. So ``x * x - 1 + 1e-16`` is exact at 1,
+and the experiment finds a pass that loses the epsilon. An elementwise op hashes its operands, up to
+signs: the same result computed twice moves by the same amount, and results that are equal or cancel
+still do.
 
-The terms of a sum may be added in any order, and where they are products, with these not rounded:
-so does a product of matrices, with instructions that multiply and add at once. Each result of a
-sum, of a product of matrices, or of what adds several of these, is off by itself and by a unit in
-the last place of the sum of its terms' sizes. It is exact only if each partial sum is: if the
-dtype has a bit for each, from the highest of the sum of the sizes to the lowest of all terms. A
-loop's carry to which each step does nothing but add is such a sum. Where the sum of the sizes
-overflows, the result of another order may be any number, infinite or nan. Of a complex number each
-part is off by itself, by a unit in the last place of the whole, for products are rounded so.
+The terms of a sum may be added in any order, and products among them without rounding, as a matrix
+product does by fused multiply-add. Each result of a sum, of a matrix product, or of an addition of
+several of these moves by a unit in the last place of the sum of its terms' magnitudes. It is exact
+only if each partial sum is: if the dtype has a bit for each power of two from the sum of the
+magnitudes to the lowest bit of all terms. A loop's carry to which each step only adds is such a
+sum. Where the sum of the magnitudes overflows, the result in another order may be any number,
+infinite or nan. Each part of a complex number moves on its own, by a unit in the last place of the
+whole number, since products round so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -39,20 +39,22 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, apply_instruction, bodies_in, stack_rows
 from tapegrad.program.dataflow import make_interpreter
 from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.types import Array
+from tapegrad.types import Array, DType, Scalar
 
-# steps of a loop whose length depends on a value, after which it is taken to never end
+# a loop whose length depends on a value counts as endless after this number of steps
 _MAX_STEPS = 1000
 
-# what rounding does to an op's result: a function of the op, the operands, the options, the result
-Rounding = Callable[[Primitive, Sequence[Any], Any, Any], Any]
+Value = Array | Scalar
+Options = Mapping[str, Any]
+# a function of an op, its operands, its options and its result that returns a rounded result
+Rounding = Callable[[Primitive, Sequence[Any], Options, Any], Any]
 
 
 class EndlessError(Exception):
     """A loop whose length depends on a value did not end."""
 
 
-def _keep_result(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
+def _keep_result(op: Primitive, operands: Sequence[Any], options: Options, result: Value) -> Value:
     return result
 
 
@@ -60,16 +62,16 @@ def _keep_result(op: Primitive, operands: Sequence[Any], options: Any, result: A
 def evaluate(
     code: Code, inputs: Sequence[Any], rounding: Rounding = _keep_result, sums: _Sums | None = None
 ) -> list[Any]:
-    """The outputs of a program, of which every instruction calls its op's forward function.
+    """Compute a program's outputs; every instruction calls its op's forward function.
 
     Parameters
     ----------
     code, inputs
         The program and its inputs.
     rounding
-        What rounding does to each result.
+        The function that rounds each result.
     sums
-        Filled with the terms of the program's sums, if rounding moves them.
+        A collection for the terms of the program's sums, if rounding perturbs sums.
 
     Raises
     ------
@@ -89,9 +91,9 @@ def evaluate(
 
 @np.errstate(all="ignore")
 def operands_of_bodies(code: Code, inputs: Sequence[Any]) -> dict[int, list[Any]]:
-    """The operands of the loops and the branches of a program, by the number of the instruction.
+    """Return the operands of a program's loops and branches, by the number of the instruction.
 
-    If the program raises, those up to there.
+    If an instruction raises, return the operands of the instructions before it.
     """
     operands: dict[int, list[Any]] = {}
     numbers = count()
@@ -116,11 +118,8 @@ def _compute_result(instruction: Instruction, values: list[Any], rounding: Round
         return Parts(
             tuple(evaluate(branch.on_true if pred else branch.on_false, operands, rounding))
         )
-    op, options, result = (
-        instruction.op,
-        instruction.options,
-        apply_instruction(instruction, values),
-    )
+    op, options = instruction.op, instruction.options
+    result = apply_instruction(instruction, values)
     if not isinstance(result, Parts):
         return rounding(op, values, options, result)
     each = enumerate(result.values)
@@ -128,7 +127,7 @@ def _compute_result(instruction: Instruction, values: list[Any], rounding: Round
 
 
 def _select_result(op: Primitive, k: int) -> Primitive:
-    """An op that gives one of the several results of another."""
+    """Make an op that returns one of the results of another op."""
 
     def forward(*operands: Any, **options: Any) -> Any:
         return op.forward(*operands, **options).values[k]
@@ -140,16 +139,16 @@ def _run_loop(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     n, n_carry, n_outputs = loop.n_captured, loop.n_carry, len(loop.body.outputs)
     carry = operands[n : n + n_carry]
     rows: list[list[Any]] = []
-    added = _find_sums(loop) if isinstance(rounding, PerturbedRounding) else {}
-    body = attrs.evolve(loop.body, outputs=(*loop.body.outputs, *added.values()))
-    terms = {k: Terms.of_value(carry[k]) for k in added}
+    summands = _find_summands(loop) if isinstance(rounding, PerturbedRounding) else {}
+    body = attrs.evolve(loop.body, outputs=(*loop.body.outputs, *summands.values()))
+    terms = {k: Terms.of_value(carry[k]) for k in summands}
 
     def step(inputs: list[Any]) -> list[Any]:
         if loop.stop is not None and len(rows) == _MAX_STEPS:
             raise EndlessError
         sums = _Sums()
         results = evaluate(body, inputs, rounding, sums)
-        for (k, ref), value in zip(added.items(), results[n_outputs:], strict=True):
+        for (k, ref), value in zip(summands.items(), results[n_outputs:], strict=True):
             terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
         return results
 
@@ -167,15 +166,15 @@ def _run_loop(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     return Parts((*carry, *[stack_rows([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
-# gives what a loop has added up
+# the op whose result is the sum of a loop's steps
 _SUM_OF_CARRY = Primitive("summed", np.asarray, (), add.jvp)
 
 
-def _find_sums(loop: Loop) -> dict[int, Any]:
-    """The term of each floating carry to which a step does nothing but add."""
+def _find_summands(loop: Loop) -> dict[int, Any]:
+    """Find the summand of each floating carry to which a step only adds."""
     body, n = loop.body, loop.n_captured
     used = [x for instruction in body.instructions for x in instruction.operands]
-    added = {}
+    summands = {}
     for k, out in enumerate(body.outputs[: loop.n_carry]):
         instruction = body.definition(out) if type(out) is Ref else None
         if type(instruction) is not Instruction or instruction.op is not add:
@@ -184,8 +183,8 @@ def _find_sums(loop: Loop) -> dict[int, Any]:
             continue
         carry = Ref("input", n + k)
         if carry in instruction.operands and used.count(carry) == 1 and out not in used:
-            (added[k],) = [x for x in instruction.operands if x != carry]
-    return added
+            (summands[k],) = [x for x in instruction.operands if x != carry]
+    return summands
 
 
 # --- sums, whose terms may be added in any order --------------------------------------------
@@ -198,34 +197,34 @@ class Terms:
     Attributes
     ----------
     size
-        The sum of their sizes, in a wider dtype.
-    units
-        The sum of one over the lowest bit of each.
+        The sum of the terms' magnitudes, in a wider dtype.
+    inverse_bits
+        The sum of the reciprocals of the terms' lowest bits.
     """
 
-    size: Any
-    inverse_bits: Any
+    size: Array
+    inverse_bits: Array
 
     @classmethod
     def of_op(
-        cls, op: Primitive, operands: Sequence[Any], options: Any, dtype: Any
+        cls, op: Primitive, operands: Sequence[Any], options: Options, dtype: DType
     ) -> Terms | None:
-        """Those of an op that adds; None if it refuses the sizes."""
+        """Return the terms of an op that adds; return None if it raises for the magnitudes."""
         wide = _wider_dtype(dtype)
         values = [_widen(x, dtype, wide) for x in operands]
         try:
-            added = [
+            size, inverse_bits = [
                 op.forward(*map(f, values), **options)
                 for f in (_finite_magnitude, _inverse_lowest_bit)
             ]
         except Exception:
             return None
-        # those of a Fourier transform are complex
-        return cls(*map(_magnitude, added))
+        # the results of a Fourier transform are complex
+        return cls(_magnitude(size), _magnitude(inverse_bits))
 
     @classmethod
-    def of_value(cls, value: Any) -> Terms:
-        """Those of a sum of one term, which is known."""
+    def of_value(cls, value: Value) -> Terms:
+        """Return the terms of a sum of one known term."""
         x = np.asarray(value)
         x = x.astype(np.result_type(x, np.float16))
         dtype = np.finfo(x.dtype).dtype
@@ -233,28 +232,29 @@ class Terms:
         return cls(_finite_magnitude(wide), _inverse_lowest_bit(wide))
 
     def plus(self, other: Terms) -> Terms:
-        """Those of the sum of both."""
+        """Return the terms of the sum of two sums."""
         return Terms(self.size + other.size, self.inverse_bits + other.inverse_bits)
 
-    def apply_op(self, op: Primitive, rest: Sequence[Any], options: Any) -> Terms:
-        """Those of the same sums, or of sums of them, after an op of one operand."""
+    def apply_op(self, op: Primitive, rest: Sequence[Any], options: Options) -> Terms:
+        """Return the terms after an op of one operand, which moves the sums or adds them up."""
         return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.inverse_bits)])
 
-    def are_exact(self, size: Any) -> Any:
-        """Where no order rounds, nor would one without rounding of the terms.
+    def are_exact(self, size: Array) -> Array:
+        """Where no order of the additions rounds, with rounded terms or without.
 
         Parameters
         ----------
         size
-            The sum of the sizes in the dtype of the result.
+            The sum of the magnitudes in the dtype of the result.
         """
-        # all partial sums are multiples of the lowest bit, so those of so many bits have no more
+        # partial sums are multiples of the lowest bit, and at most `size`, so they fit in `bits`
         bits = np.finfo(np.result_type(size)).nmant + 1
-        return (size == self.size) & (self.size * self.inverse_bits <= 2.0**bits)
+        exact: Array = (size == self.size) & (self.size * self.inverse_bits <= 2.0**bits)
+        return exact
 
 
 class _Sums:
-    """The terms of the sums of a program, and of the products that are yet to be added."""
+    """The terms of a program's sums, and of products that later instructions may add."""
 
     def __init__(self) -> None:
         self.terms: dict[Any, Terms] = {}
@@ -262,27 +262,26 @@ class _Sums:
         self.numbers = count()
 
     def add_terms(self, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
-        """The terms of what adds in one order of many; None for all else.
-
-        It is asked about each instruction in turn.
-        """
+        """Add the next instruction; return its terms if it adds in one order of many, else None."""
         ref, op = Ref("instruction", next(self.numbers)), instruction.op
         operands = instruction.operands
         if instruction.dtype.kind not in "fc" or not operands:
             return None
         first = self.terms.get(operands[0])
-        moves = facts(op).view or op is negative
+        keeps_sums = facts(op).view or op is negative
         adds = facts(op).adds or _is_outer(instruction, values)
         terms = None
         if op is add and self.sums.issuperset(operands):
             one, other = [self.terms[x] for x in operands]
             terms, adds = one.plus(other), True
-        elif first is not None and (moves or op is sum_):
+        elif first is not None and (keeps_sums or op is sum_):
             rest, adds = values[1:], op is sum_ or operands[0] in self.sums
             terms = first if op is negative else first.apply_op(op, rest, instruction.options)
         elif adds or op in (multiply, square):
-            of, factors = (multiply, (*values, *values)) if op is square else (op, values)
-            terms = Terms.of_op(of, factors, instruction.options, np.finfo(instruction.dtype).dtype)
+            product, factors = (multiply, (*values, *values)) if op is square else (op, values)
+            terms = Terms.of_op(
+                product, factors, instruction.options, np.finfo(instruction.dtype).dtype
+            )
         if terms is None:
             return None
         self.terms[ref] = terms
@@ -292,26 +291,26 @@ class _Sums:
 
 
 def _is_outer(product: Instruction, values: Sequence[Any]) -> bool:
-    """Whether a product is one of a column and a row, which is a product of matrices."""
+    """Whether a product multiplies a column and a row, as a matrix product does."""
     height, width = product.shape if len(product.shape) == 2 else (1, 1)
     return min(height, width) > 1 and {*map(np.shape, values)} == {(height, 1), (1, width)}
 
 
-# --- rounding, off on purpose ---------------------------------------------------------------
+# --- perturbed rounding ---------------------------------------------------------------------
 
-# the result of a sum that overflows in some order, up to the sign; what depends on it may be the
-# same for some of these, but not for all if the order matters
+# possible results of a sum that overflows in some order, up to the sign; if the order matters, a
+# result that depends on the sum is not the same for all of these
 _OVERFLOW_RESULTS = (0.0, np.nan, np.inf, 1.0)
 
 
 @attrs.frozen
 class PerturbedRounding:
-    """Results that are rounded are off by a unit in the last place, up or down.
+    """A rounding that moves each rounded result by a unit in the last place, up or down.
 
     Attributes
     ----------
     seed
-        Of the directions.
+        The seed of the directions.
     terms
         The terms of the result, if it is a sum.
     """
@@ -319,8 +318,10 @@ class PerturbedRounding:
     seed: int
     terms: Terms | None = None
 
-    def __call__(self, op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
-        """The result, off where it was rounded."""
+    def __call__(
+        self, op: Primitive, operands: Sequence[Any], options: Options, result: Any
+    ) -> Any:
+        """Move the elements of a result that are rounded."""
         if not _is_floating(result):
             return result
         dtype = np.finfo(np.result_type(result)).dtype
@@ -329,48 +330,47 @@ class PerturbedRounding:
         terms = self.terms
         if terms is not None:
             size = np.asarray(terms.size).astype(dtype)
-            over = _repeat_for_parts(~np.isfinite(size), result)
+            overflows = _repeat_for_parts(~np.isfinite(size), result)
             ulp = np.where(np.isfinite(result) & np.isfinite(size), np.spacing(size), 0)
-            exact = exact & _repeat_for_parts(terms.are_exact(size), result) & ~over
+            exact = exact & _repeat_for_parts(terms.are_exact(size), result) & ~overflows
         elif not is_elementwise(op):
             sizes = [_magnitude(x) for x in operands]
             try:
-                of_sizes = np.asarray(op.forward(*sizes, **options))
-                still = _is_exact(op, sizes, options, of_sizes)
-                exact = exact & _repeat_for_parts(still, result)
+                size = np.asarray(op.forward(*sizes, **options))
+                is_size_exact = _is_exact(op, sizes, options, size)
+                exact = exact & _repeat_for_parts(is_size_exact, result)
             except Exception:
                 exact = np.False_
         if np.all(exact):
             return result
         if is_elementwise(op):
-            mixed = sum((_hash_elements(x) for x in operands), np.uint64(0))
-            mixed = np.broadcast_to(mixed, np.shape(result))
+            hashed = sum((_hash_elements(x) for x in operands), np.uint64(0))
+            hashed = np.broadcast_to(hashed, np.shape(result))
         else:
             places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
-            # the same where the same is computed again, from operands in the same order
+            # the same op on the same operands in the same order has the same hashes
             hashes = [np.sum(_hash_elements(x)) for x in operands]
-            mixed = places + sum(
+            hashed = places + sum(
                 (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
             )
-        parts, ulp, signs = (
-            _split_complex(result),
-            _repeat_for_parts(ulp, result),
-            _random_signs(mixed, self.seed, result),
-        )
+        parts, ulp = _split_complex(result), _repeat_for_parts(ulp, result)
+        signs = _random_signs(hashed, self.seed, result)
         moved = parts + signs * np.copysign(ulp, parts)
         if terms is not None and self.seed % 2:
-            # where large terms cancel, another order leaves others of the small ones
+            # where large terms cancel, another order may lose other small terms
             moved = np.where(np.abs(parts) < ulp, parts * -(0.5 + signs / 2), moved)
         if terms is not None:
-            # beside infinities too
+            # also for infinite terms
             moved = np.where(
-                over, signs * _OVERFLOW_RESULTS[self.seed % len(_OVERFLOW_RESULTS)], moved
+                overflows, signs * _OVERFLOW_RESULTS[self.seed % len(_OVERFLOW_RESULTS)], moved
             )
         return _from_parts(result, np.where(exact, parts, moved))
 
 
-def _is_exact(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
-    """Where a result, or each part of a complex one, is what the wider dtype gives."""
+def _is_exact(
+    op: Primitive, operands: Sequence[Any], options: Options, result: Value
+) -> Array | np.bool_:
+    """Where a result, or each part of a complex result, equals the result in a wider dtype."""
     dtype = np.finfo(np.result_type(result)).dtype
     wide = _wider_dtype(dtype)
     if wide.itemsize == dtype.itemsize:
@@ -381,11 +381,12 @@ def _is_exact(op: Primitive, operands: Sequence[Any], options: Any, result: Any)
         return np.False_
     if np.shape(exact) != np.shape(result) or np.iscomplexobj(exact) != np.iscomplexobj(result):
         return np.False_
-    exact, result = _split_complex(exact), _split_complex(result)
-    return (exact == result) | (np.isnan(exact) & np.isnan(result))
+    exact, parts = _split_complex(exact), _split_complex(result)
+    same: Array = (exact == parts) | (np.isnan(exact) & np.isnan(parts))
+    return same
 
 
-def _widen(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
+def _widen(x: Any, dtype: DType, wide: DType) -> Any:
     if not _is_floating(x):
         return x
     if type(x) in (float, complex):
@@ -393,23 +394,23 @@ def _widen(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
     return x.astype(np.result_type(wide, 1j) if x.dtype.kind == "c" else wide)
 
 
-def _is_floating(x: Any) -> bool:
+def _is_floating(x: object) -> bool:
     return type(x) in (float, complex) or (isinstance(x, np.ndarray) and x.dtype.kind in "fc")
 
 
-def _split_complex(x: Any) -> Any:
-    """An array; of a complex one, the two parts along a last axis."""
+def _split_complex(x: Value) -> Array:
+    """Return an array; split a complex array into its two parts along a last axis."""
     x = np.asarray(x)
     return x if x.dtype.kind != "c" else np.stack([x.real, x.imag], -1)
 
 
-def _repeat_for_parts(x: Any, like: Any) -> Any:
-    """A fact about each element of a result, for each of its parts."""
+def _repeat_for_parts(x: Any, like: Value) -> Any:
+    """Repeat an element's value for the parts of a complex element."""
     return np.asarray(x)[..., None] if np.iscomplexobj(like) else x
 
 
-def _from_parts(result: Any, parts: Any) -> Any:
-    """As a result is, from its parts: a Python number, or an array of its dtype."""
+def _from_parts(result: Any, parts: Array) -> Value:
+    """Join parts to a Python number or an array, as `result` is."""
     if np.iscomplexobj(result):
         array = np.empty(np.shape(result), np.result_type(result))
         array.real, array.imag = parts[..., 0], parts[..., 1]
@@ -417,12 +418,12 @@ def _from_parts(result: Any, parts: Any) -> Any:
     return float(parts) if type(result) is float else np.asarray(parts, result.dtype)
 
 
-def _wider_dtype(dtype: Any) -> np.dtype[Any]:
+def _wider_dtype(dtype: DType) -> DType:
     return np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
 
 
 def _magnitude(x: Any) -> Any:
-    """Of complex numbers the sum of the sizes of the parts, which is exact where they are."""
+    """Return magnitudes; for complex numbers the sum of both parts', which rounds no exact part."""
     if not _is_floating(x):
         return x
     return np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else abs(x)
@@ -434,34 +435,35 @@ def _finite_magnitude(x: Any) -> Any:
 
 
 def _inverse_lowest_bit(x: Any) -> Any:
-    """One over the lowest bit of each number; for complex ones, the sum of it for both parts."""
+    """Return the reciprocal of each number's lowest bit, summed over complex parts."""
     if not _is_floating(x):
         return x
     if np.iscomplexobj(x):
         return _inverse_lowest_bit(np.real(x)) + _inverse_lowest_bit(np.imag(x))
     fraction, exponent = np.frexp(np.where(np.isfinite(x), x, 0))
-    # as whole numbers of at most 53 bits
+    # convert to whole numbers of at most 53 bits
     whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
     lowest = np.maximum(whole & -whole, 1)
     return np.where(whole == 0, 0, np.ldexp(np.ones_like(fraction), 53 - exponent) / lowest)
 
 
-def _spacing(x: Any) -> Any:
-    """A unit in the last place; 0 for what is not finite.
+def _spacing(x: Value) -> Array:
+    """Return a unit in the last place of each number; return 0 if it is not finite.
 
-    Of what is smaller than the smallest normal number it is that number: such may become 0.
+    The unit of subnormal numbers is the smallest normal number, since they may be flushed to 0.
     """
     size = np.abs(np.asarray(x))
     tiny = np.finfo(size.dtype).tiny
     ulp = np.where((size > 0) & (size < tiny), tiny, np.spacing(size))
-    return np.where(np.isfinite(size), ulp, np.zeros_like(size))
+    spacing: Array = np.where(np.isfinite(size), ulp, np.zeros_like(size))
+    return spacing
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _hash_elements(x: Any) -> Any:
-    """A hash of each element, the same for its negative, and for its conjugate."""
+def _hash_elements(x: Value) -> Array:
+    """Hash each element; its negative and its conjugate have the same hash."""
     if np.iscomplexobj(x):
         with np.errstate(over="ignore"):
             return _hash_elements(np.real(x)) + _hash_elements(np.imag(x)) * _ODD
@@ -471,12 +473,12 @@ def _hash_elements(x: Any) -> Any:
         return bits ^ (bits >> np.uint64(32))
 
 
-def _random_signs(mixed: Any, seed: int, like: Any) -> Array:
-    """1 or -1 for each element, by its hash; two for a complex one."""
+def _random_signs(hashed: Array, seed: int, like: Value) -> Array:
+    """Draw 1 or -1 for each element, or for each part of a complex element, by its hash."""
     if np.iscomplexobj(like):
-        mixed = np.stack([mixed, ~np.asarray(mixed)], -1)
+        hashed = np.stack([hashed, ~np.asarray(hashed)], -1)
     with np.errstate(over="ignore"):
-        bits = (mixed + np.uint64(2 * seed + 1)) * _ODD
+        bits = (hashed + np.uint64(2 * seed + 1)) * _ODD
         bits = (bits ^ (bits >> np.uint64(31))) * _ODD
     signs: Array = np.where((bits >> np.uint64(40)) & np.uint64(1), 1.0, -1.0).astype(np.float32)
     return signs

@@ -1,16 +1,16 @@
-"""Each pass proved on a program: what it makes is well-formed, and computes the same.
+"""Prove each pass on a program: the new program is well-formed and computes the same.
 
-The program that was recorded is evaluated on several inputs (`tapegrad.testing.evaluation`), with
-and without its roundings off, which tells of every element of every result how far rounding moves
-it, and whether it is exact. After each pass the new program is evaluated and compared. It must
+The recorded program is evaluated on several inputs, with and without perturbed rounding
+(`tapegrad.testing.evaluation`), which shows how far rounding moves each element of the results, and
+whether the element is exact. After each pass the new program is evaluated and compared. It must
 have:
 
 - the inputs, the tree, the shapes and the dtypes of the program before, inferred again;
-- values within `BOUND` times as far as rounding moves the recorded ones, one unit in the last
-  place at least;
-- the zeros, and the elements that are equal to each other, that are exact in the recording;
+- values that differ by at most `BOUND` times the effect of rounding on the recorded values, and at
+  least by one unit in the last place;
+- the exact zeros of the recorded values, and their ties: exact elements that are equal;
 - infinities and nans where the program before has them, and nowhere else, unless rounding decides
-  between them (the sum of the sizes of the terms of a reduction overflows, say).
+  between them (for example, the sum of the magnitudes of a reduction's terms overflows).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -36,21 +36,22 @@ from tapegrad.program.passes.loops import improve_bodies
 from tapegrad.program.program import Improvement, Pass, Program
 from tapegrad.program.text import make_runner
 from tapegrad.testing.evaluation import PerturbedRounding, evaluate, operands_of_bodies
-from tapegrad.types import Array
+from tapegrad.types import Array, DType, DTypeLike, Scalar, Shape
 
-# how many times as far as rounding moves a result a pass may
+# a pass may move a result by this multiple of the effect of rounding
 BOUND = 8.0
-# experiments, and again where these show a fault; most passes move results by a few units in the
-# last place, and then none is needed
+# numbers of experiments to try in turn while there is a fault; most passes move results by a few
+# units in the last place, and need none
 _EXPERIMENT_COUNTS = (0, 4, 32)
 
+FloatInfo: TypeAlias = "np.finfo[Any]"
 Values = Sequence[Any]
 Found = tuple["Pass | None", "Fault", Values]
 
 
 @attrs.frozen
 class Fault:
-    """A fault of a program that a pass made.
+    """A fault of a pass or of the program that it made.
 
     Attributes
     ----------
@@ -62,9 +63,9 @@ class Fault:
     text
         The values, in words.
     error
-        What the pass raised; None if it made a program.
+        The error that the pass raised; None if it made a program.
     within
-        The body of a loop or of a branch where it is; None if it is in no body.
+        The body of a loop or of a branch that has the fault; None outside a body.
     """
 
     kind: str
@@ -76,21 +77,21 @@ class Fault:
 
 @attrs.frozen
 class RoundingEffect:
-    """How far rounding moves the outputs of a program, for each output.
+    """The effect of rounding on each output of a program, with an array for each output.
 
     Attributes
     ----------
-    by
-        How far it moves each element.
+    change
+        The largest change of each element.
     exact
-        Where it moves nothing.
+        Whether the element stays the same.
     steady
-        Where it decides nothing between finite numbers, infinities and nans.
+        Whether the element stays finite, the same infinity, or nan.
     """
 
-    change: list[Any]
-    exact: list[Any]
-    steady: list[Any]
+    change: list[Array]
+    exact: list[Array]
+    steady: list[Array]
 
 
 @attrs.frozen(eq=False)
@@ -100,7 +101,7 @@ class Results:
     Attributes
     ----------
     program, inputs, outputs
-        The program, the inputs and what it gives for them.
+        The program, its inputs and its outputs.
     """
 
     program: Code
@@ -110,16 +111,16 @@ class Results:
 
     @classmethod
     def evaluate(cls, program: Code, inputs: Values) -> Results | None:
-        """The results of a program for these inputs; None if it raises there."""
+        """Evaluate a program for these inputs; return None if it raises."""
         try:
             return cls(program, inputs, evaluate(program, inputs))
         except Exception:
             return None
 
     def rounding_effect(self, n: int) -> RoundingEffect | None:
-        """How far rounding moves the outputs, by n experiments.
+        """Return the effect of rounding in n experiments.
 
-        None if rounding decides between raising and not.
+        Return None if rounding decides whether the program raises.
         """
         if n not in self._effects:
             self._effects[n] = self._measure_rounding(n)
@@ -128,7 +129,7 @@ class Results:
     @np.errstate(all="ignore")
     def _measure_rounding(self, n: int) -> RoundingEffect | None:
         arrays = [np.asarray(x) for x in self.outputs]
-        by = [np.zeros(x.shape) for x in arrays]
+        change = [np.zeros(x.shape) for x in arrays]
         exact = [np.ones(x.shape, bool) for x in arrays]
         steady = [np.ones(x.shape, bool) for x in arrays]
         for seed in range(n):
@@ -143,29 +144,30 @@ class Results:
                     return None
                 exact[i] &= _is_same(x, other)
                 steady[i] &= _is_same_kind(x, other)
-                off = np.abs(np.subtract(x, other, dtype=_wide_dtype(x)))
-                by[i] = np.fmax(by[i], np.where(np.isfinite(off), off, 0.0))
-        return RoundingEffect(by, exact, steady)
+                distance = np.abs(np.subtract(x, other, dtype=_wide_dtype(x)))
+                change[i] = np.fmax(change[i], np.where(np.isfinite(distance), distance, 0.0))
+        return RoundingEffect(change, exact, steady)
 
 
-def _wide_dtype(x: Array) -> Any:
+def _wide_dtype(x: Array) -> DTypeLike:
     return np.complex128 if x.dtype.kind == "c" else np.float64
 
 
-def _is_same(x: Array, y: Array) -> Any:
-    return (x == y) | ((x != x) & (y != y))
+def _is_same(x: Array, y: Array) -> Array:
+    same: Array = (x == y) | ((x != x) & (y != y))
+    return same
 
 
-def _is_same_kind(x: Array, y: Array) -> Any:
-    """Where both are nans, both the same infinity, or both finite."""
+def _is_same_kind(x: Array, y: Array) -> Array:
+    """Whether two elements are both nan, the same infinity, or both finite, for each element."""
     if x.dtype.kind not in "fc":
-        return x == y
+        return np.asarray(x == y)
     return np.where(np.isfinite(x), np.isfinite(y), _is_same(x, y))
 
 
 @np.errstate(all="ignore")
 def find_fault(before: Values, after: Values, known: Results, paths: Sequence[str]) -> Fault | None:
-    """The first fault in the outputs after a pass, beside those before; None without a fault."""
+    """Find the first fault in the outputs after a pass; `before` has the outputs before it."""
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
     for path, (x, y) in zip(paths, pairs, strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
@@ -175,27 +177,25 @@ def find_fault(before: Values, after: Values, known: Results, paths: Sequence[st
         return None
     fault = None
     for n in _EXPERIMENT_COUNTS:
-        moved = known.rounding_effect(n)
-        fault = None if moved is None else _find_wrong_value(pairs, moved, paths)
+        effect = known.rounding_effect(n)
+        fault = None if effect is None else _find_wrong_value(pairs, effect, paths)
         if fault is None:
             break
     return fault
 
 
 def _find_wrong_value(
-    pairs: Sequence[tuple[Array, Array]], moved: RoundingEffect, paths: Sequence[str]
+    pairs: Sequence[tuple[Array, Array]], effect: RoundingEffect, paths: Sequence[str]
 ) -> Fault | None:
-    """The fault in values that rounding may have moved so far."""
+    """Find the first difference that is larger than the effect of rounding."""
     for i, (x, y) in enumerate(pairs):
         if x.dtype.kind not in "fciub":
             continue
-        by, exact, steady = moved.change[i], moved.exact[i], moved.steady[i]
+        change, exact, steady = effect.change[i], effect.exact[i], effect.steady[i]
         if x.dtype.kind in "fc":
-            finite, off = (
-                np.isfinite(x) & np.isfinite(y),
-                np.abs(np.subtract(x, y, dtype=_wide_dtype(x))),
-            )
-            far = off > BOUND * (by + np.abs(np.spacing(np.abs(x))))
+            finite = np.isfinite(x) & np.isfinite(y)
+            distance = np.abs(np.subtract(x, y, dtype=_wide_dtype(x)))
+            far = distance > BOUND * (change + np.abs(np.spacing(np.abs(x))))
             kinds = {
                 "limit": steady & ~_is_same_kind(x, y),
                 "zero": exact & finite & (x == 0) & (y != 0),
@@ -208,24 +208,24 @@ def _find_wrong_value(
                 at = tuple(np.argwhere(wrong)[0].tolist())
                 place = f" at {list(at)}" if at else ""
                 return Fault(kind, paths[i], f"{x[at]!r} before, {y[at]!r} after{place}")
-    return _find_broken_tie(pairs, moved, paths)
+    return _find_broken_tie(pairs, effect, paths)
 
 
 def _find_broken_tie(
-    pairs: Sequence[tuple[Array, Array]], moved: RoundingEffect, paths: Sequence[str]
+    pairs: Sequence[tuple[Array, Array]], effect: RoundingEffect, paths: Sequence[str]
 ) -> Fault | None:
-    """Elements of the outputs that were equal, exactly, and are not any more."""
+    """Find exact elements that were equal before and differ after."""
     for dtype in {x.dtype for x, _ in pairs if x.dtype.kind in "fc"}:
         places = [i for i, (x, _) in enumerate(pairs) if x.dtype == dtype]
         before, after = (np.concatenate([pairs[i][k].reshape(-1) for i in places]) for k in (0, 1))
-        still = np.concatenate([moved.exact[i].reshape(-1) for i in places])
-        exact = np.isfinite(before) & still
+        exact = np.concatenate([effect.exact[i].reshape(-1) for i in places])
+        exact &= np.isfinite(before)
         before, after = before[exact], after[exact]
         order = np.argsort(before)
         tied = np.diff(before[order]) == 0
-        apart = tied & (np.diff(after[order]) != 0)
-        if apart.any():
-            k = order[np.argmax(apart)]
+        broken = tied & (np.diff(after[order]) != 0)
+        if broken.any():
+            k = order[np.argmax(broken)]
             at = next(i for i in places if before[k] in pairs[i][0])
             others = after[before == before[k]]
             text = f"{before[k]!r}, in several places, became {others.min()!r} and {others.max()!r}"
@@ -242,11 +242,11 @@ class Proof:
     Attributes
     ----------
     program
-        The program that was recorded.
+        The recorded program.
     tries
-        The inputs that a program is tried on, by it and the values that were recorded.
+        A function of a program and its recorded inputs that returns the inputs to try.
     known
-        What it gives, for each of the inputs that it does not raise for.
+        The program's results for these inputs, except where it raises.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class Proof:
     def faults(
         self, passes: Iterable[Pass], on_change: Callable[[Pass, Program], None] = lambda *_: None
     ) -> Iterator[Found]:
-        """The passes at fault, each with the fault and the inputs that show it.
+        """Run passes; yield each pass at fault, the fault and the inputs that show it.
 
         The passes run one after another, without those at fault. `on_change` is called with each
         pass that changes the program, and with the new program. The bodies of loops and branches
@@ -302,27 +302,27 @@ class Proof:
                 builder = Builder(before, passes)
 
     def faults_in_bodies(self, program: Code, passes: tuple[Pass, ...]) -> Iterator[Found]:
-        """The passes at fault in the bodies of the loops and the branches of a program."""
+        """Run passes on the bodies of a program's loops and branches; yield their faults."""
         operands = operands_of_bodies(program, self.known[0].inputs) if self.known else {}
         for i, instruction in enumerate(program.instructions):
-            for held in instruction.options.values():
-                if not isinstance(held, Loop | Branch):
+            for control in instruction.options.values():
+                if not isinstance(control, Loop | Branch):
                     continue
                 body: Any
-                for body in held.bodies.values():
+                for body in control.bodies.values():
                     if len(body.outputs) != body.structure.size:
-                        # it keeps more than its function returns, or returns less
+                        # a body may have more or fewer outputs than its function's tree has leaves
                         _, structure = tree.flatten((0,) * len(body.outputs))
                         body = attrs.evolve(body, structure=structure)
-                    proof = Proof(body, body_values(body, held, operands.get(i)), self.tries)
+                    proof = Proof(body, body_values(body, control, operands.get(i)), self.tries)
                     for improve, fault, inputs in proof.faults(passes):
-                        inside = fault.within or body
-                        yield improve, attrs.evolve(fault, within=inside), inputs
+                        within = fault.within or body
+                        yield improve, attrs.evolve(fault, within=within), inputs
 
     def compare(
         self, before: Program, after: Program, expected: Sequence[list[Any]]
     ) -> tuple[Fault | None, Values, list[list[Any]]]:
-        """The fault of a program after a pass, the inputs that show it, and its results so far."""
+        """Return the fault of a pass's program, the inputs that show it, and results until then."""
         results: list[list[Any]] = []
         fault = self.find_structure_fault(before, after)
         if fault is not None:
@@ -335,7 +335,7 @@ class Proof:
                 return fault, known.inputs, results
             fault = find_fault(old, outputs, known, self.paths)
             if fault is not None and fault.kind == "value" and before is not self.program:
-                # its terms may be written out by now, as those of a softmax are
+                # an earlier pass may have expanded a function such as softmax, which rounds more
                 further = Results.evaluate(before, known.inputs)
                 fault = fault if further is None else find_fault(old, outputs, further, self.paths)
             if fault is not None:
@@ -345,7 +345,7 @@ class Proof:
 
     @staticmethod
     def find_structure_fault(before: Program, after: Program) -> Fault | None:
-        """A fault that a program has for any inputs."""
+        """Find a fault that a program has for any inputs."""
         try:
             check_code(after)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
@@ -360,10 +360,10 @@ class Proof:
 def find_written_fault(
     program: Program, known: Sequence[Results], paths: Sequence[str]
 ) -> Found | None:
-    """How a program that is written and run differs from the same evaluated; None if it does not.
+    """Find a difference between a written program and its evaluation.
 
-    It runs twice on each of the inputs: the buffers are full then, of others' values. The results
-    are compared at the end, since those of the first runs must not change.
+    The program runs twice on each of the inputs, so that its buffers hold values of other inputs.
+    The comparison is at the end, since later runs must not change the results of earlier runs.
     """
     run = make_runner(program)()[0]
     results: list[tuple[Results, list[Any]]] = []
@@ -381,12 +381,12 @@ def find_written_fault(
 
 
 def run_checked_passes(program: Program, passes: Iterable[Pass], values: Values) -> Program:
-    """The program after these passes, each proved on these inputs and on others like them.
+    """Run passes and prove each on these inputs and on similar inputs; return the last program.
 
     Raises
     ------
     ProofError
-        If a pass changes what is computed, or the program that is written does not compute it.
+        If a pass changes the results, or the written program has other results.
     """
     proof = Proof(program, values)
     last = [program]
@@ -406,7 +406,7 @@ def run_checked_passes(program: Program, passes: Iterable[Pass], values: Values)
 
 
 def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
-    """The message about a fault."""
+    """Write the message about a fault."""
     name = getattr(improve, "__name__", repr(improve))
     who = f"the pass {name}" if improve is not None else "the written program"
     text = f"{fault.path}: {fault.text}" if fault.path else fault.text
@@ -433,7 +433,7 @@ def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Value
 
 
 def _describe_origin(improve: Pass, fault: Fault) -> str:
-    """In words, that a pass raised or is wrong, and where, as far as that is the caller's code."""
+    """Describe whether a pass raised or is wrong, and where, if this is in the caller's code."""
     place: Any = ""
     if fault.error is not None:
         raised = fault.error.__traceback__
@@ -442,45 +442,45 @@ def _describe_origin(improve: Pass, fault: Fault) -> str:
             raised = raised.tb_next
         return f"raised at {place}" if place else "raised"
     code = getattr(inspect.unwrap(getattr(improve, "change", improve)), "__code__", None)
-    # the code of lines of algebra is the package's
+    # a pass made of lines of algebra has code of the package
     if code is not None and code.co_name == getattr(improve, "__name__", ""):
         place = f", at {code.co_filename}:{code.co_firstlineno}"
     return f"is wrong{place}"
 
 
-# --- trials: inputs that a program is tried on, ordinary, tied, huge, tiny, infinite ------
+# --- inputs to try a program on: ordinary, tied, huge, tiny, infinite --------------------
 
-# elements that try many combinations at once
+# with fewer elements, one array covers few combinations of numbers
 _SMALL_SIZE = 64
 
 
-def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+def _signs(rng: np.random.Generator, shape: Shape) -> Array:
     return rng.choice([1.0, -1.0], shape)
 
 
-def _large(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
-    # some cancel each other; the square is still finite
+def _large(rng: np.random.Generator, shape: Shape, limits: FloatInfo) -> Array:
+    # some elements cancel each other; their squares are finite
     large = float(limits.max) ** 0.45 * _signs(rng, shape)
     return np.where(rng.random(shape) < 0.5, large, 1e2 * rng.normal(size=shape))
 
 
-def _limits(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
+def _limits(rng: np.random.Generator, shape: Shape, limits: FloatInfo) -> Array:
     most = float(limits.max)
-    # here and there, or everywhere the same, or none
+    # special numbers in some places, the same number everywhere, or none
     places = shape if rng.random() < 0.5 else ()
-    odd = rng.choice([np.inf, -np.inf, np.nan, most, most / 10], places)
-    often = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
-    return np.where(often, odd, rng.normal(size=shape))
+    special = rng.choice([np.inf, -np.inf, np.nan, most, most / 10], places)
+    is_special = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
+    return np.where(is_special, special, rng.normal(size=shape))
 
 
-def _anything(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
-    odd = [0.0, 1.0, 1.0 + limits.eps, 3.0, float(limits.max) ** 0.45, np.inf]
-    x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(odd, shape))
+def _anything(rng: np.random.Generator, shape: Shape, limits: FloatInfo) -> Array:
+    special = [0.0, 1.0, 1.0 + limits.eps, 3.0, float(limits.max) ** 0.45, np.inf]
+    x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(special, shape))
     return x * _signs(rng, shape)
 
 
-# the numbers of each kind, by a generator, the shape and the limits of the dtype
-_DRAWS: dict[str, Callable[..., Any]] = {
+# functions of a generator, a shape and the limits of a dtype that draw numbers of each kind
+_DRAWS: dict[str, Callable[[np.random.Generator, Shape, FloatInfo], Array]] = {
     "ordinary": lambda rng, shape, _: rng.normal(size=shape),
     "whole": lambda rng, shape, _: rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0]),
     "zeros": lambda rng, shape, _: rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2]),
@@ -500,22 +500,22 @@ KINDS = (*_DRAWS, "mixed")
 _MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
 
 
-def body_values(body: Code, held: Loop | Branch, operands: Values | None) -> list[Any]:
-    """Inputs of a body, from the operands of its loop or branch: for the first step, of a loop.
+def body_values(body: Code, control: Loop | Branch, operands: Values | None) -> list[Any]:
+    """Return the inputs of a branch's body, or of a loop's body in the first step.
 
-    Zeros stand for those that are not known, such as the rows of a loop of no steps.
+    An unknown input is zeros, for example a row of a loop without steps.
     """
     values: list[Any] = [None] * len(body.inputs)
-    if operands is not None and isinstance(held, Branch):
+    if operands is not None and isinstance(control, Branch):
         values = list(operands[1:])
-    elif operands is not None and isinstance(held, Loop):
-        first = held.n_captured + held.n_carry
+    elif operands is not None and isinstance(control, Loop):
+        first = control.n_captured + control.n_carry
         rows = [x[0] if len(x) else None for x in operands[first:]]
         values = [*operands[:first], *rows]
     return [_convert_input(x, value) for x, value in zip(body.inputs, values, strict=False)]
 
 
-def _convert_input(x: Input, value: Any) -> Any:
+def _convert_input(x: Input, value: Array | Scalar | None) -> Array | Scalar:
     if value is None or np.shape(value) != x.shape:
         value = np.zeros(x.shape, x.dtype)
     # an int may have more bits than its dtype
@@ -526,18 +526,18 @@ def _convert_input(x: Input, value: Any) -> Any:
 def inputs_like(
     inputs: Sequence[Input], values: Sequence[Any], kind: str, seed: int = 0
 ) -> list[Any]:
-    """Inputs of the same shapes and dtypes; whole numbers are some of the given ones.
+    """Draw inputs of the same shapes and dtypes; integers are permuted recorded values.
 
     Parameters
     ----------
     inputs
-        Of the program.
+        The inputs of the program.
     values
-        The values of the inputs that were recorded.
+        The recorded values of the inputs.
     kind
         One of `KINDS`.
     seed
-        Of the draws.
+        The seed of the draws.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     arrays: list[Any] = []
@@ -548,16 +548,14 @@ def inputs_like(
                 drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
             arrays.append(drawn)
             continue
-        this = KINDS[rng.integers(len(_DRAWS))] if kind == "mixed" else kind
-        drawn = _draw_array(this, x.shape, x.dtype, rng)
+        chosen = KINDS[rng.integers(len(_DRAWS))] if kind == "mixed" else kind
+        drawn = _draw_array(chosen, x.shape, x.dtype, rng)
         drawn.setflags(write=False)
         arrays.append(drawn.item() if x.number else drawn)
     return arrays
 
 
-def _draw_array(
-    kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
-) -> Array:
+def _draw_array(kind: str, shape: Shape, dtype: DType, rng: np.random.Generator) -> Array:
     limits = np.finfo(dtype)
     if dtype.kind == "c":
         parts = np.empty((*shape, 2), limits.dtype)
@@ -565,15 +563,15 @@ def _draw_array(
             _draw_array(kind, shape, limits.dtype, rng) for _ in range(2)
         ]
         if kind == "zeros" and rng.random() < 0.5:
-            parts[..., 1] = 0  # the real numbers among them
+            parts[..., 1] = 0  # real numbers
         return parts.view(dtype).reshape(shape)
     return np.asarray(_DRAWS[kind](rng, shape, limits), dtype)
 
 
 def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
-    """The given inputs, and two of each kind; more of those that differ most, if they are small.
+    """Yield the given inputs and two draws of each kind; more draws of small extreme inputs.
 
-    Where an op takes as many steps as the values ask for, all kinds are moderate.
+    If the values determine how many steps an op takes, all kinds are moderate.
     """
     yield list(values)
     inputs = program.inputs
@@ -582,6 +580,6 @@ def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
     )
     small = max([math.prod(x.shape) for x in inputs], default=0) < _SMALL_SIZE
     for kind in _MODERATE if iterates else KINDS:
-        often = 20 if small and kind in ("limits", "anything") else 2
-        for seed in range(often):
+        n_draws = 20 if small and kind in ("limits", "anything") else 2
+        for seed in range(n_draws):
             yield inputs_like(inputs, values, kind, seed)
