@@ -285,7 +285,7 @@ def _center(a: Array, axis: Axis, center: bool) -> Array:
 def _standardize_vjp(
     g: Cotangent, y: Array, a: Array, axis: Axis = -1, epsilon: float = 1e-5, center: bool = True
 ) -> Cotangent:
-    """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon), where mean(g) needs center."""
+    """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon); no mean(g) without center."""
     if a.dtype == np.float16:
         g, y, a = (x.astype(np.float32) for x in (g, y, a))
         return _standardize_vjp(g, y, a, axis, epsilon, center).astype(np.float16)

@@ -159,14 +159,14 @@ def as_columns(x: Array, b: Array) -> Array:
     return np.expand_dims(x, -1) if b.ndim == 1 else x
 
 
-def _solve_columns_vjp(g: Cotangent, a: Array, b: Array) -> Cotangent:
+def _solve_adjoint(g: Cotangent, a: Array, b: Array) -> Cotangent:
     """Return the cotangent of the right side's columns."""
     return solve(transpose_matrices(a), as_columns(g, b))
 
 
 def _solve_right_vjp(g: Cotangent, y: Array, a: Array, b: Array) -> Cotangent:
-    """Solve a.T @ z = g for z."""
-    c = _solve_columns_vjp(g, a, b)
+    """The solution z of a.T @ z = g."""
+    c = _solve_adjoint(g, a, b)
     return np.squeeze(c, -1) if b.ndim == 1 else c
 
 
@@ -183,7 +183,7 @@ def _solve_batch(op: Primitive, batched: Batched, a: Array, b: Array) -> Array:
 
 
 @op(
-    lambda g, y, a, b: -(_solve_columns_vjp(g, a, b) @ transpose_matrices(as_columns(y, b))),
+    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ transpose_matrices(as_columns(y, b))),
     _solve_right_vjp,
     numpy=np.linalg.solve,
     batch=_solve_batch,

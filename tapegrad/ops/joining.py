@@ -39,7 +39,7 @@ def _join_jvp(op: Primitive, tangents: Tangents, y: Array, *arrays: Array, **opt
 def _concatenate_vjp(
     g: Cotangent, y: Array, *arrays: Array, axis: int | None = 0
 ) -> list[Cotangent]:
-    """Split g into the operands' parts."""
+    """The operands' parts of g."""
     lengths = [np.size(x) if axis is None else np.shape(x)[axis] for x in arrays]
     before = () if axis is None else (slice(None),) * (axis % np.ndim(g))
     parts = [g[(*before, slice(*ends))] for ends in pairwise([0, *accumulate(lengths)])]
@@ -81,7 +81,7 @@ def concatenate(*arrays: ArrayLike, axis: int | None = 0) -> Array:
 
 
 def _stack_vjp(g: Cotangent, y: Array, *arrays: Array, axis: int = 0) -> list[Cotangent]:
-    """Split g into the operands' parts."""
+    """The operands' parts of g."""
     before: tuple[Any, ...] = (slice(None),) * (axis % np.ndim(g))
     return [g[*before, i] for i in range(len(arrays))]
 

@@ -49,11 +49,11 @@ def _split_at_ties(g: Cotangent, winner: Array, loser: Array, larger: Array) -> 
 def _extremum_rules(compare: np.ufunc, passes_nan: bool = False) -> tuple[Rule, Rule]:
     """Return the rules of an extremum of two; `passes_nan` if a number wins over nan."""
 
-    def vjp(g: Cotangent, own: Array, other: Array) -> Cotangent:
+    def share(g: Cotangent, own: Array, other: Array) -> Cotangent:
         wins = compare(own, other)
         return _split_at_ties(g, own, other, wins | np.isnan(other) if passes_nan else wins)
 
-    return lambda g, y, x1, x2: vjp(g, x1, x2), lambda g, y, x1, x2: vjp(g, x2, x1)
+    return lambda g, y, x1, x2: share(g, x1, x2), lambda g, y, x1, x2: share(g, x2, x1)
 
 
 TIES = "ties share equally"
@@ -119,7 +119,7 @@ def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 
 def _clip_vjp(i: int, g: Cotangent, y: Array, a: Array, low: Array, high: Array) -> Cotangent:
-    """Return g where operand i is the result, half of it where two tie, and 0 elsewhere."""
+    """g where the operand is the result, half of it where two tie, 0 elsewhere."""
     is_result = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
         np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),

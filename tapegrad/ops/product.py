@@ -282,7 +282,7 @@ def _einsum_vjp(
     subscripts: str,
     optimize: bool | str | Sequence[Any] = False,
 ) -> Cotangent:
-    """Return an operand's cotangent, the einsum of g and the other operands."""
+    """The einsum of g and the other operands."""
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     unused_letters = iter([letter for letter in LETTERS if letter not in subscripts])

@@ -37,7 +37,7 @@ _LARGE = 1 << 13
 
 
 def _broadcast_cotangent(g: Cotangent, x: Array, axis: Axis, keepdims: bool) -> Cotangent:
-    """Broadcast a reduction's cotangent to all elements that were reduced."""
+    """g, broadcast to all elements that were reduced."""
     # the cotangent of a scalar may be a Python number
     if getattr(g, "ndim", 0):
         return apply(
@@ -101,7 +101,7 @@ def sum(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 
 def _mean_vjp(g: Cotangent, a: Array, axis: Axis, keepdims: bool) -> Cotangent:
-    """``g / n`` for each of n elements."""
+    """``g / n``, for each of the n elements."""
     n = count(a, axis)
     # in float16 n may be infinite
     c = g * (1 / n) if a.dtype == np.float16 and a.size else g / n

@@ -36,7 +36,7 @@ _convolve: Any = np.convolve
 
 
 def _accumulate(g: Cotangent, a: Array) -> Cotangent:
-    """Return the cotangent of each step, with the contributions of all later steps."""
+    """The cotangent of each step, with the contributions of all later steps."""
     return linear_recurrence(shift_forward(a[::-1], 0), g[::-1])[::-1]
 
 
@@ -239,7 +239,7 @@ answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Cotangent, x: Array, other: Array, mode: str) -> Cotangent:
-    """Return the cotangent of x, padded from the mode's positions to all overlaps."""
+    """The correlation of g, padded with zeros, with the other operand."""
     # either operand may be a Python number
     n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]

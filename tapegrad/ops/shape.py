@@ -298,7 +298,7 @@ def _roll(a: Array, shift: ShapeLike, axis: Axis) -> Array:
 
 
 @linear_op(
-    lambda g, y, a, shift, axis=None: _roll(g, _negate_shift(shift), axis),
+    lambda g, y, a, shift, axis=None: _roll(g, _negate_shift(shift), axis=axis),
     numpy=np.roll,
     batch=_roll_batch,
 )

@@ -20,7 +20,7 @@ from tapegrad.types import Array, ArrayLike, Axis, Cotangent, Shape, ShapeLike
 __all__ = ["sliding_window_view"]
 
 
-def _window_vjp(g: Cotangent, shape: Shape, axis: Axis) -> Cotangent:
+def _overlap_add(g: Cotangent, shape: Shape, axis: Axis) -> Cotangent:
     return overlap_add(g, shape, axis)
 
 
@@ -34,7 +34,7 @@ def _windows_batch(
 
 
 @linear_op(
-    lambda g, y, x, window_shape, axis=None: _window_vjp(g, x.shape, axis),
+    lambda g, y, x, window_shape, axis=None: _overlap_add(g, x.shape, axis),
     numpy=_windows,
     batch=_windows_batch,
     view=True,
@@ -180,12 +180,12 @@ def _add_cut_patches(
     return y
 
 
-def _patches_vjp(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
+def _add_patches(g: Cotangent, sides: Shape, stride: Shape) -> Cotangent:
     return add_patches(g, sides, stride)
 
 
 @linear_op(
-    lambda g, y, x, size, stride: _patches_vjp(g, x.shape[-len(size) :], stride),
+    lambda g, y, x, size, stride: _add_patches(g, x.shape[-len(size) :], stride),
     batch=batch_all_operands,
 )
 def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
