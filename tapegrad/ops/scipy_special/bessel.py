@@ -1,6 +1,6 @@
-"""Bessel functions, without a derivative by the order, and Airy functions.
+"""Airy functions, and Bessel functions, whose order passes no gradient.
 
-The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 9 and 10.
+The derivatives are in the DLMF (https://dlmf.nist.gov), chapters 9 and 10.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ __all__ += ["spherical_in", "spherical_jn", "spherical_kn", "spherical_yn"]
 _ANY_ORDER, _WHOLE_ORDER = (2.5, 2.6), (2, 2.6)
 
 
-def _by_neighbours(family: str, join: Callable[[Array, Array], Array]) -> Rule:
-    """The rule of half the sum or the difference of the functions of the orders beside."""
+def _neighbour_rule(family: str, combine: Callable[[Array, Array], Array]) -> Rule:
+    """Return the rule of half the sum or difference of the functions of neighbouring orders."""
 
     def vjp(g: Cotangent, y: Array, x: Array, order: Array) -> Cotangent:
-        of = SCIPY_OPS[family]
-        return g * join(of(order - 1, x), of(order + 1, x)) / 2
+        op = SCIPY_OPS[family]
+        return g * combine(op(order - 1, x), op(order + 1, x)) / 2
 
     return vjp
 
 
-_of_j, _of_y = (_by_neighbours(name, operator.sub) for name in ("jv", "yv"))
-_of_i = _by_neighbours("iv", operator.add)
-_of_k = _by_neighbours("kv", lambda lower, upper: -(lower + upper))
+_j_vjp, _y_vjp = (_neighbour_rule(name, operator.sub) for name in ("jv", "yv"))
+_i_vjp = _neighbour_rule("iv", operator.add)
+_k_vjp = _neighbour_rule("kv", lambda lower, upper: -(lower + upper))
 
-jv: Op[Any] = family_op("jv", _of_j, complex=True)
-yv: Op[Any] = family_op("yv", _of_y, _ANY_ORDER, complex=True)
-iv: Op[Any] = family_op("iv", _of_i, complex=True)
-kv: Op[Any] = family_op("kv", _of_k, _ANY_ORDER, complex=True)
+jv: Op[Any] = family_op("jv", _j_vjp, complex=True)
+yv: Op[Any] = family_op("yv", _y_vjp, _ANY_ORDER, complex=True)
+iv: Op[Any] = family_op("iv", _i_vjp, complex=True)
+kv: Op[Any] = family_op("kv", _k_vjp, _ANY_ORDER, complex=True)
 jn = jv
 j0: Op[Any] = special_op("j0", lambda g, y, x: -g * j1(x))
 j1: Op[Any] = special_op("j1", lambda g, y, x: g * (j0(x) - jv(2, x)) / 2)
@@ -63,17 +63,17 @@ i0: Op[Any] = special_op("i0", lambda g, y, x: g * i1(x))
 i1: Op[Any] = special_op("i1", lambda g, y, x: g * (i0(x) + iv(2, x)) / 2)
 k0: Op[Any] = special_op("k0", lambda g, y, x: -g * k1(x), at=2.6)
 k1: Op[Any] = special_op("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, at=2.6)
-yn: Op[Any] = family_op("yn", _of_y, _WHOLE_ORDER, split_whole_order)
-kn: Op[Any] = family_op("kn", _of_k, _WHOLE_ORDER, split_whole_order)
+yn: Op[Any] = family_op("yn", _y_vjp, _WHOLE_ORDER, split_whole_order)
+kn: Op[Any] = family_op("kn", _k_vjp, _WHOLE_ORDER, split_whole_order)
 # --- scaled functions, whose recurrences cancel far out --------------------------------------
 
-# beyond this, and the square of the order, the first terms of asymptotic series have all digits
+# beyond this and the square of the order, the first terms of asymptotic series are exact
 _FAR = 30.0
 _TERMS = 40
 
 
 def _series(x: Array, n: int, order: Array, sign: int) -> Array:
-    """The n-th derivative of ``sum(sign**k * a_k(order) * x**(-k - 1/2))`` (DLMF 10.40)."""
+    """Return the n-th derivative of ``sum(sign**k * a_k(order) * x**(-k - 1/2))`` (DLMF 10.40)."""
     term = math.prod(k + 0.5 for k in range(n)) * (-1.0) ** n * x ** (-n - 0.5)
     total = np.zeros_like(x)
     for k in range(_TERMS):
@@ -89,8 +89,8 @@ def _read_derivative(
     return (x,), {"n": n, "order": order}
 
 
-def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
-    """The op of the n-th derivatives of `ive`, with the sign -1, or `kve`."""
+def _declare_derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
+    """Declare the op of the n-th derivatives of `ive`, with the sign -1, or of `kve`."""
 
     def near(x: Array, n: int, order: Array) -> Array:
         if n == 0:
@@ -107,7 +107,7 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
         is_far = is_far & (np.iscomplexobj(x) | np.greater(size, 0))
         far = front * _series(np.where(is_far, size, _FAR), n, order, sign)
         if sign < 0:
-            # even or odd; complex below 0 if the order is not whole
+            # the parity; below 0 the function is complex if the order is not whole
             parity = np.where(
                 np.remainder(order, 1) == 0, 1 - 2 * np.remainder(order + n, 2), np.nan
             )
@@ -118,19 +118,19 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
 
 
 # scaled by exp(-abs(x)), which has a kink
-ive_derivative: Op[Any] = _derivatives("ive", -1, 1 / math.sqrt(2 * math.pi))
+ive_derivative: Op[Any] = _declare_derivatives("ive", -1, 1 / math.sqrt(2 * math.pi))
 ive: Op[Any] = family_op("ive", lambda g, y, x, order: g * ive_derivative(1, order, x))
 i0e: Op[Any] = special_op("i0e", lambda g, y, x: g * ive_derivative(1, 0, x), kink="0 at 0")
 i1e: Op[Any] = special_op("i1e", lambda g, y, x: g * ive_derivative(1, 1, x))
 # scaled by exp(x)
-kve_derivative: Op[Any] = _derivatives("kve", 1, math.sqrt(math.pi / 2), complex=True)
+kve_derivative: Op[Any] = _declare_derivatives("kve", 1, math.sqrt(math.pi / 2), complex=True)
 kve: Op[Any] = family_op(
     "kve", lambda g, y, x, order: g * kve_derivative(1, order, x), _ANY_ORDER, complex=True
 )
 k0e: Op[Any] = special_op("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), at=2.6)
 k1e: Op[Any] = special_op("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at=2.6)
 
-# --- spherical Bessel functions, for which SciPy's own read arrays ---------------------------
+# --- spherical Bessel functions, which are Python functions in SciPy ---------------------------
 
 
 def _read_spherical(
@@ -140,17 +140,17 @@ def _read_spherical(
     return (z,), {"n": n, "derivative": derivative}
 
 
-def _spherical(kind: str, before: int, after: int) -> Op[Any]:
-    """The op, or its derivative: a sum of the neighbours with these signs, at 0 too."""
+def _declare_spherical(kind: str, lower_sign: int, upper_sign: int) -> Op[Any]:
+    """Declare the op, whose derivative is a sum of the neighbours with these signs, at 0 too."""
     name = f"spherical_{kind}"
 
     def forward(z: Array, n: Array, derivative: bool = False) -> Array:
         return scipy_function(name)(n, z, derivative)
 
     def vjp(g: Cotangent, y: Array, z: Array, n: Array, derivative: bool = False) -> Cotangent:
-        down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
-        lower, upper = spherical(down, z, derivative), spherical(n + 1, z, derivative)
-        return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
+        previous = np.maximum(np.asarray(n) - 1, 0)  # its weight is 0 at n = 0
+        lower, upper = spherical(previous, z, derivative), spherical(n + 1, z, derivative)
+        return g * (lower_sign * n * lower + upper_sign * (n + 1) * upper) / (2 * n + 1)
 
     spherical: Op[Any] = declare_special(
         name,
@@ -164,10 +164,10 @@ def _spherical(kind: str, before: int, after: int) -> Op[Any]:
     return spherical
 
 
-spherical_jn = _spherical("jn", 1, -1)
-spherical_yn = _spherical("yn", 1, -1)
-spherical_in = _spherical("in", 1, 1)
-spherical_kn = _spherical("kn", -1, -1)
+spherical_jn = _declare_spherical("jn", 1, -1)
+spherical_yn = _declare_spherical("yn", 1, -1)
+spherical_in = _declare_spherical("in", 1, 1)
+spherical_kn = _declare_spherical("kn", -1, -1)
 
 # --- Airy functions ------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The gamma function, its logarithm and its derivatives, and the zeta function.
 
-The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 5 and 25.
+The derivatives are in the DLMF (https://dlmf.nist.gov), chapters 5 and 25.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ gammaln: Op[Any] = special_op("gammaln", lambda g, y, x: g * psi(x), at=1.8)
 loggamma: Op[Any] = special_op("loggamma", lambda g, y, x: g * psi(x), at=2.42, complex=True)
 
 
-def _slope_of_rgamma(x: Array) -> Array:
-    """``-rgamma(x) * psi(x)``, by reflection where psi has poles."""
+def _rgamma_slope(x: Array) -> Array:
+    """Return ``-rgamma(x) * psi(x)``, by reflection where psi has poles."""
     is_left = np.less(x, 0.5)
     left, right = np.where(is_left, x, 0), np.where(is_left, 1, x)
     angle = np.pi * np.remainder(left, 2)
@@ -43,14 +43,14 @@ def _slope_of_rgamma(x: Array) -> Array:
     return np.where(is_left, gamma(1 - left) * reflected, -rgamma(right) * psi(right))
 
 
-rgamma: Op[Any] = special_op("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
+rgamma: Op[Any] = special_op("rgamma", lambda g, y, x: g * _rgamma_slope(x))
 
 
-def _next_polygamma(g: Cotangent, y: Array, x: Array, order: int) -> Cotangent:
+def _polygamma_vjp(g: Cotangent, y: Array, x: Array, order: int) -> Cotangent:
     return g * polygamma(order + 1, x)
 
 
-@op(_next_polygamma, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise_jvp)
+@op(_polygamma_vjp, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise_jvp)
 def polygamma(x: ArrayLike, order: ArrayLike) -> Array:  # noqa: D417, for it is called with n and x
     """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
 
@@ -81,7 +81,7 @@ def polygamma(x: ArrayLike, order: ArrayLike) -> Array:  # noqa: D417, for it is
 SCIPY_OPS["polygamma"] = polygamma
 psi: Op[Any] = special_op("psi", lambda g, y, x: g * polygamma(1, x), at=1.8, complex=True)
 digamma = psi
-# from here on, a series has all digits, where the difference of large terms loses them
+# beyond this, a series has all digits, and the difference of large terms loses digits
 _FAR = 10.0
 _BERNOULLI = (
     *(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66),
@@ -90,21 +90,21 @@ _BERNOULLI = (
 
 
 def _polygamma(order: int, x: Array) -> Array:
-    """A derivative of the logarithm of the gamma function."""
+    """Return a derivative of the logarithm of the gamma function."""
     if order < 2:
         return scipy_function(("gammaln", "psi")[order])(x)
     return scipy_function("polygamma")(order - 1, x)
 
 
-def _of_powers(order: int, x: Array) -> Array:
-    """A derivative of ``x * log(x) - x``."""
+def _stirling_powers(order: int, x: Array) -> Array:
+    """Return a derivative of ``x * log(x) - x``."""
     if order < 2:
         return np.log(x) if order else x * np.log(x) - x
     return (-1) ** order * factorial(order - 2) / x ** (order - 1)
 
 
 def _series(order: int, x: Array, factor: Callable[[int], float]) -> Array:
-    """A derivative of Stirling's series, with other factors of its terms."""
+    """Return a derivative of Stirling's series, with a factor for each term."""
     total: Any = 0.0
     for k in range(len(_BERNOULLI), 0, -1):
         falling = prod(1 - 2 * k - i for i in range(order))
@@ -113,7 +113,10 @@ def _series(order: int, x: Array, factor: Callable[[int], float]) -> Array:
     return total / x ** (order + 1)
 
 
-def _by_size(x: Array, near: Callable[[Array], Array], far: Callable[[Array], Array]) -> Array:
+def _select_by_size(
+    x: Array, near: Callable[[Array], Array], far: Callable[[Array], Array]
+) -> Array:
+    """Call a function for small numbers, and another for large ones."""
     if np.all(x < _FAR):
         return near(x)
     return np.where(x < _FAR, near(np.minimum(x, _FAR)), far(np.maximum(x, _FAR)))
@@ -121,22 +124,22 @@ def _by_size(x: Array, near: Callable[[Array], Array], far: Callable[[Array], Ar
 
 def _gamma_rest(order: int, x: Array) -> Array:
     def far(x: Array) -> Array:
-        half = (_of_powers(order + 1, x) - (log(2 * pi) if not order else 0)) / 2
+        half = (_stirling_powers(order + 1, x) - (log(2 * pi) if not order else 0)) / 2
         return _series(order, x, lambda k: 1.0) - half
 
-    return _by_size(x, lambda x: _polygamma(order, x) - _of_powers(order, x), far)
+    return _select_by_size(x, lambda x: _polygamma(order, x) - _stirling_powers(order, x), far)
 
 
 def _half_step_rest(order: int, x: Array) -> Array:
     def near(x: Array) -> Array:
         step = _polygamma(order, x + 0.5) - _polygamma(order, x)
-        return step - _of_powers(order + 1, x) / 2
+        return step - _stirling_powers(order + 1, x) / 2
 
-    return _by_size(x, near, lambda x: _series(order, x, lambda k: 2 / 4**k - 2))
+    return _select_by_size(x, near, lambda x: _series(order, x, lambda k: 2 / 4**k - 2))
 
 
-def _rest(name: str, fn: Callable[[int, Array], Array]) -> Op[Any]:
-    """The op of derivatives, from order 0, of a gamma function's rest after its leading terms."""
+def _declare_rest(name: str, fn: Callable[[int, Array], Array]) -> Op[Any]:
+    """Declare the op of derivatives, from order 0, of a gamma function less its leading terms."""
 
     def forward(x: Array, order: int) -> Array:
         wide = np.asarray(x, np.float64)
@@ -147,12 +150,12 @@ def _rest(name: str, fn: Callable[[int, Array], Array]) -> Op[Any]:
 
 
 # gammaln(x) less x * log(x) - x; and gammaln(x + 0.5) - gammaln(x) less log(x) / 2
-gamma_rest = _rest("gamma_rest", _gamma_rest)
-half_step_rest = _rest("half_step_rest", _half_step_rest)
+gamma_rest = _declare_rest("gamma_rest", _gamma_rest)
+half_step_rest = _declare_rest("half_step_rest", _half_step_rest)
 
 
 def _psi_step(a: Array, b: Array) -> Array:
-    """``psi(a) - psi(a + b)``, which does not cancel at a large `a`."""
+    """Return ``psi(a) - psi(a + b)``, without cancellation for a large `a`."""
     far = np.greater(a, _FAR) & np.greater(b, 0)
     x, step = np.where(far, a, _FAR), np.where(far, b, 1.0)
     rest = gamma_rest(1, x) - gamma_rest(1, x + step)
@@ -176,31 +179,31 @@ betaln: Op[Any] = special_op(
 def _where_zero(
     y: Array, at_zero: Callable[..., Array], otherwise: Callable[..., Array], *xs: Array
 ) -> Array:
-    """A slope where the value is 0, and elsewhere the value times another function."""
+    """Return a slope where the value is 0, and elsewhere the value times another function."""
     is_zero = np.equal(y, 0)
     zeros, others = ([np.where(is_of, x, 1) for x in xs] for is_of in (is_zero, ~is_zero))
     return np.where(is_zero, at_zero(*zeros), y * otherwise(*others))
 
 
 # at a zero, one of the gamma functions has a pole, where its inverse has a slope
-def _binom_by_n(n: Array, k: Array) -> Array:
+def _binom_slope_n(n: Array, k: Array) -> Array:
     rest = n - k + 1
-    slope = psi(n + 1) * rgamma(rest) + _slope_of_rgamma(rest)
+    slope = psi(n + 1) * rgamma(rest) + _rgamma_slope(rest)
     return gamma(n + 1) * rgamma(k + 1) * slope
 
 
-def _binom_by_k(n: Array, k: Array) -> Array:
+def _binom_slope_k(n: Array, k: Array) -> Array:
     rest = n - k + 1
-    slopes = _slope_of_rgamma(k + 1) * rgamma(rest) - rgamma(k + 1) * _slope_of_rgamma(rest)
+    slopes = _rgamma_slope(k + 1) * rgamma(rest) - rgamma(k + 1) * _rgamma_slope(rest)
     return gamma(n + 1) * slopes
 
 
-def _poch_by_z(z: Array, m: Array) -> Array:
-    return gamma(z + m) * (psi(z + m) * rgamma(z) + _slope_of_rgamma(z))
+def _poch_slope_z(z: Array, m: Array) -> Array:
+    return gamma(z + m) * (psi(z + m) * rgamma(z) + _rgamma_slope(z))
 
 
 def _poch_log_slope(z: Array, m: Array) -> Array:
-    """``psi(z + m) - psi(z)``, by reflection where both have poles."""
+    """Return ``psi(z + m) - psi(z)``, by reflection where both have poles."""
     are_poles = np.less_equal(np.maximum(z, z + m), 0)
     for x in (z, m):
         are_poles = are_poles & np.equal(x, np.floor(x))
@@ -211,16 +214,16 @@ def _poch_log_slope(z: Array, m: Array) -> Array:
 binom: Op[Any] = special_op(
     "binom",
     lambda g, y, n, k: (
-        g * _where_zero(y, _binom_by_n, lambda n, k: _poch_log_slope(n - k + 1, k), n, k)
+        g * _where_zero(y, _binom_slope_n, lambda n, k: _poch_log_slope(n - k + 1, k), n, k)
     ),
     lambda g, y, n, k: (
-        g * _where_zero(y, _binom_by_k, lambda n, k: psi(n - k + 1) - psi(k + 1), n, k)
+        g * _where_zero(y, _binom_slope_k, lambda n, k: psi(n - k + 1) - psi(k + 1), n, k)
     ),
     at=(4.5, 1.5),
 )
 poch: Op[Any] = special_op(
     "poch",
-    lambda g, y, z, m: g * _where_zero(y, _poch_by_z, _poch_log_slope, z, m),
+    lambda g, y, z, m: g * _where_zero(y, _poch_slope_z, _poch_log_slope, z, m),
     lambda g, y, z, m: g * y * psi(z + m),
     at=2.42,
 )

@@ -1,7 +1,7 @@
-"""The incomplete gamma and beta functions, by every argument, and Student's t distribution.
+"""The incomplete gamma and beta functions and Student's t distribution, with all derivatives.
 
-Densities are those of C. Loader (2000): the difference between large terms is taken once, between a
-number and the parameter that is its mean.
+Densities follow C. Loader (2000): they subtract large terms once, a number and the parameter that
+is its mean.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tapegrad.ops.scipy_special.tails import (
     Family,
     Tail,
     compute_for_large,
+    declare_vector_op,
     exp_rest,
     log1p_rest,
     log_ratio,
-    op_of_vectors,
 )
 from tapegrad.ops.scipy_special.ufuncs import (
     declare_special,
@@ -51,7 +51,7 @@ _FEW = 1e-3
 
 
 def _power(k: Array, log_power: Array, n: float | Array, excess: Array) -> Array:
-    """``k * log(n * x / k) - (n * x - k)``, for the logarithm of ``x**k`` and that excess."""
+    """Return ``k * log(n * x / k) - (n * x - k)``, from ``log(x**k)`` and the excess."""
     xlogy = scipy_function("xlogy")
     y = log_power + xlogy(k, n) - xlogy(k, k) - excess
     near = np.abs(excess) < k / 2
@@ -59,7 +59,7 @@ def _power(k: Array, log_power: Array, n: float | Array, excess: Array) -> Array
 
 
 def _factorial_rest(k: Array) -> Array:
-    """The logarithm of ``gamma(k + 1)``, less ``k * log(k) - k``."""
+    """Return the logarithm of ``gamma(k + 1)``, less ``k * log(k) - k``."""
     y = scipy_function("gammaln")(k + 1) - scipy_function("xlogy")(k, k) + k
     large = k >= 10
     if np.any(large):
@@ -68,41 +68,41 @@ def _factorial_rest(k: Array) -> Array:
 
 
 def _poisson(k: Array, mu: Array) -> Array:
-    """The logarithm of the probability of k, on vectors."""
+    """Return the logarithm of the probability of k, on vectors."""
     return _power(k, scipy_function("xlogy")(k, mu), 1.0, mu - k) - _factorial_rest(k)
 
 
 def _binom(k: Array, m: Array, x: Array) -> Array:
-    """The logarithm of the probability of k successes and m failures, on vectors."""
+    """Return the logarithm of the probability of k successes and m failures, on vectors."""
     n, excess = k + m, _excess(k, m, x)
     successes = _power(k, scipy_function("xlogy")(k, x), n, excess)
     failures = _power(m, scipy_function("xlog1py")(m, -x), n, -excess)
-    # exactly 0 if all are of one kind
+    # exactly 0 if there are only successes or only failures
     ways = _factorial_rest(n) - _factorial_rest(k) - _factorial_rest(m)
     return successes + failures + ways
 
 
 def _excess(a: Array, b: Array, x: Array) -> Array:
-    """``x * (a + b) - a``."""
+    """Return ``x * (a + b) - a``."""
     return x * b - (1 - x) * a
 
 
-def _log_of_gamma_density(a: Array, x: Array) -> Array:
-    """The logarithm of the density of a gamma distribution, on vectors."""
+def _gamma_log_density(a: Array, x: Array) -> Array:
+    """Return the logarithm of the density of a gamma distribution, on vectors."""
     is_few = a < 1
     y = _poisson(a - ~is_few, x)
     few = np.where(x == 0, np.inf, y + np.log(a) - np.log(x))
     return np.where(is_few, few, y) if np.any(is_few) else y
 
 
-def _beside_pole(g: Cotangent, k: Array, x: Array, otherwise: Array) -> Cotangent:
-    """``g * k / x`` at a pole, where x is 0 and k is negative."""
+def _with_pole(g: Cotangent, k: Array, x: Array, otherwise: Array) -> Cotangent:
+    """Return ``g * k / x`` at a pole, where x is 0 and k is negative, and `otherwise` elsewhere."""
     is_pole = np.equal(x, 0) & np.less(k, 0) & np.not_equal(g, 0)
     return np.where(is_pole, np.where(np.less(g, 0), np.inf, -np.inf), otherwise)
 
 
-def _scaled(g: Cotangent, score: Callable[[Array], Array]) -> Cotangent:
-    """A score that is linear in its cotangent, which may be infinite at a pole."""
+def _rescale(g: Cotangent, score: Callable[[Array], Array]) -> Cotangent:
+    """Compute a score that is linear in its cotangent, which may be infinite at a pole."""
     is_infinite = np.isinf(g)
     return score(np.where(is_infinite, np.sign(g), g)) * np.where(is_infinite, np.inf, 1)
 
@@ -110,21 +110,21 @@ def _scaled(g: Cotangent, score: Callable[[Array], Array]) -> Cotangent:
 def _gamma_vjp_x(g: Cotangent, y: Array, a: Array, x: Array) -> Cotangent:
     at_zero = np.equal(x, 0)
     slope = np.where(at_zero, safe_divide(a - 1, x) - 1, safe_divide(a - 1 - x, x))
-    return _beside_pole(g, a - 1, x, g * slope)
+    return _with_pole(g, a - 1, x, g * slope)
 
 
-_gamma_density = op_of_vectors(
+_gamma_density = declare_vector_op(
     "gamma_log_density",
-    _log_of_gamma_density,
+    _gamma_log_density,
     (
-        lambda g, y, a, x: _scaled(g, lambda g: log_ratio(x, a, x - a, g) - g * gamma_rest(1, a)),
+        lambda g, y, a, x: _rescale(g, lambda g: log_ratio(x, a, x - a, g) - g * gamma_rest(1, a)),
         _gamma_vjp_x,
     ),
 )
 
 
-def _log_of_beta_density(a: Array, b: Array, x: Array) -> Array:
-    """The logarithm of the density of a beta distribution, on vectors."""
+def _beta_log_density(a: Array, b: Array, x: Array) -> Array:
+    """Return the logarithm of the density of a beta distribution, on vectors."""
     is_few, are_few = a < 1, b < 1
     k, m = a - ~is_few, b - ~are_few
     y = _binom(k, m, x) + np.log(np.where(is_few | are_few, 1, k + m + 1))
@@ -135,7 +135,7 @@ def _log_of_beta_density(a: Array, b: Array, x: Array) -> Array:
     return np.where((is_few & (x == 0)) | (are_few & (x == 1)), np.inf, y)
 
 
-def _slope_of_binom(k: Array, m: Array, x: Array) -> Array:
+def _binom_slope(k: Array, m: Array, x: Array) -> Array:
     at_end = np.equal(x, 0) | np.equal(x, 1)
     inner = np.where(at_end, 0.5, x)
     ends = safe_divide(k, x) - safe_divide(m, 1 - x)
@@ -145,7 +145,7 @@ def _slope_of_binom(k: Array, m: Array, x: Array) -> Array:
 def _beta_cumulant(
     a: Array, b: Array, log_t: Array, log_rest: Array, g: float | Cotangent = 1.0
 ) -> Callable[..., Array]:
-    """The cumulants, by the logarithms of t and 1 - t, each divided by its mean."""
+    """Return the cumulants, from the logarithms of t and 1 - t, each divided by its mean."""
     n = a + b
 
     @functools.cache
@@ -167,26 +167,26 @@ def _beta_scores(a: Array, b: Array, x: Array, g: float | Cotangent = 1.0) -> Ca
 
 
 def _beta_vjp_x(g: Cotangent, y: Array, a: Array, b: Array, x: Array) -> Cotangent:
-    above = _beside_pole(g, b - 1, 1 - x, -g * _slope_of_binom(a - 1, b - 1, x))
-    return _beside_pole(g, a - 1, x, -above)
+    above = _with_pole(g, b - 1, 1 - x, -g * _binom_slope(a - 1, b - 1, x))
+    return _with_pole(g, a - 1, x, -above)
 
 
-_beta_density = op_of_vectors(
+_beta_density = declare_vector_op(
     "beta_log_density",
-    _log_of_beta_density,
+    _beta_log_density,
     (
-        lambda g, y, a, b, x: _scaled(g, lambda g: _beta_scores(a, b, x, g)(1, 0)),
-        lambda g, y, a, b, x: _scaled(g, lambda g: _beta_scores(a, b, x, g)(0, 1)),
+        lambda g, y, a, b, x: _rescale(g, lambda g: _beta_scores(a, b, x, g)(1, 0)),
+        lambda g, y, a, b, x: _rescale(g, lambda g: _beta_scores(a, b, x, g)(0, 1)),
         _beta_vjp_x,
     ),
 )
-binom_log_mass = op_of_vectors(
+binom_log_mass = declare_vector_op(
     "binom_log_mass",
     _binom,
     (
         lambda g, y, k, m, p: xlogy(g, p) + g * (psi(k + m + 1) - psi(k + 1)),
         lambda g, y, k, m, p: xlog1py(g, -p) + g * (psi(k + m + 1) - psi(m + 1)),
-        lambda g, y, k, m, p: g * _slope_of_binom(k, m, p),
+        lambda g, y, k, m, p: g * _binom_slope(k, m, p),
     ),
 )
 
@@ -246,7 +246,7 @@ gammainccinv, gamma_isf = GAMMA.inverses("gammainccinv", UPPER)
 
 
 def _beta_tail(a: Array, b: Array, x: Array, y: Array) -> Tail:
-    """The part up to x, by t = x * exp(-s); y is ``1 - x``."""
+    """Return the part up to x, by t = x * exp(-s); y is ``1 - x``."""
     n, odds, excess = a + b, x / y, x * b - y * a
     log_t, log_rest = log_ratio(x * n, a, excess), log_ratio(y * n, b, -excess)
 
@@ -291,10 +291,10 @@ BETA = Family(
 betainc, betaincc = BETA.function(LOWER), BETA.function(UPPER)
 
 
-def _beta_inverse(name: str, of: int) -> Op[Any]:
+def _declare_beta_inverse(name: str, of: int) -> Op[Any]:
     def rule(k: int) -> Rule:
         def vjp(g: Cotangent, y: Array, a: Array, b: Array, p: Array) -> Cotangent:
-            # the mirrored function's distance to 0 is this one's to 1, with all digits
+            # the mirrored function gives the distance to 1 with all digits
             is_low, rest = np.less(y, 0.5), (betaincinv if of == UPPER else betainccinv)(b, a, p)
             pairs = (a, b), (b, a), (y, rest)
             xs = [np.where(is_low, low, high) for low, high in pairs]
@@ -307,7 +307,7 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
 
     def forward(a: Array, b: Array, p: Array) -> Array:
         y, k = scipy_function(name)(a, b, p), b if of == UPPER else a
-        # SciPy's is nan for some small probabilities, where one term of the series is left
+        # SciPy returns nan for some small probabilities, where one term of the series is enough
         with np.errstate(all="ignore"):
             term = np.exp((np.log(p) + np.log(k) + scipy_function("betaln")(a, b)) / k)
         term = (1 - term if of == UPPER else term).astype(y.dtype)
@@ -316,19 +316,19 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
     return special_op(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59), fn=forward)
 
 
-betaincinv = _beta_inverse("betaincinv", LOWER)
-betainccinv = _beta_inverse("betainccinv", UPPER)
+betaincinv = _declare_beta_inverse("betaincinv", LOWER)
+betainccinv = _declare_beta_inverse("betainccinv", UPPER)
 
 # --- Student's t distribution --------------------------------------------------------------
 
 
 def _log_square(df: Array, t: Array) -> Array:
-    """``log(t**2 / df)``."""
+    """Return ``log(t**2 / df)``."""
     return 2 * (np.log(np.abs(t)) - np.log(df) / 2)
 
 
-def _log_of_t_density(df: Array, t: Array) -> Array:
-    """The logarithm of the density of Student's distribution, on vectors."""
+def _t_log_density(df: Array, t: Array) -> Array:
+    """Return the logarithm of the density of Student's distribution, on vectors."""
     size = np.abs(t) / np.sqrt(df)
     square = _log_square(df, t)
     falls = np.where(size < 1, np.log1p(size * size), square + np.log1p(np.exp(-square)))
@@ -336,7 +336,7 @@ def _log_of_t_density(df: Array, t: Array) -> Array:
 
 
 def _t_slopes(df: Array, log_square: Array, order: int) -> Array:
-    """A derivative by the degrees of freedom of the log density, from the first on."""
+    """Return a derivative of the log density by the degrees of freedom, of order 1 or more."""
     far, near = scipy_function("expit")(log_square), scipy_function("expit")(-log_square)
     n, change = order, half_step_rest(order, df / 2) / 2**order
     if n == 1:
@@ -351,7 +351,7 @@ def _t_slopes(df: Array, log_square: Array, order: int) -> Array:
     )
 
 
-def _slope_of_t_score(df: Array, t: Array, order: int) -> Array:
+def _t_score_slope(df: Array, t: Array, order: int) -> Array:
     size = np.hypot(np.sqrt(df), t)
     u, c = t / size, 1 / size
     if not order:
@@ -359,22 +359,22 @@ def _slope_of_t_score(df: Array, t: Array, order: int) -> Array:
     return (-1) ** (order + 1) * factorial(order) * u * (c * c - u * u) * c ** (2 * order - 1)
 
 
-_t_density: Op[Any] = op_of_vectors(
+_t_density: Op[Any] = declare_vector_op(
     "t_log_density",
-    _log_of_t_density,
+    _t_log_density,
     (
         lambda g, y, df, t: g * _t_score(1, df, t),
-        lambda g, y, df, t: g * _slope_of_t_score(df, t, 0),
+        lambda g, y, df, t: g * _t_score_slope(df, t, 0),
     ),
 )
 
 
-_t_score: Op[Any] = op_of_vectors(
+_t_score: Op[Any] = declare_vector_op(
     "t_score",
     lambda df, t, order: _t_slopes(df, _log_square(df, t), order),
     (
         lambda g, y, df, t, order: g * _t_score(order + 1, df, t),
-        lambda g, y, df, t, order: g * _slope_of_t_score(df, t, order),
+        lambda g, y, df, t, order: g * _t_score_slope(df, t, order),
     ),
     lambda order, df, t: ((df, t), {"order": order}),
 )
@@ -408,7 +408,7 @@ def _t_tails(df: Array, t: Array) -> Iterator[tuple[Array, Callable[..., Tail], 
             log_weight, lambda s: lambda i, j: _t_slopes(df, square + 2 * s, i), scale, -np.sign(t)
         )
 
-    # here the slope of the density changes its sign, or for few degrees the weight gets flat
+    # at the edge the slope of the density changes its sign; for few degrees the weight is flat
     size, edge = np.abs(t), 1.5 * np.minimum(1, np.sqrt(df))
     yield (size > 0) & (size < edge), centre, 0
     yield (size >= edge) & (t < 0), outside, LOWER
@@ -429,8 +429,8 @@ stdtrit, t_ppf = STUDENT.inverses("stdtrit", LOWER)
 # --- quantiles of counts -------------------------------------------------------------------
 
 
-def _steps(name: str, method: str, n: int) -> Op[Any]:
-    """The op of a quantile of counts, which passes no gradient: it is a step."""
+def _step_op(name: str, method: str, n: int) -> Op[Any]:
+    """Declare the op of a quantile of counts, a step function, which passes no gradient."""
 
     def quantile(*xs: Array) -> Array:
         return getattr(getattr(import_module("scipy.stats"), name), method)(*xs)
@@ -438,8 +438,8 @@ def _steps(name: str, method: str, n: int) -> Op[Any]:
     return declare_special(f"{name}_{method}", with_n_operands(n, quantile), *(None,) * n, scipy="")
 
 
-poisson_ppf, poisson_isf = _steps("poisson", "ppf", 2), _steps("poisson", "isf", 2)
-binom_ppf, binom_isf = _steps("binom", "ppf", 3), _steps("binom", "isf", 3)
-nbinom_ppf, nbinom_isf = _steps("nbinom", "ppf", 3), _steps("nbinom", "isf", 3)
-geom_ppf, geom_isf = _steps("geom", "ppf", 2), _steps("geom", "isf", 2)
-bernoulli_ppf, bernoulli_isf = _steps("bernoulli", "ppf", 2), _steps("bernoulli", "isf", 2)
+poisson_ppf, poisson_isf = _step_op("poisson", "ppf", 2), _step_op("poisson", "isf", 2)
+binom_ppf, binom_isf = _step_op("binom", "ppf", 3), _step_op("binom", "isf", 3)
+nbinom_ppf, nbinom_isf = _step_op("nbinom", "ppf", 3), _step_op("nbinom", "isf", 3)
+geom_ppf, geom_isf = _step_op("geom", "ppf", 2), _step_op("geom", "isf", 2)
+bernoulli_ppf, bernoulli_isf = _step_op("bernoulli", "ppf", 2), _step_op("bernoulli", "isf", 2)

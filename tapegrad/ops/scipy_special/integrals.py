@@ -54,22 +54,22 @@ huber: Op[Any] = special_op(
 )
 pseudo_huber: Op[Any] = special_op(
     "pseudo_huber",
-    lambda g, y, delta, r: g * r * (r / _far(delta, r)) * (r / (delta + _far(delta, r))) ** 2,
-    lambda g, y, delta, r: g * delta * (r / _far(delta, r)),
+    lambda g, y, delta, r: g * r * (r / _radius(delta, r)) * (r / (delta + _radius(delta, r))) ** 2,
+    lambda g, y, delta, r: g * delta * (r / _radius(delta, r)),
     at=(2.42, 0.8),
 )
 
 
-def _far(delta: Array, r: Array) -> Array:
-    """The distance from the origin, where the slopes are 0."""
+def _radius(delta: Array, r: Array) -> Array:
+    """Return the distance from the origin, and 1 at the origin, where the slopes are 0."""
     far = np.hypot(delta, r)
     return np.where(np.equal(far, 0), 1, far)
 
 
-def _boxcox(name: str, log: Callable[[Array], Array], end: int) -> Op[Any]:
-    """The op of ``(exp(power * log(x)) - 1) / power``, also at a power of 0, and where x ends."""
+def _boxcox_op(name: str, log: Callable[[Array], Array], end: int) -> Op[Any]:
+    """Declare the op of ``(exp(power * log(x)) - 1) / power``, also at power 0 and x at its end."""
 
-    def by_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
+    def vjp_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, has_slope = np.equal(x, end), np.greater(power, 0)
         log_x = log(np.where(is_end, 1, x))
         inside = np.square(log_x) * hyp1f1(2, 3, power * log_x) / 2
@@ -77,38 +77,38 @@ def _boxcox(name: str, log: Callable[[Array], Array], end: int) -> Op[Any]:
         at_end = np.where(has_slope, np.square(1 / np.where(has_slope, power, 1)), np.inf)
         return g * np.where(is_end, at_end, inside)
 
-    def by_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
+    def vjp_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_one = np.equal(x, end) & np.equal(power, 1)
         return g * np.exp((power - 1) * log(np.where(is_one, 1, x)))
 
-    return special_op(name, by_x, by_power, at=(2.42, 0.8))
+    return special_op(name, vjp_x, vjp_power, at=(2.42, 0.8))
 
 
-def _inverse_boxcox(name: str, one: int) -> Op[Any]:
-    """The op of ``exp(log1p(power * x) / power)``, also at a power of 0, less 1 or 0."""
+def _inv_boxcox_op(name: str, one: int) -> Op[Any]:
+    """Declare the op of ``exp(log1p(power * x) / power)``, also at power 0, less 1 or 0."""
 
     def at_end(x: Array, power: Array) -> tuple[Array, Array]:
-        """Whether ``1 + power * x`` is 0, and the slope by x there."""
+        """Return whether ``1 + power * x`` is 0, and the slope with respect to x there."""
         is_end = np.equal(power * x, -1)
         base, power = np.where(is_end, 1 + power * x, 1), np.where(is_end, power, 1)
         return is_end, base ** (1 / power - 1)
 
-    def by_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
+    def vjp_x(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, slope = at_end(x, power)
         inside = (y + one) / np.where(is_end, 1, 1 + power * x)
         return g * np.where(is_end, slope, inside)
 
-    def by_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
+    def vjp_power(g: Cotangent, y: Array, x: Array, power: Array) -> Cotangent:
         is_end, slope = at_end(x, power)
         bend = hyp2f1(2, 2, 3, np.where(is_end, 0, -power * x)) / 2
         # x and the power have different signs there
         return g * np.where(is_end, -np.square(x) * slope, -(y + one) * np.square(x) * bend)
 
-    return special_op(name, by_x, by_power)
+    return special_op(name, vjp_x, vjp_power)
 
 
-boxcox, boxcox1p = _boxcox("boxcox", np.log, 0), _boxcox("boxcox1p", np.log1p, -1)
-inv_boxcox, inv_boxcox1p = _inverse_boxcox("inv_boxcox", 0), _inverse_boxcox("inv_boxcox1p", 1)
+boxcox, boxcox1p = _boxcox_op("boxcox", np.log, 0), _boxcox_op("boxcox1p", np.log1p, -1)
+inv_boxcox, inv_boxcox1p = _inv_boxcox_op("inv_boxcox", 0), _inv_boxcox_op("inv_boxcox1p", 1)
 
 # --- exponential and trigonometric integrals -----------------------------------------------
 
@@ -116,30 +116,28 @@ expi: Op[Any] = special_op("expi", lambda g, y, x: g * np.exp(x) / x, complex=Tr
 exp1: Op[Any] = special_op("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
 
 
-def _slope_of_spence(x: Array) -> Array:
+def _spence_slope(x: Array) -> Array:
     is_near = np.less(np.absolute(x - 1), 0.5)
     near, far = np.where(is_near, x, 1), np.where(is_near, 2, x)
     return np.where(is_near, -hyp2f1(1, 1, 2, 1 - near), np.log(far) / (1 - far))
 
 
-spence: Op[Any] = special_op(
-    "spence", lambda g, y, x: g * _slope_of_spence(x), at=2.42, complex=True
-)
+spence: Op[Any] = special_op("spence", lambda g, y, x: g * _spence_slope(x), at=2.42, complex=True)
 
 
-def _slope_of_expn(y: Array, x: Array, order: Array) -> Array:
-    """Minus the function of the order before, which SciPy lacks for order 0."""
+def _expn_slope(y: Array, x: Array, order: Array) -> Array:
+    """Return minus the function of the previous order, which SciPy lacks for order 0."""
     n = np.asarray(order)
     return np.where(n == 0, -y * (1 + 1 / x), -expn(np.maximum(n - 1, 0), x))
 
 
 expn: Op[Any] = family_op(
-    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (2, 2.5), split_whole_order
+    "expn", lambda g, y, x, order: g * _expn_slope(y, x, order), (2, 2.5), split_whole_order
 )
 
 
 def _sine_ratio(x: Array) -> Array:
-    """``sin(x) / x``; `sinc` is used near 0 alone, since a multiple of pi would be rounded."""
+    """Return ``sin(x) / x``, by `sinc` near 0 alone, since it rounds a multiple of pi."""
     is_near = np.less(np.absolute(x), 1)
     far = np.where(is_near, 1, x)
     return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
@@ -153,7 +151,7 @@ sici_s, sici_c = result_ops(
 
 
 def _quarter_turns(x: Array) -> Array:
-    """``x * x`` less a multiple of 4, by exact terms; the square of a large x is rounded."""
+    """Return ``x * x`` less a multiple of 4, by exact terms, since squares are rounded."""
     whole = np.rint(x)
     rest = x - whole
     return np.remainder(whole, 2) + np.fmod(2 * whole * rest, 4) + rest * rest
@@ -209,11 +207,11 @@ _WEIGHTS = _STEP * np.pi * np.cosh(_GRID) * _NODES * _LEFT
 
 
 def _elliptic_derivative(phi: Array, m: Array, order: int, power: float) -> Array:
-    """The integral from 0 to phi of a derivative of ``(1 - m * sin**2) ** power`` by `m`."""
+    """Integrate a derivative of ``(1 - m * sin**2) ** power`` by `m` from 0 to phi."""
     dtype = result_type(phi, m)
     phi, m = (np.asarray(x, np.float64)[..., None] for x in (phi, m))
 
-    def to(end: Array) -> Array:
+    def integrate_to(end: Array) -> Array:
         if order == 1:  # by one of Carlson's integrals (DLMF 19.25)
             sine, squared = np.sin(end), np.square(np.cos(end))
             rest = np.where(m > 0, (1 - m) + m * squared, 1 - m * np.square(sine))
@@ -230,19 +228,19 @@ def _elliptic_derivative(phi: Array, m: Array, order: int, power: float) -> Arra
     with np.errstate(all="ignore"):
         turns = np.round(phi / np.pi)
         end = phi - np.pi * turns
-        y = to(end)
+        y = integrate_to(end)
         if np.any(turns):
-            y = y + np.where(turns == 0, 0, 2 * turns * to(np.full_like(end, np.pi / 2)))
-    return (_rising(-power, order) * y[..., 0]).astype(dtype)
+            y = y + np.where(turns == 0, 0, 2 * turns * integrate_to(np.full_like(end, np.pi / 2)))
+    return (_pochhammer(-power, order) * y[..., 0]).astype(dtype)
 
 
-def _rising(x: float, n: int) -> float:
+def _pochhammer(x: float, n: int) -> float:
     return math.prod(x + k for k in range(n))
 
 
-def _by_angle(g: Cotangent, y: Array, phi: Array, m: Array, order: int, power: float) -> Cotangent:
+def _phi_vjp(g: Cotangent, y: Array, phi: Array, m: Array, order: int, power: float) -> Cotangent:
     squared = np.square(np.sin(phi))
-    return g * _rising(-power, order) * squared**order * (1 - m * squared) ** (power - order)
+    return g * _pochhammer(-power, order) * squared**order * (1 - m * squared) ** (power - order)
 
 
 def _read_elliptic(
@@ -254,28 +252,28 @@ def _read_elliptic(
 elliptic_derivative: Op[Any] = declare_special(
     "elliptic_derivative",
     _elliptic_derivative,
-    _by_angle,
+    _phi_vjp,
     lambda g, y, phi, m, order, power: g * elliptic_derivative(order + 1, power, phi, m),
     read=_read_elliptic,
     scipy="",
 )
 
 
-def _elliptic(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
-    """The complete integral and the incomplete one."""
+def _elliptic_ops(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
+    """Declare the complete integral and the incomplete integral."""
 
     def by_m(g: Cotangent, y: Array, *args: ArrayLike) -> Cotangent:
         phi, m = args if len(args) == 2 else (math.pi / 2, *args)
         return g * elliptic_derivative(1, power, phi, m)
 
     def by_phi(g: Cotangent, y: Array, phi: Array, m: Array) -> Cotangent:
-        return _by_angle(g, y, phi, m, 0, power)
+        return _phi_vjp(g, y, phi, m, 0, power)
 
     return special_op(name, by_m, at=-1.08), special_op(f"{name}inc", by_phi, by_m, at=(0.8, -1.08))
 
 
-ellipk, ellipkinc = _elliptic("ellipk", -0.5)
-ellipe, ellipeinc = _elliptic("ellipe", 0.5)
+ellipk, ellipkinc = _elliptic_ops("ellipk", -0.5)
+ellipe, ellipeinc = _elliptic_ops("ellipe", 0.5)
 
 # --- hypergeometric functions, by their last argument --------------------------------------
 
@@ -294,7 +292,7 @@ hyp0f1: Op[Any] = family_op(
 
 
 def _hyp1f1(a: Array, b: Array, x: Array) -> Array:
-    """SciPy's, whose series has some x terms, where the value has long been infinite."""
+    """Call SciPy for a clipped x, since its series has about x terms even for infinite values."""
     x = np.asarray(x)
     if x.dtype.kind == "c":
         return scipy_function("hyp1f1")(a, b, x)
@@ -332,44 +330,44 @@ _READ: dict[int, Any] = {
 }
 
 
-def _polynomial(
+def _polynomial_op(
     name: str,
-    of: str,
+    derivative_name: str,
     slope: Callable[..., tuple[Any, ...]],
     n: float,
     *at: float,
     complex: bool = True,
 ) -> Op[Any]:
-    """The op of a polynomial, with its slope by one of the degree before.
+    """Declare the op of a polynomial, whose slope is a multiple of another of lower degree.
 
-    ``slope(n, *parameters)`` has the factor and the parameters of that one.
+    ``slope(n, *parameters)`` returns the factor and the parameters of the other polynomial.
     """
 
     def vjp(g: Cotangent, y: Array, x: Array, n: Array, **parameters: Any) -> Cotangent:
         n = np.asarray(n)
         factor, *others = slope(n, *parameters.values())
-        before = SCIPY_OPS[of](np.where(n == 0, n, n - 1), *others, x)
-        return g * np.where(n == 0, 0, factor) * before
+        lower = SCIPY_OPS[derivative_name](np.where(n == 0, n, n - 1), *others, x)
+        return g * np.where(n == 0, 0, factor) * lower
 
     return family_op(name, vjp, (n, *at, 0.19), _READ[1 + len(at)], complex)
 
 
-eval_jacobi: Op[Any] = _polynomial(
+eval_jacobi: Op[Any] = _polynomial_op(
     "eval_jacobi", "eval_jacobi", lambda n, a, b: ((n + a + b + 1) / 2, a + 1, b + 1), 3, 1.0, 1.0
 )
-eval_legendre: Op[Any] = _polynomial(
+eval_legendre: Op[Any] = _polynomial_op(
     "eval_legendre", "eval_jacobi", lambda n: ((n + 1) / 2, 1, 1), 2.5
 )
-eval_chebyt: Op[Any] = _polynomial("eval_chebyt", "eval_chebyu", lambda n: (n,), 2.5)
-eval_chebyu: Op[Any] = _polynomial("eval_chebyu", "eval_gegenbauer", lambda n: (2, 2), 2.5)
-eval_gegenbauer: Op[Any] = _polynomial(
+eval_chebyt: Op[Any] = _polynomial_op("eval_chebyt", "eval_chebyu", lambda n: (n,), 2.5)
+eval_chebyu: Op[Any] = _polynomial_op("eval_chebyu", "eval_gegenbauer", lambda n: (2, 2), 2.5)
+eval_gegenbauer: Op[Any] = _polynomial_op(
     "eval_gegenbauer", "eval_gegenbauer", lambda n, alpha: (2 * alpha, alpha + 1), 3, 0.5
 )
-eval_hermite: Op[Any] = _polynomial(
+eval_hermite: Op[Any] = _polynomial_op(
     "eval_hermite", "eval_hermite", lambda n: (2 * n,), 3, complex=False
 )
-eval_laguerre: Op[Any] = _polynomial("eval_laguerre", "eval_genlaguerre", lambda n: (-1, 1), 2.5)
-eval_genlaguerre: Op[Any] = _polynomial(
+eval_laguerre: Op[Any] = _polynomial_op("eval_laguerre", "eval_genlaguerre", lambda n: (-1, 1), 2.5)
+eval_genlaguerre: Op[Any] = _polynomial_op(
     "eval_genlaguerre", "eval_genlaguerre", lambda n, alpha: (-1, alpha + 1), 2.5, 0.5
 )
 

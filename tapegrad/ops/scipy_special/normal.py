@@ -31,21 +31,22 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 # --- the error function and the normal distribution ----------------------------------------
 
 
-def _bell(x: Array) -> Array:
-    """The slope of the error function."""
+def _erf_slope(x: Array) -> Array:
+    """Return the slope of the error function."""
     return (2 / _SQRT_PI) * np.exp(-np.square(x))
 
 
-erf: Op[Any] = special_op("erf", lambda g, y, x: g * _bell(x), complex=True)
-erfc: Op[Any] = special_op("erfc", lambda g, y, x: -g * _bell(x), complex=True)
-# beyond this, recurrences lose digits, and the first terms of the series have all digits
+erf: Op[Any] = special_op("erf", lambda g, y, x: g * _erf_slope(x), complex=True)
+erfc: Op[Any] = special_op("erfc", lambda g, y, x: -g * _erf_slope(x), complex=True)
+# beyond this, recurrences lose digits, and the first terms of a series have all digits
 _FAR = 8.0
 _TERMS = 30
 
 
 def _derivative(x: Array, order: int, name: str, sign: int, limit: float) -> Array:
-    """A derivative of a function y that is ``limit / x`` far out; its slope is
-    ``2 * sign * (x * y - limit)``.
+    """Return a derivative of a function y that is ``limit / x`` far out.
+
+    The slope of y is ``2 * sign * (x * y - limit)``.
     """
     value = scipy_function(name)
     wide = np.asarray(x, np.float64)
@@ -63,8 +64,8 @@ def _derivative(x: Array, order: int, name: str, sign: int, limit: float) -> Arr
     return np.where(is_far, series, current).astype(value(x).dtype)
 
 
-def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
-    """The op of a function's derivatives, from order 1, without cancellation far from 0."""
+def _declare_derivatives(name: str, sign: int, limit: float) -> Op[Any]:
+    """Declare the op of a function's derivatives, from order 1, without cancellation far out."""
 
     def forward(x: Array, order: int) -> Array:
         return _derivative(x, order, name, sign, limit)
@@ -72,8 +73,8 @@ def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
     return derivative_op(f"{name}_derivative", forward)
 
 
-erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI)
-dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5)
+erfcx_derivative: Op[Any] = _declare_derivatives("erfcx", 1, 1 / _SQRT_PI)
+dawsn_derivative: Op[Any] = _declare_derivatives("dawsn", -1, 0.5)
 erfcx: Op[Any] = special_op("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), at=1.6)
 erfi: Op[Any] = special_op(
     "erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)), complex=True
@@ -88,20 +89,20 @@ erfcinv: Op[Any] = special_op(
 ndtr: Op[Any] = special_op("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
 
 
-def _slope_of_log_ndtr(x: Array) -> Array:
-    """The density divided by the probability; both vanish far to the left."""
+def _log_ndtr_slope(x: Array) -> Array:
+    """Return the density divided by the probability; both vanish far to the left."""
     return (2 / _SQRT_2PI) / scipy_function("erfcx")(np.negative(x) / _SQRT_2)
 
 
 def _excess(y: Array, x: Array) -> Array:
-    """``x + y`` for the slope of log_ndtr; far to the left the two would cancel."""
+    """Return ``x + y`` for the slope of log_ndtr; far to the left the two would cancel."""
     is_left = np.less(x, 0)
     t = np.where(is_left, x, 0) / -_SQRT_2
     return np.where(is_left, -erfcx_derivative(1, t) / (_SQRT_2 * erfcx(t)), x + y)
 
 
 log_ndtr_slope: Op[Any] = declare_special(
-    "log_ndtr_slope", _slope_of_log_ndtr, lambda g, y, x: -g * y * _excess(y, x), scipy=""
+    "log_ndtr_slope", _log_ndtr_slope, lambda g, y, x: -g * y * _excess(y, x), scipy=""
 )
 log_ndtr: Op[Any] = special_op("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
 ndtri: Op[Any] = special_op(
@@ -112,14 +113,14 @@ ndtri_exp: Op[Any] = special_op(
 )
 
 
-def _slope_of_owens_t(h: Array, square: Array) -> Array:
+def _owens_t_slope(h: Array, square: Array) -> Array:
     return np.exp(-np.square(h) * square / 2) / (2 * math.pi * square)
 
 
 owens_t: Op[Any] = special_op(
     "owens_t",
     lambda g, y, h, a: -g * np.exp(-np.square(h) / 2) * erf(a * h / _SQRT_2) / (2 * _SQRT_2PI),
-    lambda g, y, h, a: g * _slope_of_owens_t(h, 1 + np.square(a)),
+    lambda g, y, h, a: g * _owens_t_slope(h, 1 + np.square(a)),
 )
 
 # --- logistic ------------------------------------------------------------------------------
@@ -152,9 +153,9 @@ entr: Op[Any] = special_op(
 def _times_log_ratio(g: Cotangent, x1: Array, x2: Array) -> Cotangent:
     """``g * log(x1 / x2)``, also for close numbers, whose logarithms would cancel; 0 if g is 0."""
     is_near = np.less(np.absolute(x1 - x2), x2 / 2)
-    apart = np.where(is_near, (x1 - x2) / np.where(is_near, x2, 1), 0)
+    relative_difference = np.where(is_near, (x1 - x2) / np.where(is_near, x2, 1), 0)
     above, below = (np.where(is_near, 1, x) for x in (x1, x2))
-    return xlog1py(g, apart) + (xlogy(g, above) - xlogy(g, below))
+    return xlog1py(g, relative_difference) + (xlogy(g, above) - xlogy(g, below))
 
 
 rel_entr: Op[Any] = special_op(

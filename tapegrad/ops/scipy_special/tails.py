@@ -1,10 +1,10 @@
-"""Distributions by their parameters: probabilities, and their derivatives, by one integral.
+"""Probabilities of distributions, and their derivatives with respect to parameters.
 
-A derivative by a parameter is an integral over a tail of the distribution: of the density, times a
-polynomial in the derivatives of its logarithm. Over the shorter tail the integrand of the first one
-has one sign, so that nothing cancels, however small the tail is. Substitutions are those of the
-double exponential formulas (H. Takahasi, M. Mori, 1974). The same integral, of the density alone,
-is the probability where SciPy's has lost digits.
+A derivative is an integral over a tail of the distribution: of the density, times a polynomial in
+the derivatives of its logarithm. Over the shorter tail the integrand of the first derivative has
+one sign, so that nothing cancels, however small the tail is. The substitutions are double
+exponential formulas (H. Takahasi, M. Mori, 1974). The integral of the density alone is the
+probability where SciPy loses digits.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Bound: TypeAlias = tuple[tuple[ArrayLike, ...], dict[str, Any]]
 
 # --- integrals over a tail -----------------------------------------------------------------
 
-# of the nodes, on a logarithmic scale
+# the distance of nodes on a logarithmic scale
 _STEP = 0.075
-# elements that are integrated at a time, since each has a column of nodes
+# the number of elements that are integrated at a time, since each has a column of nodes
 _BLOCK = 2048
 # below this a probability loses digits
 _TINY = 1e-290
-# above these sums of parameters, terms cancel, and SciPy has lost digits of a small probability
+# above these sums of parameters, terms cancel, and SciPy loses digits of a small probability
 LARGE, _HUGE = 1e3, 1e5
 
 
@@ -71,7 +71,7 @@ class Tail:
     rate: float | Array = 1.0
 
     def integral(self, orders: tuple[int, ...] | None = None) -> tuple[Array, Array]:
-        """The logarithm of the part over the density, and the mean of a moment."""
+        """Return the logarithm of the part over the density, and the mean of a moment."""
         reach = np.log(np.max(np.where(self.shape < 1, np.clip(1 / self.rate, 1, 1e305), 1)))
         grid = np.arange(-3.8, 4.6 + reach, _STEP)[:, None]
         # the scale on which the weight falls, to a power of two
@@ -93,7 +93,7 @@ class Tail:
 
 
 def _moment(cumulant: Callable[..., Array], *orders: int) -> float | Array:
-    """The derivative of a density, by parameters this often, divided by the density.
+    """Return the derivative of a density of these orders, divided by the density.
 
     ``cumulant(i, j)`` is the derivative of its logarithm. The sum is the complete Bell polynomial.
     """
@@ -113,7 +113,7 @@ def _moment(cumulant: Callable[..., Array], *orders: int) -> float | Array:
 
 
 def log1p_rest(u: Array) -> Array:
-    """``log(1 + u) - u``, whose terms cancel near 0."""
+    """Return ``log(1 + u) - u``, whose terms cancel near 0."""
     is_near = np.abs(u) < 0.125
     v = np.where(is_near, u, 0)
     r = v / (2 + v)
@@ -124,28 +124,28 @@ def log1p_rest(u: Array) -> Array:
 
 
 def exp_rest(s: Array) -> Array:
-    """``s - 1 + exp(-s)``, whose terms cancel near 0."""
+    """Return ``s - 1 + exp(-s)``, whose terms cancel near 0."""
     return np.where(s < 0.125, -log1p_rest(np.expm1(-np.minimum(s, 1))), s + np.expm1(-s))
 
 
 def compute_for_large(
     large: Array, careful: Callable[[Array], Array], plain: Callable[[Array], Array]
 ) -> Callable[[Array], Array]:
-    """A careful function on columns with large parameters, where terms cancel."""
+    """Use a careful function for columns with large parameters, where terms cancel."""
     if not np.any(large):
         return plain
     return lambda s: np.where(large, careful(s), plain(s))
 
 
 def log_ratio(x: Array, a: Array, excess: Array, g: float | Cotangent = 1.0) -> Array:
-    """``g * log(x / a)`` of arrays or Tensors; the excess is ``x - a``."""
+    """Return ``g * log(x / a)`` of arrays or Tensors; the excess is ``x - a``."""
     is_near = np.less(np.absolute(excess), a / 2)
     near = g * np.log1p(np.where(is_near, excess, 0) / a)
     return np.where(is_near, near, xlogy(g, np.where(is_near, 1, x)) - g * np.log(a))
 
 
-def elementwise(fn: Callable[..., Array], *xs: Array) -> Array:
-    """A function of float64 vectors on blocks of the broadcast operands."""
+def apply_in_blocks(fn: Callable[..., Array], *xs: Array) -> Array:
+    """Apply a function of float64 vectors to blocks of the broadcast operands."""
     dtype = result_type(*xs)
     xs = tuple(np.broadcast_arrays(*[np.asarray(x, np.float64) for x in xs]))
     flat, y = [x.ravel() for x in xs], np.empty(xs[0].size)
@@ -163,21 +163,21 @@ def elementwise(fn: Callable[..., Array], *xs: Array) -> Array:
 _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
-def op_of_vectors(
+def declare_vector_op(
     name: str,
     fn: Callable[..., Array],
     rules: Sequence[Rule],
     read: Callable[..., Any] | None = None,
 ) -> Op[Any]:
-    """The op of a function of vectors, which takes the op's options by name."""
+    """Declare the op of a function of vectors, which takes the op's options by name."""
 
-    def of_two(a: Array, x: Array, **options: Any) -> Array:
-        return elementwise(functools.partial(fn, **options), a, x)
+    def fn_two(a: Array, x: Array, **options: Any) -> Array:
+        return apply_in_blocks(functools.partial(fn, **options), a, x)
 
-    def of_three(a: Array, b: Array, x: Array, **options: Any) -> Array:
-        return elementwise(functools.partial(fn, **options), a, b, x)
+    def fn_three(a: Array, b: Array, x: Array, **options: Any) -> Array:
+        return apply_in_blocks(functools.partial(fn, **options), a, b, x)
 
-    return declare_special(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
+    return declare_special(name, (fn_two, fn_three)[len(rules) - 2], *rules, read=read, scipy="")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -187,7 +187,7 @@ class Family:
     Attributes
     ----------
     name
-        SciPy's for the probability up to x.
+        SciPy's name of the probability up to x.
     pair
         The probabilities up to x and beyond it, by SciPy.
     density
@@ -197,11 +197,11 @@ class Family:
     tails
         Masks and the tails of the elements there, with the number of the tail's probability.
     example
-        Arguments of its example.
+        The arguments of the example.
     derivative
         The op of derivatives by the parameters, which takes their orders and their divisor.
     hazards
-        The ops of the logarithm of the density, and of that over either probability.
+        The ops of the logarithms of the density, and of the density over either probability.
     cdf, sf, logcdf, logsf
         The ops of both probabilities, with all digits, and of their logarithms.
     """
@@ -222,16 +222,16 @@ class Family:
     def __attrs_post_init__(self) -> None:
         def op(name: str, fn: Callable[..., Array], kind: int, rules: Sequence[Rule]) -> Op[Any]:
             name = name.format(self.name + "c" * (kind == UPPER))
-            return op_of_vectors(name, functools.partial(fn, kind), rules)
+            return declare_vector_op(name, functools.partial(fn, kind), rules)
 
-        def over(kind: int, *xs: Array) -> Array:
+        def hazard(kind: int, *xs: Array) -> Array:
             return -self.logs(*xs)[1][kind]
 
         def log(kind: int, *xs: Array) -> Array:
             return self.logs(*xs)[0][kind]
 
         ops: dict[str, Any] = {"derivative": self._derivative()}
-        several = [op("{}_hazard", over, x, self._rules_of_hazard(x)) for x in (LOWER, UPPER)]
+        several = [op("{}_hazard", hazard, x, self._rules_of_hazard(x)) for x in (LOWER, UPPER)]
         ops["hazards"] = (self.density, *several)
         for kind, plain, logarithm in ((LOWER, "cdf", "logcdf"), (UPPER, "sf", "logsf")):
             rules = self.rules(kind, _PLAIN), self.rules(kind, kind)
@@ -240,7 +240,7 @@ class Family:
         self.__dict__.update(ops)
 
     def logs(self, *xs: Array) -> tuple[list[Array], list[Array]]:
-        """The logarithms of 1 and of both probabilities, and of these over the density."""
+        """Return the logarithms of 1 and both probabilities, and of their ratios to the density."""
         density, p = self.density(*xs), self.pair[0](*xs)
         q, is_high = 1 - p, p > 0.5
         if np.any(is_high):
@@ -262,14 +262,14 @@ class Family:
         return logs, over
 
     def probability(self, kind: int, *xs: Array) -> Array:
-        """A probability, by the integral where SciPy's has lost digits."""
+        """Return a probability, by the integral where SciPy loses digits."""
         p, is_huge = self.pair[kind - 1](*xs), sum(xs[:-1]) > _HUGE
         if np.any(is_huge):
             p[is_huge] = np.exp(self.logs(*[x[is_huge] for x in xs])[0][kind])
         return p
 
     def derivatives(self, *xs: Array, orders: tuple[int, ...], of: int) -> Array:
-        """The values of `derivative`."""
+        """Compute the values of `derivative`."""
         y = np.where(np.isnan(functools.reduce(operator.add, xs)), np.nan, 0.0)
         over = self.logs(*xs)[1] if of else [-self.density(*xs)]
         for inside, tail, number in self.tails(*xs):
@@ -286,17 +286,17 @@ class Family:
         return -y if of == UPPER else y
 
     def first(self, k: int) -> tuple[int, ...]:
-        """The orders of the first derivative by a parameter."""
+        """Return the orders of the first derivative by a parameter."""
         return tuple(int(i == k) for i in range(len(self.example) - 1))
 
     def change(self, k: int, of: int, *xs: Array) -> Array:
-        """The slope by an argument of the probability up to x, or of a logarithm of either."""
+        """Return the slope by an argument of the probability up to x, or of either logarithm."""
         if k == len(xs) - 1:
             return (-1 if of == UPPER else 1) * np.exp(self.hazards[of](*xs))
         return self.derivative(self.first(k), of, *xs)
 
     def rules(self, kind: int, of: int) -> list[Rule]:
-        """The rules of a probability of this kind, or of its logarithm."""
+        """Return the rules of a probability of this kind, or of its logarithm."""
         sign = -1 if kind == UPPER and not of else 1
 
         def rule(k: int, g: Cotangent, y: Array, *xs: Array) -> Cotangent:
@@ -305,7 +305,7 @@ class Family:
         return self._for_each(rule)
 
     def _for_each(self, rule: Rule) -> list[Rule]:
-        """A rule for each argument, whose number it takes first."""
+        """Return a rule for each argument, from a rule that takes the argument's number first."""
         return [functools.partial(rule, k) for k in range(len(self.example))]
 
     def _rules_of_hazard(self, of: int) -> list[Rule]:
@@ -323,29 +323,29 @@ class Family:
             if k == len(orders):
                 moment = _moment(self.cumulant(*xs), *orders)
                 return g * change * (moment - y if of else moment)
-            more = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
-            return g * (more - y * change if of else more)
+            further = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
+            return g * (further - y * change if of else further)
 
-        def of_two(orders: tuple[int, ...], of: int, a: ArrayLike, x: ArrayLike) -> Bound:
+        def read_two(orders: tuple[int, ...], of: int, a: ArrayLike, x: ArrayLike) -> Bound:
             return (a, x), {"orders": orders, "of": of}
 
-        def of_three(
+        def read_three(
             orders: tuple[int, ...], of: int, a: ArrayLike, b: ArrayLike, x: ArrayLike
         ) -> Bound:
             return (a, b, x), {"orders": orders, "of": of}
 
-        read = of_two if len(self.example) == 2 else of_three
-        return op_of_vectors(
+        read = read_two if len(self.example) == 2 else read_three
+        return declare_vector_op(
             f"{self.name}_derivative", self.derivatives, self._for_each(rule), read
         )
 
     def function(self, kind: int) -> Op[Any]:
-        """The op of SciPy's function for a probability of this kind."""
+        """Declare the op of SciPy's function for a probability of this kind."""
         name = self.name + "c" * (kind == UPPER)
         return special_op(name, *self.rules(kind, _PLAIN), at=self.example)
 
     def slope(self, k: int, of: int, p: Array, *xs: Array, change: Array | None = None) -> Array:
-        """The slope of an inverse, whose value is the last of xs, by an argument."""
+        """Return the slope by an argument of an inverse, whose value is the last of xs."""
         sign = -1 if of == UPPER else 1
         if k == len(xs) - 1:
             return sign * np.exp(-self.density(*xs))
@@ -353,7 +353,7 @@ class Family:
         return -sign * change * np.exp(np.log(p) - self.density(*xs))
 
     def inverses(self, name: str, of: int) -> tuple[Op[Any], Op[Any]]:
-        """The op of SciPy's inverse of a probability of one parameter, and one with all digits."""
+        """Declare the op of SciPy's inverse of a probability of one parameter, and an exact one."""
 
         def rule(k: int, g: Cotangent, y: Array, a: Array, p: Array) -> Cotangent:
             return g * self.slope(k, of, p, a, y)
@@ -361,14 +361,14 @@ class Family:
         rules, quantile = self._for_each(rule), functools.partial(self.quantile, name, of)
         return (
             special_op(name, *rules, at=(self.example[0], 0.59)),
-            op_of_vectors(f"{name}_quantile", quantile, rules),
+            declare_vector_op(f"{name}_quantile", quantile, rules),
         )
 
     def quantile(self, name: str, of: int, a: Array, p: Array) -> Array:
-        """SciPy's inverse, moved by Newton's steps where it is not the inverse to 12 digits."""
+        """Improve SciPy's inverse by Newton's steps where it has less than 12 digits."""
         y, is_high = scipy_function(name)(a, p), p > 0.5
         kind, target = np.where(is_high, BOTH - of, of), np.log(np.where(is_high, 1 - p, p))
-        # a quantile that underflowed stays 0; SciPy's may be nan
+        # a quantile that underflowed stays 0; SciPy may return nan
         active = (p > 0) & (p < 1) & (y != 0)
         y = np.where(active & ~np.isfinite(y), np.sign(p - 0.5), y)
         for _ in range(200):
@@ -376,7 +376,7 @@ class Family:
             if not at.size:
                 break
             log_p, over = [np.choose(kind[at], x) for x in self.logs(a[at], y[at])]
-            # the distance between the logarithms of both
+            # the distance between the logarithms of the two probabilities
             miss = target[at] - log_p
             step = np.where(kind[at] == UPPER, -miss, miss) * np.exp(over) / y[at]
             is_digit = np.abs(step) > 4 * np.finfo(float).eps

@@ -1,4 +1,4 @@
-"""Declarations of functions of ``scipy.special``: SciPy computes, and the rules are ours."""
+"""Declare functions of ``scipy.special`` as ops: SciPy computes them, and the rules are here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Examples
 
 
 def scipy_function(name: str) -> Callable[..., Any]:
-    """A function of ``scipy.special``, if the caller has imported that module."""
+    """Return a function of ``scipy.special``, if the caller has imported that module."""
     special = sys.modules.get("scipy.special")
     if special is None:
         raise ImportError(f"{name} is computed by SciPy: import scipy.special first")
@@ -43,7 +43,7 @@ def special_op(
     fn: Callable[..., Any] | None = None,
     **facts: Any,
 ) -> Op[Any]:
-    """The op of a SciPy ufunc: a rule for each operand, and the numbers in its example."""
+    """Declare the op of a SciPy ufunc, by a rule for each operand and the example's numbers."""
     n = len(vjps)
     example = f"scipy.special.{name}, {[*(at if isinstance(at, tuple) else (at,) * n)]}"
     forward = with_n_operands(n, fn or (lambda *xs: scipy_function(name)(*xs)))
@@ -58,10 +58,10 @@ def family_op(
     complex: bool = False,
     fn: Callable[..., Any] | None = None,
 ) -> Op[Any]:
-    """The op of a SciPy ufunc that takes an order before its operand, or other parameters.
+    """Declare the op of a SciPy ufunc that takes an order, or other parameters, before its operand.
 
-    These are options: they pass no gradient, and must not be Tensors. `read` names them, unless
-    there is only an order. The arguments of its example end with the operand.
+    The parameters are options: they pass no gradient, and must not be Tensors. `read` names them,
+    unless there is only an order. The arguments of the example end with the operand.
     """
 
     def forward(x: Array, **options: Any) -> Array:
@@ -75,7 +75,7 @@ def family_op(
 
 
 def result_ops(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any], ...]:
-    """An op for each result of a SciPy ufunc with several results, by its name and its rule."""
+    """Declare an op, by its name and its rule, for each result of a SciPy ufunc with several."""
 
     def part_op(index: int, part: str, vjp: Rule) -> Op[Any]:
         forward = with_n_operands(1, lambda x: scipy_function(name)(x)[index])
@@ -87,7 +87,7 @@ def result_ops(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[An
 def derivative_op(
     name: str, forward: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
 ) -> Op[Any]:
-    """The op of a function's derivatives; its first option is the order."""
+    """Declare the op of a function's derivatives, whose first option is the order."""
 
     def vjp(g: Cotangent, y: Array, x: Array, **options: Any) -> Cotangent:
         order, *rest = options.values()
@@ -98,33 +98,33 @@ def derivative_op(
 
 
 def with_n_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with a parameter for each of n operands, which an op counts."""
+    """Wrap a function in one with n parameters, which an op counts as operands."""
 
-    def of_one(x: Array) -> Array:
+    def call_one(x: Array) -> Array:
         return fn(x)
 
-    def of_two(x1: Array, x2: Array) -> Array:
+    def call_two(x1: Array, x2: Array) -> Array:
         return fn(x1, x2)
 
-    def of_three(x1: Array, x2: Array, x3: Array) -> Array:
+    def call_three(x1: Array, x2: Array, x3: Array) -> Array:
         return fn(x1, x2, x3)
 
-    return (of_one, of_two, of_three)[n - 1]
+    return (call_one, call_two, call_three)[n - 1]
 
 
 def split_order(order: ArrayLike, x: ArrayLike) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The operand, and the order as an option, which passes no gradient and must be no Tensor."""
+    """Return the operand, and the order as an option, which passes no gradient."""
     return (x,), {"order": order}
 
 
 def split_whole_order(order: float | Array, x: ArrayLike) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same for a function of integer orders, since SciPy would truncate another number."""
+    """Split off an order that must be whole, since SciPy would truncate another number."""
     check_whole_order(order)
     return split_order(order, x)
 
 
 def check_whole_order(order: float | Array) -> None:
-    """Raise unless an order, which is no Tensor, is a whole number."""
+    """Raise unless an order is a whole number, or a Tensor."""
     if not isinstance(order, Tensor) and np.any(np.remainder(order, 1)):
         raise ValueError(f"the order must be a whole number, not {order}")
 
@@ -139,7 +139,7 @@ def declare_special(
     complex: bool = False,
     example: str = "",
 ) -> Op[Any]:
-    """An op of this package; it stands for the ufunc of its name, or of the name `scipy`.
+    """Declare an op that replaces the ufunc of its name, or of the name `scipy`, on Tensors.
 
     The calls to test it on are in `tests/support/domains/special.py`.
     """
@@ -161,6 +161,6 @@ def declare_special(
 
 
 def result_type(*xs: Array) -> DType:
-    """The dtype of the result of SciPy's real functions of these operands."""
+    """Return the dtype of the result of SciPy's real functions of these operands."""
     dtype = np.result_type(*xs)
     return np.promote_types(dtype, np.float32 if dtype.kind == "f" else np.float64)
