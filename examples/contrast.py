@@ -1,8 +1,8 @@
-"""The stateful design and tapegrad side by side: each fault run, on both.
+"""Run each fault of the stateful design in both designs, side by side.
 
-``python examples/contrast.py`` prints, for each fault, the code, what the stateful framework of
-``stateful.py`` did, what tapegrad does, and why. In the last rows, marked as COST, the functional
-design is at a disadvantage. Numbers select rows: ``python examples/contrast.py 5 6``.
+``python examples/contrast.py`` prints for each fault the code, the result of the stateful framework
+in ``stateful.py``, the result of tapegrad, and the reason. In the last rows, marked as COST, the
+functional design is at a disadvantage. Numbers select rows: ``python examples/contrast.py 5 6``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from contrasts import costs, known, reported
-from contrasts.case import Case, Cost, Fault, same
+from contrasts.case import Case, Cost, Fault, is_same
 
 CASES: tuple[Case, ...] = tuple(
     kind()
@@ -25,47 +24,47 @@ CASES: tuple[Case, ...] = tuple(
 )
 
 
-def code(method: Callable[[], Any]) -> str:
-    """The body of a method."""
+def method_body(method: Callable[[], object]) -> str:
+    """The source of a method's body."""
     _, body = inspect.getsource(method).split("\n", 1)
     return textwrap.dedent(body).rstrip()
 
 
-def row(number: int, case: Case) -> str:
-    """A case as it is printed.
+def format_case(number: int, case: Case) -> str:
+    """The printed text of a case.
 
     Raises
     ------
     AssertionError
-        If it does not show what it claims.
+        If a result differs from the one that the case claims.
     """
     title, why = (" ".join(part.split()) for part in str(inspect.getdoc(case)).split("\n\n"))
-    did = {"stateful": case.stateful(), "tapegrad": case.tapegrad()}
+    results = {"stateful": case.stateful(), "tapegrad": case.tapegrad()}
     best, other = ("stateful", "tapegrad") if isinstance(case, Cost) else ("tapegrad", "stateful")
     for name, claimed in ((best, case.right), (other, case.wrong)):
-        assert same(did[name], claimed), f"{title} {name} gave {did[name]}, not {claimed}"
+        assert is_same(results[name], claimed), f"{title} {name}: {results[name]}, not {claimed}"
 
-    what = "COST " if isinstance(case, Cost) else ""
-    lines = [f"{number:2}. {what}{title}"]
+    mark = "COST " if isinstance(case, Cost) else ""
+    lines = [f"{number:2}. {mark}{title}"]
     for name, method in (("stateful", case.stateful), ("tapegrad", case.tapegrad)):
-        first, *rest = code(method).splitlines()
+        first, *rest = method_body(method).splitlines()
         lines.append(f"    {name}  {first}")
         lines += [f"{'':14}{line}".rstrip() for line in rest]
         right = np.array(case.right) if isinstance(case.right, tuple) else case.right
         faulty = name == "stateful" and isinstance(case, Fault)
         verdict = f"   (it should be {right})" if faulty else ""
-        lines.append(f"{'':11}-> {did[name]}{verdict}")
+        lines.append(f"{'':11}-> {results[name]}{verdict}")
     lines += textwrap.wrap(why, 90, initial_indent="    why       ", subsequent_indent=" " * 14)
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:
-    """Print the rows with these numbers, or all."""
-    print("attempt(f) gives what f gives, or the error that it raises.\n")
+    """Print the cases with these numbers, or all."""
+    print("attempt(f) returns the result of f, or the error that f raises.\n")
     wanted = {int(argument) for argument in arguments} or range(1, len(CASES) + 1)
     for number, case in enumerate(CASES, start=1):
         if number in wanted:
-            print(row(number, case), end="\n\n")
+            print(format_case(number, case), end="\n\n")
 
 
 if __name__ == "__main__":

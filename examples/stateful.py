@@ -1,9 +1,9 @@
 """A small deep-learning framework in the stateful style, faults and all.
 
-Never use it: it is here for comparison with tapegrad. A `Tensor` changes as long as it lives:
-`backward` walks from a result to the tensors that made it and leaves gradients in `.grad`, and an
-optimizer then overwrites `.data`. Its faults are left in on purpose: `contrast.py` and the files
-in `parts/` run them.
+Never use it: it is here for comparison with tapegrad. A `Tensor` can change at any time:
+`backward` walks from a result to its creators and leaves gradients in `.grad`, and an optimizer
+then overwrites `.data`. The faults are left in on purpose: `contrast.py` and the files in `parts/`
+run them.
 """
 
 from __future__ import annotations
@@ -11,32 +11,39 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Tensor:
-    """An array, its gradient, and the tensors and the op that it was made from."""
+    """An array, its gradient, its creators and the name of the op that made it."""
 
-    def __init__(self, data: Any, autograd: bool = False, creators: Any = (), op: str = "") -> None:
+    def __init__(
+        self,
+        data: ArrayLike,
+        autograd: bool = False,
+        creators: tuple[Tensor, ...] = (),
+        op: str = "",
+    ) -> None:
         self.data, self.autograd = np.asarray(data), autograd
         self.grad: Any = None
         self.creators, self.op = creators, op
-        self.saved: Any = None  # what some ops keep for the backward pass
+        self.saved: Any = None  # values that some ops keep for the backward pass
         self.id = np.random.randint(0, 100_000)
-        self.children: dict[int, int] = {}  # how many gradients each child has yet to send
+        self.children: dict[int, int] = {}  # the gradients that each child has yet to send
         for creator in creators:
             creator.children[self.id] = creator.children.get(self.id, 0) + 1
 
-    def make(self, data: Any, op: str, *others: Tensor) -> Tensor:
-        """The result of an op on this tensor and others."""
+    def make(self, data: ArrayLike, op: str, *others: Tensor) -> Tensor:
+        """Make the result of an op on this tensor and others."""
         if all(tensor.autograd for tensor in (self, *others)):
             return Tensor(data, True, (self, *others), op)
         return Tensor(data)
 
-    def backward(self, grad: Any = None, origin: Tensor | None = None) -> None:
-        """Receive a gradient, and pass it on once the children have sent theirs."""
+    def backward(self, grad: ArrayLike | None = None, origin: Tensor | None = None) -> None:
+        """Receive a gradient, and pass it on when all children have sent theirs."""
         if not self.autograd:
             return
-        grad = np.ones(self.data.shape) if grad is None else grad
+        grad = np.ones(self.data.shape) if grad is None else np.asarray(grad)
         if origin is not None:
             if self.children[origin.id] == 0:
                 raise RuntimeError("cannot go backward through this tensor more than once")
@@ -45,8 +52,8 @@ class Tensor:
         if origin is None or not any(self.children.values()):
             self.propagate(self.grad)
 
-    def propagate(self, grad: Any) -> None:
-        """Send each creator its gradient, by the name of the op."""
+    def propagate(self, grad: np.ndarray) -> None:
+        """Send each creator its gradient; the name of the op selects the rule."""
         op, creators = self.op, self.creators
         if op in ("add", "sub"):
             creators[0].backward(grad, self)
@@ -54,7 +61,7 @@ class Tensor:
         if op == "mul":
             creators[0].backward(grad * creators[1].data, self)
             creators[1].backward(grad * creators[0].data, self)
-        # from here on no origin is passed, so nothing is counted
+        # the branches below pass no origin, so these gradients are not counted
         if op == "neg":
             creators[0].backward(-grad)
         if op == "mm":
@@ -108,12 +115,12 @@ class Tensor:
     def tanh(self) -> Tensor:
         return self.make(np.tanh(self.data), "tanh")
 
-    def index_select(self, indices: Any) -> Tensor:
+    def index_select(self, indices: np.ndarray) -> Tensor:
         result = self.make(self.data[indices], "index_select")
         result.saved = indices
         return result
 
-    def cross_entropy(self, targets: Any) -> Tensor:
+    def cross_entropy(self, targets: np.ndarray) -> Tensor:
         softmax = np.exp(self.data) / np.exp(self.data).sum(1, keepdims=True)
         one_hot = np.eye(self.data.shape[1])[targets]
         result = self.make(-np.log(softmax[one_hot == 1]).mean(), "cross_entropy")
@@ -140,12 +147,12 @@ class Embedding:
         self.weight = Tensor((np.random.rand(vocab_size, dim) - 0.5) / dim, autograd=True)
         self.parameters = [self.weight]
 
-    def __call__(self, indices: Any) -> Tensor:
+    def __call__(self, indices: np.ndarray) -> Tensor:
         return self.weight.index_select(indices)
 
 
 class Sequential:
-    """Layers one after another. The default list is made once, when Python reads this."""
+    """Layers in sequence. Python makes the default list once, when it defines the function."""
 
     def __init__(self, layers: list[Any] = []) -> None:
         self.layers = layers
@@ -161,7 +168,7 @@ class Sequential:
 
 
 class RNNCell:
-    """A cell that turns an input and a hidden state into an output and the next state."""
+    """A function of an input and a hidden state that returns an output and the next state."""
 
     def __init__(self, n_inputs: int, n_hidden: int, n_outputs: int) -> None:
         self.n_hidden = n_hidden
@@ -178,13 +185,13 @@ class RNNCell:
 
 
 def mse_loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The squared errors, summed over the batch."""
+    """The sum of squared errors over the batch."""
     error = predictions - targets
     return (error * error).sum(0)
 
 
 class SGD:
-    """Gradient descent that writes into the parameters it was made with."""
+    """Gradient descent that overwrites its parameters in place."""
 
     def __init__(self, parameters: list[Tensor], alpha: float) -> None:
         self.parameters, self.alpha = parameters, alpha

@@ -1,53 +1,56 @@
-"""A case: the same thing tried in both designs."""
+"""A case: the same computation in both designs."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+
 
 class Case:
-    """A row of the table: its title and its reason are the docstring of the class."""
+    """A row of the table; each docstring has a title and a paragraph with the reason."""
 
-    right: Any  # what the code should give
-    wrong: Any  # what the other design gives instead, or the class of its error
+    right: object  # the correct result
+    wrong: object  # the other design's result, or the class of its error
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         raise NotImplementedError
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         raise NotImplementedError
 
 
 class Fault(Case):
-    """A fault of the stateful design: tapegrad is right, and the other is not."""
+    """A fault of the stateful design: only tapegrad's result is right."""
 
 
 class Cost(Case):
-    """A cost of the functional design: the stateful one is right, and tapegrad is not."""
+    """A cost of the functional design: only the stateful result is right."""
 
 
-def attempt(fn: Callable[[], Any]) -> Any:
-    """What a function gives, or the error that it raises."""
+def attempt(fn: Callable[[], T]) -> T | str:
+    """The result of a function, or the text of the error that it raises."""
     try:
         return fn()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
-def same(found: Any, wanted: Any) -> bool:
-    """Whether a result, or an error as `attempt` gives it, is this one."""
+def is_same(found: object, wanted: object) -> bool:
+    """Whether a result of `attempt` equals a value, or is an error of a class."""
     if isinstance(found, str):
         return isinstance(wanted, type) and found.startswith(wanted.__name__)
     if found is None or wanted is None or isinstance(wanted, type):
         return found is wanted
-    return np.shape(found) == np.shape(wanted) and bool(np.allclose(found, wanted, equal_nan=True))
+    a, b = np.asarray(found), np.asarray(wanted)
+    return a.shape == b.shape and np.allclose(a, b, equal_nan=True)
 
 
-def alive(kind: type) -> int:
-    """How many objects of a class there are."""
+def count_instances(kind: type) -> int:
+    """The number of live objects of a class."""
     gc.collect()
     return sum(type(thing) is kind for thing in gc.get_objects())

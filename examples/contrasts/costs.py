@@ -1,31 +1,31 @@
-"""What the functional design costs."""
+"""The costs of the functional design."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import numpy as np
 from stateful import SGD, Linear, Tensor
 
 import tapegrad as tg
 from contrasts.case import Cost, attempt
+from tapegrad.types import Array
 
 
 class KeyReused(Cost):
     """Do two draws differ? With the same key they do not.
 
-    Keys are split by hand, one for each use: `a, b = tg.random.split(key)`. Forgetting
-    that is the functional design's own silent bug.
+    You split keys by hand, one for each use: `a, b = tg.random.split(key)`. A forgotten split
+    is a silent bug that only the functional design has.
     """
 
     right = True
     wrong = False
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         return not np.array_equal(np.random.randn(3), np.random.randn(3))
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         key = tg.random.key(0)
         return not np.array_equal(tg.random.normal(key, (3,)), tg.random.normal(key, (3,)))
 
@@ -33,20 +33,20 @@ class KeyReused(Cost):
 class TiedTwice(Cost):
     """Two layers share a weight: is it still shared after a step?
 
-    A tree has no identity: what stands in it twice is two arrays after the first update.
-    Store it once, and pass it to both places in your function.
+    A tree keeps no identities: an array that is in it twice becomes two arrays in the first
+    update. Store it once, and use it twice in your function.
     """
 
     right = True
     wrong = False
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         encoder = decoder = Tensor([1.0], autograd=True)
         (encoder * Tensor([3.0], autograd=True)).backward()
         SGD([encoder], alpha=0.1).step()
         return np.array_equal(encoder.data, decoder.data)
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         weight = np.array([1.0])
         params = {"encoder": weight, "decoder": weight}
         gradients = tg.grad(lambda p: tg.sum(p["encoder"] * 3.0))(params)
@@ -55,16 +55,16 @@ class TiedTwice(Cost):
 
 
 class Threading(Cost):
-    """How many values does a step of training take and return besides the data?
+    """How many arguments and results does a training step have besides the data?
 
-    Parameters and the optimizer's state, and keys where there is dropout, are threaded by
-    hand through every function. A stateful object keeps them out of sight.
+    You pass parameters, optimizer state and keys for dropout through every function. A stateful
+    object hides them.
     """
 
     right = 0
     wrong = 2
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         w = Tensor([1.0], autograd=True)
         optimizer = SGD([w], alpha=0.1)
 
@@ -77,10 +77,10 @@ class Threading(Cost):
         step(x)
         return len(inspect.signature(step).parameters) - 1
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         optimizer = tg.optim.SGD(learning_rate=0.1, momentum=0.9)
 
-        def step(w: Any, state: Any, x: Any) -> Any:
+        def step(w: Array, state: object, x: Array) -> tuple[Array, object]:
             gradient = tg.grad(lambda w: tg.sum(w * x))(w)
             return optimizer.update(w, gradient, state)
 
@@ -92,16 +92,16 @@ class Threading(Cost):
 
 
 class ByProducts(Cost):
-    """Can a layer leave what it saw where somebody will look for it?
+    """Can a layer leave a by-product on an object for later use?
 
-    By-products must be returned through every function on the way out, at the end
-    with `has_aux=True`. A Tensor that is left on an object is of a closed tape.
+    Every function on the way out must return by-products, the last one with `has_aux=True`.
+    A Tensor on an object belongs to a closed tape.
     """
 
     right = True
     wrong = False
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         seen = []
 
         def loss(w: Tensor) -> Tensor:
@@ -112,10 +112,10 @@ class ByProducts(Cost):
         loss(Tensor(3.0, autograd=True)).backward()
         return not isinstance(attempt(lambda: seen[0] + seen[0]), str)
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         seen = []
 
-        def loss(w: Any) -> Any:
+        def loss(w: float) -> float:
             h = w * w
             seen.append(h)
             return h
@@ -125,44 +125,44 @@ class ByProducts(Cost):
 
 
 class ResultForgotten(Cost):
-    """A bias is set to 1, and the result of the call is not used: is it set?
+    """A call sets a bias to 1, and its result is not used: has the bias changed?
 
-    To change one field is to build a new tree, and to hand that on. If you forget to,
-    nothing happens, and nothing says so.
+    To change a field, you build a new tree and use it from then on. If you forget to use it,
+    nothing happens, and no error is raised.
     """
 
     right = True
     wrong = False
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         layer = Linear(2, 3)
         layer.bias.data[:] = 1
         return bool(layer.bias.data.all())
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         params = tg.nn.Linear(2, 3).init(0)
         tg.tree.update(params, {"bias": np.ones(3)})
         return bool(params.bias.all())
 
 
 class CopyPerUpdate(Cost):
-    """Does an update get by without a second array of the parameters' size?
+    """Does an update write into the memory of the parameters?
 
-    Old parameters stay valid, so new ones need memory of their own. A compiled program
-    can use buffers again; a recorded step makes a copy.
+    Old parameters stay valid, so new ones need other memory. A compiled program can reuse
+    buffers; a recorded step makes a copy.
     """
 
     right = True
     wrong = False
 
-    def stateful(self) -> Any:
+    def stateful(self) -> object:
         w = Tensor(np.ones(1000), autograd=True)
         before = w.data
         (w + w).backward()
         SGD([w], alpha=0.1).step()
         return np.shares_memory(w.data, before)
 
-    def tapegrad(self) -> Any:
+    def tapegrad(self) -> object:
         optimizer, before = tg.optim.SGD(learning_rate=0.1), np.ones(1000)
         after, _ = optimizer.update(before, np.ones(1000), optimizer.init(before))
         return np.shares_memory(after, before)
