@@ -2,8 +2,8 @@
 # # Part 1. Tensors
 #
 # To differentiate a computation we have to remember it. A tensor is an array that
-# remembers: which op made it, and from what. The question of this part is what may
-# happen to a tensor after it has been made.
+# remembers which op made it, and from which operands. The question of this part: may a
+# tensor change after it has been made?
 
 # %%
 import numpy as np
@@ -13,7 +13,7 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# A class around an array, with a `+` that gives another one.
+# A class around an array, with a `+` that returns another tensor.
 
 
 # %%
@@ -30,8 +30,8 @@ y = x + x
 print(y.data)
 
 # %% [markdown]
-# The fault: anyone who holds `x` can change it. Then `y` is no longer `x + x`, and
-# nothing says so. Whatever we compute later from `x` and `y` together is wrong.
+# The fault: anyone who holds `x` can change it. Then `y` is no longer `x + x`, without
+# an error. Every later result of `x` and `y` together is wrong.
 
 # %%
 x.data += 10
@@ -51,7 +51,7 @@ print(longer)
 
 # %% [markdown]
 # Read the last line of the table: record 1 was written by `add`, from record 0 and
-# record 0. Nobody can change what it says:
+# record 0. Nobody can change the record or its value:
 
 # %%
 try:

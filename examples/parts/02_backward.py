@@ -3,8 +3,8 @@
 #
 # A gradient says how much a result changes when an input changes a little. To find
 # it, we go from the result back to the inputs. At each op we ask: given the
-# gradient of the op's output, what is the gradient of each operand? For an addition
-# the answer is easy: each operand gets what the output got.
+# gradient of the op's output, which gradient does each operand get? For an addition
+# the answer is easy: each operand gets the gradient of the output.
 
 # %%
 import numpy as np
@@ -15,7 +15,7 @@ import tapegrad as tg
 # ## The stateful way
 #
 # A tensor knows its creators and the name of the op, and `backward` calls itself on
-# the creators. It leaves what it found in `.grad`.
+# the creators. It leaves the gradient in `.grad`.
 
 
 # %%
@@ -43,21 +43,21 @@ print(x.grad, y.grad)
 assert np.array_equal(x.grad, np.ones(5))
 
 # %% [markdown]
-# The fault: `x.grad` does not say of *what* it is the gradient. Ask for the gradient
-# of a second result and the first answer is gone.
+# The fault: `x.grad` does not say *which* result it belongs to. Ask for the gradient
+# of a second result, and the first answer is gone.
 
 # %%
-of_z = x.grad
+grad_of_z = x.grad
 (x + y).backward(np.full(5, 10.0))
-print("the gradient of z was", of_z, "and x.grad is now", x.grad)
-assert not np.array_equal(x.grad, of_z)
+print("the gradient of z was", grad_of_z, "and x.grad is now", x.grad)
+assert not np.array_equal(x.grad, grad_of_z)
 
 # %% [markdown]
 # ## With tapegrad
 #
 # The tape is a list of records in the order in which they were written. A reverse
 # sweep reads it from the last record to the first. The gradient of a record is called
-# its *cotangent*. The sweep needs one to begin with, that of the output.
+# its *cotangent*. The sweep begins with the cotangent of the output.
 
 # %%
 tape, x = tg.Tape().parameter([1.0, 2.0, 3.0, 4.0, 5.0], name="x")
@@ -69,20 +69,20 @@ gradients = tg.reverse_sweep(tape, z, cotangent=np.ones(5))
 print(gradients[x], gradients[y])
 
 # %% [markdown]
-# `tape.show` prints the cotangents beside the values. Read that column from the foot to the
-# head, as the sweep does.
+# `tape.show` prints the cotangents beside the values. Read that column from bottom to top,
+# as the sweep does.
 
 # %%
 print(tape.show(z, cotangent=np.ones(5)))
 
 # %% [markdown]
 # The result is a mapping from parameters to gradients. It is a value: a second sweep
-# returns a second mapping and leaves the first as it was.
+# returns a second mapping and does not change the first.
 #
 # ## Your guess
 #
 # The same tape, swept with another cotangent: element 0 of `z` weighs 1, element 1
-# weighs 2, and so on. What is the gradient of `y`? Give a list of five numbers.
+# weighs 2, and so on. Which gradient does `y` get? Give a list of five numbers.
 
 # %%
 guess = ...
@@ -97,5 +97,5 @@ answer = weighed[y]
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert np.array_equal(guess, answer), f"not {guess}: an addition passes on what it is given"
+    assert np.array_equal(guess, answer), f"not {guess}: an addition passes its cotangent on"
     print("Your guess is right.")

@@ -3,8 +3,8 @@
 #
 # In `(a + b) + (b + c)` the tensor `b` is used twice. If `b` grows by 1, each
 # use adds 1 to the result, so the result grows by 2. The gradient of `b` is the *sum*
-# of what its uses contribute. That is all there is to the chain rule here, and it is the
-# first thing that home-made frameworks get wrong.
+# of the contributions of its uses. That is the whole chain rule here, and the first thing
+# that home-made frameworks get wrong.
 
 # %%
 import numpy as np
@@ -14,7 +14,7 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# The class of part 2, as it was.
+# The class of part 2, unchanged.
 
 
 # %%
@@ -39,7 +39,7 @@ print("the stateful gradient of b:", b.grad, "and it should be all 2")
 assert np.array_equal(b.grad, np.ones(5))
 
 # %% [markdown]
-# `backward` comes to `b` twice, and the second visit overwrites what the first had left.
+# `backward` visits `b` twice, and the second visit overwrites the gradient of the first.
 #
 # ## With tapegrad
 
@@ -49,23 +49,23 @@ output, tape = tg.record(lambda a, b, c: (a + b) + (b + c))(a, b, c)
 print(tape)
 
 # %% [markdown]
-# Look for `%1`, which is `b`, among the operands: it is there on lines 3 and 4. The
-# sweep begins at line 5 and goes up. It comes to line 4 and notes a contribution for
-# `b`; it comes to line 3 and adds another. Only then does it come to line 1, and by
-# then the cotangent of `b` is complete: all lines that use a record stand below it.
+# Look for `%1`, which is `b`, among the operands: it is on lines 3 and 4. The sweep
+# begins at line 5 and goes up. At line 4 it notes a contribution to `b`; at line 3 it
+# adds another. Only then does it reach line 1, and by then the cotangent of `b` is
+# complete: all lines that use a record are below it.
 
 # %%
 for step in tg.sweep_steps(tape, output, cotangent=np.ones(5)):
     print(step)
 
 # %% [markdown]
-# To see the sweep in a browser, step by step, take the `# ` off this line and open the page:
+# To see the sweep in a browser, step by step, remove the `# ` from this line and open the page:
 
 # %%
 # tg.show.html(tape, output, "used_twice.html", cotangent=np.ones(5))
 
 # %% [markdown]
-# `b` gets ones twice, and has twos. `reverse_sweep` is the same loop without the words:
+# `b` gets ones twice, which makes twos. `reverse_sweep` is the same loop without the text:
 
 # %%
 gradients = tg.reverse_sweep(tape, output, cotangent=np.ones(5))
@@ -75,7 +75,7 @@ for parameter in tape.parameters:
 # %% [markdown]
 # ## Your guess
 #
-# What is the gradient of `b` for `((a + b) + (b + c)) + b`? All five elements are the
+# Which gradient does `b` get in `((a + b) + (b + c)) + b`? All five elements are the
 # same; give one number, or an array of five.
 
 # %%

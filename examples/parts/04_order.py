@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 4. The order of the sweep
 #
-# Part 3 needs two things: contributions must be added up, and a gradient may be passed on
-# only when it is complete. How does a recursive `backward` know that it is?
+# Part 3 needs two things: contributions must be added, and a gradient may be passed on
+# only when it is complete. How does a recursive `backward` know that?
 
 # %%
 import sys
@@ -20,8 +20,8 @@ import tapegrad as tg
 # %% [markdown]
 # ## Bet on it
 #
-# Perhaps it need not know. Here is the class of part 3, mended in the simplest way: it adds
-# up what comes in, and passes each contribution on at once.
+# Perhaps it need not know. Here is the class of part 3 with the simplest repair: it adds
+# each contribution, and passes it on at once.
 
 
 # %%
@@ -68,7 +68,7 @@ if guess is not ...:
 # %% [markdown]
 # ## The stateful way
 #
-# So each tensor counts its children, and passes its gradient on when all have sent theirs.
+# So each tensor counts its children, and passes its gradient on when every child has sent one.
 
 # %%
 a, b, c = (
@@ -83,8 +83,8 @@ assert np.array_equal(b.grad, [2, 2, 2, 2, 2])
 
 # %% [markdown]
 # That is right, once. The first fault: the counts are used up, so `z` has no second
-# gradient. The second: children are told apart by a random id below 100,000, and among a
-# thousand tensors some have the same.
+# gradient. The second: a random id below 100,000 identifies each child, and among a
+# thousand tensors some have the same id.
 
 # %%
 try:
@@ -101,8 +101,8 @@ assert len(set(ids)) < 1000
 # ## With tapegrad
 #
 # No counting is needed. A record is written after its operands, so every line that uses a
-# record stands below it. Read the tape from the foot to the head, and each cotangent is
-# complete when you come to it. And the tape is not used up by being read.
+# record is below it. Read the tape from bottom to top, and each cotangent is complete when
+# you reach it. And reading does not use up the tape.
 
 # %%
 a, b, c = np.array([[1.0, 2, 3, 4, 5], [2, 2, 2, 2, 2], [5, 4, 3, 2, 1]])

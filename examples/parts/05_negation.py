@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 5. Another op: negation
 #
-# A framework grows op by op. Each brings two things: how to compute it, and how its
-# operand's gradient follows from its output's. The question is where the second is kept.
+# A framework grows op by op. Each op brings two things: its computation, and the rule that
+# turns the gradient of its output into the gradients of its operands. Where is the rule kept?
 
 # %%
 import sys
@@ -20,8 +20,8 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# A tensor remembers the *name* of its op, and `backward` looks at the name in a long row
-# of `if`s. Here is negation:
+# A tensor remembers the *name* of its op, and `backward` compares the name in a long
+# sequence of `if`s. Here is negation:
 
 # %%
 a = stateful.Tensor([1.0, 2, 3, 4, 5], autograd=True)
@@ -34,7 +34,7 @@ assert np.array_equal(b.grad, [-2, -2, -2, -2, -2])
 # %% [markdown]
 # The fault: some names are looked for with `in`, since `sum_0` and `sum_1` share a
 # branch. A new op, the sum of squares along an axis, is called `sumsquares_0`. It
-# has no rule yet, and ought to fail. It takes the branch of the sum:
+# has no rule yet, and ought to fail. Instead it runs the branch of the sum:
 
 # %%
 x = stateful.Tensor([1.0, 2.0, 3.0], autograd=True)
@@ -45,8 +45,8 @@ assert np.array_equal(x.grad, [1, 1, 1])
 # %% [markdown]
 # ## With tapegrad
 #
-# A record does not hold a name but the op itself, and the op holds its rules. A rule is
-# called a VJP, and takes the cotangent `g` of the output, the output `y` and the operands.
+# A record holds the op itself instead of a name, and the op holds its rules. A rule is
+# called a VJP: a function of the cotangent `g` of the output, the output `y` and the operands.
 
 # %%
 output, tape = tg.record(lambda a, b, c: (a + -b) + (-b + c))(a.data, b.data, c.data)
@@ -71,7 +71,7 @@ print(tg.grad(sum_of_squares)(np.array([1.0, 2.0, 3.0])))
 # ## Your guess
 #
 # Write the rule of negation, `y = -x`: a function of `g`, `y` and `x`, as above. The last
-# cell makes an op with it, and compares its gradient with differences of the op itself.
+# cell makes an op with it, and compares its gradient with finite differences of the op.
 
 # %%
 guess = ...  # lambda g, y, x: ...

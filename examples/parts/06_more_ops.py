@@ -34,13 +34,13 @@ print("w.grad", w.grad)
 assert w.grad is None
 
 # %% [markdown]
-# One constant, and the gradient of everything above it is gone, without a word. In an
-# optimizer `None` may raise an error; a gradient that is partly cut off will not.
+# One constant, and every gradient behind it is silently gone. In an optimizer `None` may
+# raise an error; a gradient that is partly cut off does not.
 #
 # ## With tapegrad
 #
-# An op is recorded if *any* of its operands is on the tape. Constants are simply operands
-# that have no line of their own:
+# An op is recorded if *any* of its operands is on the tape. Constants are operands without
+# a line on the tape:
 
 # %%
 output, tape = tg.record(lambda w: tg.sum(w * np.full((2, 3), 10.0), 0))(m)
@@ -48,7 +48,7 @@ print(tape)
 print(tg.reverse_sweep(tape, output, cotangent=np.ones(3))[tape.parameters[0]])
 
 # %% [markdown]
-# A gradient can still be zero, for a reason that is in your function. Ask for it:
+# A gradient can still be zero for a reason in your function. Ask for the reason:
 
 
 # %%
@@ -87,15 +87,15 @@ print(pullback(np.ones((2, 3, 4)))[0])
 # %%
 bias = np.zeros(3)
 _, pullback = tg.vjp(lambda x, bias: x + bias, m, bias)
-of_m, of_bias = pullback(np.ones((2, 3)))
-print(of_m.shape, of_bias)
+d_m, d_bias = pullback(np.ones((2, 3)))
+print(d_m.shape, d_bias)
 
 # %% [markdown]
 # ## Your guess
 #
 # For `y = x @ w` with `x` of shape (2, 3) and `w` of shape (3, 5), the cotangent `g` has
 # the shape of `y`, (2, 5). The gradient of `w` must have the shape of `w`. There is only
-# one product of `g` and `x` that has it: write it, as a function of `g`, `x` and `w`.
+# one product of `g` and `x` with this shape: write it, as a function of `g`, `x` and `w`.
 
 # %%
 guess = ...  # lambda g, x, w: ...
@@ -104,7 +104,7 @@ guess = ...  # lambda g, x, w: ...
 assert np.array_equal(tg.sum(m, 0), [5, 7, 9])
 assert np.array_equal(tg.sum(m, 1), [6, 15])
 assert tg.expand(m, 2, 4).shape == (2, 3, 4)
-assert np.array_equal(of_bias, [2, 2, 2])
+assert np.array_equal(d_bias, [2, 2, 2])
 assert "ends at an op without a rule" in tg.why_zero(np.round, np.float64(1.5))["a"]
 tg.testing.check_grads(lambda x: tg.expand(x, 2, 4), (m,))
 tg.testing.check_grads(tg.matmul, (m, m.T))

@@ -3,7 +3,7 @@
 #
 # The first training: two matrices learn to map four rows of inputs to four targets. First
 # with a backward pass written by hand, then with a recorded one, then as the program that
-# tapegrad writes. It is the same computation three times, and you can lay them side by side.
+# tapegrad writes: the same computation three times, to compare side by side.
 
 # %%
 import sys
@@ -21,22 +21,21 @@ import tapegrad as tg
 x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 y = np.array([[0.0], [1.0], [0.0], [1.0]])
 
-# The first weights, drawn as the stateful framework draws them: each of its tensors takes
-# an id from the same stream.
+# the first weights of the stateful framework, whose tensors draw an id from the same stream
 np.random.seed(0)
 stateful.Tensor(x), stateful.Tensor(y)
 w0 = stateful.Tensor(np.random.rand(2, 3)).data
 w1 = stateful.Tensor(np.random.rand(3, 1)).data
 
-# the losses that all three should give
+# the losses that all three should compute
 FIGURES = [0.58128304, 0.48988149, 0.41375111, 0.34489412, 0.28210124]
 FIGURES += [0.2254484, 0.17538853, 0.1324231, 0.09682769, 0.06849361]
 
 # %% [markdown]
 # ## By hand
 #
-# Forward, keep what is needed; backward, one line for each line forward, in reverse
-# order. This is all that an autodiff library does for you.
+# The forward pass keeps the values that the backward pass needs; the backward pass has a
+# line for each forward line, in reverse order. This is all that an autodiff library does.
 
 
 # %%
@@ -61,9 +60,9 @@ print(np.round(losses_by_hand, 8))
 # %% [markdown]
 # ## The stateful way, and its fault
 #
-# `backward` reads `.data` when it runs, not as it was when the product was taken. Change
-# it in between (to normalize weights, to clip them, to try a smaller step) and the
-# gradient is silently wrong.
+# `backward` reads the current `.data`, not the factor of the product. Change it in between
+# (to normalize weights, to clip them, to try a smaller step), and the gradient is silently
+# wrong.
 
 # %%
 a, b = stateful.Tensor(w0, autograd=True), stateful.Tensor(w1.copy(), autograd=True)
@@ -73,12 +72,12 @@ loss = (error * error).sum(0)
 b.data += 1.0  # after the forward pass, before the backward pass
 loss.backward()
 
-hand = x.T @ (2 * (x @ w0 @ w1 - y) @ w1.T)
+by_hand = x.T @ (2 * (x @ w0 @ w1 - y) @ w1.T)
 print("the gradient of w0 should be")
-print(hand)
+print(by_hand)
 print("and the stateful version says")
 print(a.grad)
-assert not np.allclose(a.grad, hand)
+assert not np.allclose(a.grad, by_hand)
 
 # %% [markdown]
 # ## By tape
@@ -96,12 +95,12 @@ output, tape = tg.record(loss_of)(w0, w1)
 print(tape)
 
 gradients = tg.reverse_sweep(tape, output)
-of_w0, of_w1 = (gradients[parameter] for parameter in tape.parameters)
-print(of_w0)
+d_w0, d_w1 = (gradients[parameter] for parameter in tape.parameters)
+print(d_w0)
 
 # %% [markdown]
-# The values on a tape are read-only, and arrays of yours are copied as they go on it. There
-# is no "in between" in which a value could change.
+# The values on a tape are read-only, and recording copies your arrays. There is no "in
+# between" in which a value could change.
 #
 # A step of training is then a function from parameters to parameters:
 
@@ -121,9 +120,9 @@ print(np.round(losses, 8))
 # %% [markdown]
 # ## The program
 #
-# `tg.compile` records the step once and writes it down as NumPy source. Lay it beside
-# `step_by_hand`: every line above has its line here. (`.dot` is `@` with a place to put the
-# result; `np.sum(error**2)` has become the product of `error` with itself.)
+# `tg.compile` records the step once and writes it as NumPy source. Compare it with
+# `step_by_hand`: every line of the one has its line in the other. (`.dot` is `@` with an array
+# for the result; `np.sum(error**2)` has become the product of `error` with itself.)
 
 # %%
 compiled = tg.compile(step)
@@ -138,8 +137,8 @@ for _ in range(10):
 # ## Your guess
 #
 # The step has 5 matrix products, forward and backward together: count every `@` of
-# `step_by_hand`, or every `.dot` of the program but that of the loss. How many would it have with
-# a third matrix, `x @ w0 @ w1 @ w2 - y`?
+# `step_by_hand`, or every `.dot` of the program except the last of the forward pass, the loss.
+# How many would it have with a third matrix, `x @ w0 @ w1 @ w2 - y`?
 
 # %%
 guess = ...
@@ -151,17 +150,17 @@ def deeper(w0, w1, w2):
 
 
 # the gradient is recorded too, so its products are on the tape, line by line
-_, whole = tg.record(tg.grad(deeper, argnums=(0, 1, 2)))(w0, w1, np.ones((1, 1)))
+_, full_tape = tg.record(tg.grad(deeper, argnums=(0, 1, 2)))(w0, w1, np.ones((1, 1)))
 if guess is not ...:
-    print(whole)
+    print(full_tape)
 
 # %%
 assert np.round(losses_by_hand, 8).tolist() == FIGURES
 assert np.round(losses, 8).tolist() == FIGURES
 assert np.round(losses_compiled, 8).tolist() == FIGURES
-assert np.allclose(of_w0, hand)
+assert np.allclose(d_w0, by_hand)
 
-answer = sum(record.op is tg.matmul for record in whole)
+answer = sum(record.op is tg.matmul for record in full_tape)
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 8. An optimizer
 #
-# `w - 0.1 * d_w` for each parameter: a model with hundreds of them wants this said once.
-# The question is who remembers what from one step to the next.
+# `w - 0.1 * d_w` for each parameter: with hundreds of parameters you want to write this
+# once. The question: who keeps which values from one step to the next?
 
 # %%
 import sys
@@ -20,8 +20,8 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# The optimizer keeps the parameters, `step` writes into them, and `zero` clears the
-# gradients that the last `backward` has left. The fault: somebody must call `zero`.
+# The optimizer keeps the parameters, `step` overwrites them, and `zero` clears the
+# gradients of the last `backward`. The fault: somebody must call `zero`.
 # Here nobody does. The loss is `w + w + w + w`, whose gradient is always 4. What does
 # `w.grad` hold after the third step?
 
@@ -31,15 +31,15 @@ guess = ...
 # %%
 w = stateful.Tensor([1.0], autograd=True)
 optimizer = stateful.SGD([w], alpha=0.1)
-left = []
+grads = []
 for _ in range(3):
     ((w + w) + (w + w)).backward()
     optimizer.step()
-    left.append(float(w.grad[0]))
+    grads.append(float(w.grad[0]))
 if guess is not ...:
-    print("w.grad after each step:", left)
-assert left[0] == 4
-assert left[2] != 4
+    print("w.grad after each step:", grads)
+assert grads[0] == 4
+assert grads[2] != 4
 
 # %% [markdown]
 # The steps grow, the loss still falls for a while, and no error is ever raised.
@@ -47,8 +47,8 @@ assert left[2] != 4
 # ## With tapegrad
 #
 # `update` takes parameters, gradients and a state, and returns new parameters and a new
-# state. Gradients are what `tg.grad` returned; there is nothing to clear, because nothing
-# was left anywhere. The old parameters are as they were: keep them, compare them, go back.
+# state. `tg.grad` returns the gradients; nothing is left anywhere, so there is nothing to
+# clear. The old parameters do not change: keep them, compare them, go back.
 
 # %%
 optimizer = tg.optim.SGD(learning_rate=0.1)
@@ -68,8 +68,8 @@ print(tape)
 # %% [markdown]
 # ## The training of part 7, with an optimizer
 #
-# The parameters are a list of two matrices. They could be any tree: lists, tuples,
-# dictionaries and records of arrays.
+# The parameters are a list of two matrices. They could be any tree (JAX calls it a pytree):
+# lists, tuples, dictionaries and records of arrays.
 
 # %%
 x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -97,9 +97,9 @@ FIGURES = [0.58128304, 0.48988149, 0.41375111, 0.34489412, 0.28210124]
 FIGURES += [0.2254484, 0.17538853, 0.1324231, 0.09682769, 0.06849361]
 assert np.round(losses, 8).tolist() == FIGURES
 
-answer = left[2]
+answer = grads[2]
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert guess == answer, f"not {guess}: each backward adds 4 to what is there"
+    assert guess == answer, f"not {guess}: each backward adds 4 to the gradient"
     print("Your guess is right.")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 9. A layer
 #
-# `x @ weight + bias`, with random weights to begin with. Somebody has to draw the
-# random numbers, and somebody has to hold the weights.
+# `x @ weight + bias`, with random initial weights. Somebody has to draw the random
+# numbers, and somebody has to hold the weights.
 
 # %%
 import sys
@@ -21,8 +21,8 @@ import tapegrad as tg
 # ## The stateful way
 #
 # The layer draws its weights from NumPy's global stream when it is made, and holds
-# them. The seed is set, so the run can be repeated. Or can it? Somebody adds one tensor
-# to the program, before the layer, and uses it for nothing:
+# them. The seed is set, so the run can be repeated. Or can it? Somebody adds an unused
+# tensor to the program, before the layer:
 
 # %%
 np.random.seed(0)
@@ -38,12 +38,12 @@ assert not np.allclose(before, after)
 
 # %% [markdown]
 # Every tensor draws an id from the same stream. So does every shuffle, every dropout and
-# every other layer: the weights depend on all that happened before.
+# every other layer: the weights depend on every earlier draw.
 #
 # ## With tapegrad
 #
 # A layer is a description, and holds no weights. `init` draws them with a key: same key,
-# same weights, whatever else the program does. To call it, hand it the weights.
+# same weights, whatever else the program does. To call the layer, pass the weights.
 
 # %%
 layer = tg.nn.Linear(2, 3)
@@ -57,7 +57,7 @@ output, tape = tg.record(layer)(params, x)
 print(tape)
 
 # %% [markdown]
-# The gradient of a layer's parameters has the form of the parameters: a record with a
+# The gradient with respect to a layer's parameters has their structure: a record with a
 # weight and a bias.
 
 # %%
@@ -67,8 +67,8 @@ print(gradient)
 # %% [markdown]
 # ## Your guess
 #
-# Above, the four rows of `x` are summed up. Now think of a batch of 10 rows. What is the
-# gradient of the bias? Give a list of three numbers.
+# Above, the four rows of `x` are summed. Now think of a batch of 10 rows. Which gradient
+# does the bias get? Give a list of three numbers.
 
 # %%
 guess = ...

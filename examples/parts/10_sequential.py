@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 10. Layers one after another
 #
-# A model is a row of layers. Most of what goes wrong here has nothing to do with calculus,
-# and everything with who owns the list.
+# A model is a sequence of layers. Most faults here have nothing to do with calculus, and
+# everything with the owner of the list.
 
 # %%
 import sys
@@ -21,7 +21,7 @@ import tapegrad as tg
 # ## The stateful way
 #
 # `Sequential(layers=[])` looks harmless. But Python makes that default list once,
-# when it reads the definition, and every model that is made without layers gets the same.
+# when it defines the function, and every model that is made without layers gets the same.
 
 # %%
 encoder = stateful.Sequential()
@@ -29,13 +29,13 @@ decoder = stateful.Sequential()
 encoder.layers.append(stateful.Linear(2, 3))
 print("layers appended to the decoder: 0, layers it has:", len(decoder.layers))
 assert decoder.layers is encoder.layers
-encoder.layers.clear()  # or it would be in every model below, too
+encoder.layers.clear()  # or every model below would have it, too
 
 # %% [markdown]
 # ## With tapegrad
 #
-# A `Sequential` is frozen and holds a tuple. Nothing can be appended to it, and nothing
-# is shared. Its parameters are a tuple with an entry for each layer.
+# A `Sequential` is frozen and holds a tuple. You cannot append a layer, and models share
+# nothing. Its parameters are a tuple with an entry for each layer.
 
 # %%
 model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Linear(3, 1))
@@ -48,8 +48,8 @@ except AttributeError as error:
 # %% [markdown]
 # ## Training
 #
-# To compare the two designs, they begin with the same weights: those that the stateful
-# layers drew, put into the tree that the model's parameters are.
+# To compare the two designs, both begin with the weights of the stateful layers, copied into
+# the tree of the model's parameters.
 
 # %%
 x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -92,7 +92,7 @@ print(np.round(losses, 8))
 # %% [markdown]
 # ## Your guess
 #
-# A tanh is put between the two layers: `Sequential(Linear(2, 3), Tanh(), Linear(3, 1))`.
+# A tanh comes between the two layers: `Sequential(Linear(2, 3), Tanh(), Linear(3, 1))`.
 # How many arrays do its parameters have?
 
 # %%
@@ -104,10 +104,10 @@ FIGURES += [0.02479336, 0.01925443, 0.01491699, 0.01153118, 0.00889602]
 assert np.round(losses, 8).tolist() == FIGURES
 assert np.round(old_losses, 8).tolist() == FIGURES
 
-between = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
-answer = len(tg.tree.leaves(between.init(0)))
+with_tanh = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+answer = len(tg.tree.leaves(with_tanh.init(0)))
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert guess == answer, f"not {guess}: they are {tg.tree.paths(between.init(0))}"
+    assert guess == answer, f"not {guess}: they are {tg.tree.paths(with_tanh.init(0))}"
     print("Your guess is right.")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 11. A loss
 #
-# A loss turns predictions and targets into one number. Squared errors can be summed up or
-# averaged. That choice looks like a matter of taste, and decides how large the steps are.
+# A loss turns predictions and targets into one number. Squared errors can be summed or
+# averaged. The choice looks like a matter of taste, but it decides the size of the steps.
 
 # %%
 import sys
@@ -24,10 +24,9 @@ w = np.array([[0.5], [-0.5]])
 # %% [markdown]
 # ## The stateful way
 #
-# A batch does not fit into memory, so it is cut in two, and the gradients add up in
-# `.grad` by themselves. With a *mean* as loss, this gives twice the gradient of the whole
-# batch: the sum of two means is not the mean. Nothing in the program shows a sum, so
-# nobody misses the division.
+# A batch does not fit into memory, so it is split in two, and the gradients add up in
+# `.grad`. With a *mean* as loss, this gives twice the gradient of the whole batch: the sum
+# of two means is not the mean. The program shows no sum, so nobody misses the division.
 
 
 # %%
@@ -50,8 +49,8 @@ assert np.allclose(halves.grad, 2 * whole.grad)
 # %% [markdown]
 # ## With tapegrad
 #
-# `mse_loss` says in the call what it does: `reduction` is "mean", "sum" or "none". If
-# gradients are to be added, you write the addition, and see what is missing beside it.
+# The call of `mse_loss` names its `reduction`: "mean", "sum" or "none". To add gradients
+# you write the addition, and see the missing division beside it.
 
 
 # %%

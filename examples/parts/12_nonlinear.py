@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Part 12. Tanh and sigmoid
 #
-# Two linear layers in a row are one linear layer. What stands between them must not be
+# Two linear layers in sequence are one linear layer. The function between them must not be
 # linear: tanh, or the sigmoid `1 / (1 + exp(-x))`. Formulas from a textbook are right for
 # real numbers. A computer has floats.
 
@@ -21,9 +21,9 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# It uses the formula as it stands. `exp(1000)` is too large for a float, so NumPy warns
-# of an overflow. Here the result survives, for 1 divided by infinity is 0; in the softmax of
-# part 16 it will not. We ask NumPy to raise an error, so that you can see where:
+# It uses the textbook formula. `exp(1000)` is too large for a float, so NumPy warns of an
+# overflow. Here the result is still right, since 1 divided by infinity is 0; in the softmax of
+# part 16 it will be wrong. We ask NumPy to raise an error at the overflow:
 
 # %%
 far = np.array([-1000.0, 0.0, 1000.0])
@@ -52,9 +52,9 @@ with np.errstate(all="raise", under="ignore"):
     print(tg.why_zero(total, far[[0, 2]]))
 
 # %% [markdown]
-# In float32, `exp` overflows much sooner. Where do two runs part, of which one should be as good
-# as the other? `tg.compare_tapes` finds the first line whose operands agree, and whose values do
-# not:
+# In float32, `exp` overflows much sooner. Two runs should agree and do not: on which line do
+# they part? `tg.compare_tapes` finds the first line whose operands agree and whose values
+# differ:
 
 
 # %%
@@ -65,8 +65,8 @@ def textbook(x):
 with np.errstate(over="ignore"):
     narrow = tg.record(textbook)(np.array([-1.0, 0.0, 100.0], np.float32))[1]
 wide = tg.record(textbook)(np.array([-1.0, 0.0, 100.0]))[1]
-parted = tg.compare_tapes(narrow, wide).first
-print(parted)
+difference = tg.compare_tapes(narrow, wide).first
+print(difference)
 
 # %% [markdown]
 # ## Training
@@ -102,9 +102,9 @@ print(np.round(losses, 8))
 # %% [markdown]
 # ## A dead ReLU
 #
-# `relu(h)` is 0 where `h` is 0 or less, and passes nothing back there. If `h` is 0 or less for
-# every example, the unit has no gradient, so no step moves it: it is dead. Nothing raises an
-# error; the loss stays where it is. `tg.why_zero` names the record:
+# `relu(h)` is 0 where `h` is 0 or less, and passes no gradient there. If `h` is 0 or less for
+# every example, the unit has no gradient, so no step changes it: it is dead. There is no error,
+# but the loss stays constant. `tg.why_zero` names the record:
 
 
 # %%
@@ -122,8 +122,8 @@ print(tg.why_zero(loss_of_unit, revived), tg.grad(loss_of_unit)(revived))
 # %% [markdown]
 # ## Your guess
 #
-# The derivative of the sigmoid is easiest to write with its *output* `y`. Write its VJP
-# rule, a function of the cotangent `g`, the output `y` and the operand `x`. (That of tanh is
+# The derivative of the sigmoid is shortest with its *output* `y`. Write its VJP rule, a
+# function of the cotangent `g`, the output `y` and the operand `x`. (The rule of tanh is
 # `g * (1 - y**2)`.)
 
 # %%
@@ -134,7 +134,7 @@ FIGURES = [1.06372865, 0.75148144, 0.57384259, 0.39574294, 0.2482279]
 FIGURES += [0.15515294, 0.10423398, 0.07571169, 0.05837623, 0.04700013]
 assert np.round(losses, 8).tolist() == FIGURES
 assert np.array_equal(tg.sigmoid(far), [0, 0.5, 1])
-assert parted.a.op is tg.exp
+assert difference.a.op is tg.exp
 assert list(tg.why_zero(loss_of_unit, dead)) == ["unit.w", "unit.b"]
 assert tg.why_zero(loss_of_unit, revived) == {}
 tg.testing.check_grads(
@@ -144,6 +144,6 @@ tg.testing.check_grads(
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    mine = tg.custom_op(vjps=(guess,))(lambda x: 1 / (1 + np.exp(-x)))
-    tg.testing.check_grads(mine, (np.array([-2.0, 0.0, 0.5]),))
+    your_sigmoid = tg.custom_op(vjps=(guess,))(lambda x: 1 / (1 + np.exp(-x)))
+    tg.testing.check_grads(your_sigmoid, (np.array([-2.0, 0.0, 0.5]),))
     print("Your rule is right.")

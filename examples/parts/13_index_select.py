@@ -2,8 +2,8 @@
 # # Part 13. Selecting rows
 #
 # Words become numbers, and numbers select rows of a table. A sentence can have the same
-# word twice, so the same row is selected twice, and we are back at part 3: its gradient is
-# the sum over its uses.
+# word twice, so the same row is selected twice, as in part 3: its gradient is the sum over
+# its uses.
 
 # %%
 import numpy as np
@@ -16,8 +16,8 @@ indices = np.array([[1, 2, 3], [2, 3, 4]])
 # %% [markdown]
 # ## The stateful way
 #
-# Forward is `table[indices]`. Backward must bring each row of the gradient back to where it
-# came from, and the first idea is to add in place:
+# Forward is `table[indices]`. Backward must add each row of the gradient to the row that was
+# selected, and the first idea is to add in place:
 
 # %%
 gradient = np.ones((2, 3, 5))
@@ -27,9 +27,9 @@ print(grad[:, 0])
 assert np.array_equal(grad[:, 0], [0, 1, 1, 1, 1])
 
 # %% [markdown]
-# The fault: rows 2 and 3 were selected twice and should have 2. `a[i] += b` means
-# `a[i] = a[i] + b`: NumPy reads each row once, and the last one written wins. Changing
-# things in place is hard to reason about, even within one line.
+# The fault: rows 2 and 3 were selected twice and should be 2. `a[i] += b` means
+# `a[i] = a[i] + b`: NumPy reads all rows before it writes, and the last write wins. It is hard
+# to reason about changes in place, even within one line.
 #
 # ## With tapegrad
 #
@@ -44,8 +44,8 @@ selected = tg.reverse_sweep(tape, output, cotangent=gradient)[tape.parameters[0]
 print(selected)
 
 # %% [markdown]
-# To change an element of an array, tapegrad has `at`, which returns a new array. `add` says
-# what it does with repeated indices:
+# To change an element of an array, tapegrad has `at`, which returns a new array. Its `add`
+# adds every contribution of a repeated index:
 
 # %%
 print(tg.at(np.zeros(3))[[0, 0, 1]].add(1.0))
@@ -53,7 +53,7 @@ print(tg.at(np.zeros(3))[[0, 0, 1]].add(1.0))
 # %% [markdown]
 # ## Your guess
 #
-# Select with `[0, 0, 0, 2]`. What is the gradient of the table's five rows if the cotangent
+# Select with `[0, 0, 0, 2]`. Which gradients do the table's five rows get if the cotangent
 # is all ones? Each row has the same number in all its columns: give a list of five numbers.
 
 # %%

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 14. An embedding
 #
-# A layer whose weight is a table with a row for each word. When a new word comes up the
-# table must grow. That is a good test of who holds the weights.
+# A layer whose weight is a table with a row for each word. For a new word the table must
+# grow. That tests who holds the weights.
 
 # %%
 import sys
@@ -22,8 +22,8 @@ indices = np.array([[1, 2, 3], [2, 3, 4]])
 # %% [markdown]
 # ## The stateful way
 #
-# The layer holds a table, and so does the optimizer. A sixth word comes, and the layer
-# gets a larger table.
+# The layer holds a table, and so does the optimizer. For a sixth word, the layer gets a
+# larger table.
 
 # %%
 np.random.seed(0)
@@ -40,13 +40,13 @@ print("the new row after a step:", layer.weight.data[5], " its gradient:", layer
 assert np.array_equal(layer.weight.data, larger)
 
 # %% [markdown]
-# The fault: the optimizer still holds the *old* table. It steps a table that nobody uses,
-# and the model learns nothing any more. Both objects are in order, taken by themselves.
+# The fault: the optimizer still holds the *old* table. It updates a table that nobody uses,
+# and the model stops learning. Each object by itself is right.
 #
 # ## With tapegrad
 #
-# Neither the layer nor the optimizer holds a table. There is one, in your hands: it goes
-# in and a new one comes out.
+# Neither the layer nor the optimizer holds a table. There is one table, an argument, and a
+# new one is the result.
 
 # %%
 layer = tg.nn.Embedding(5, 5)
@@ -61,16 +61,15 @@ print(gradient.weight)
 optimizer = tg.optim.SGD(learning_rate=0.1)
 wider = tg.tree.map(lambda table: np.concatenate([table, np.zeros((1, 5))]), params)
 layer = tg.nn.Embedding(6, 5)
-step = tg.grad(lambda params: tg.sum(layer(params, np.array([5, 5]))))(wider)
-stepped, _ = optimizer.update(wider, step, optimizer.init(wider))
-print("the new row after a step:", stepped.weight[5])
+new_gradient = tg.grad(lambda params: tg.sum(layer(params, np.array([5, 5]))))(wider)
+updated, _ = optimizer.update(wider, new_gradient, optimizer.init(wider))
+print("the new row after a step:", updated.weight[5])
 
 # %% [markdown]
 # ## Your guess
 #
-# Look at the gradient that was printed above, for the words 1 to 4. Which rows of the
-# larger table had a gradient of zero in the last step, with the words 5 and 5? Give a list of
-# row numbers.
+# Look at the gradient above, for the words 1 to 4. Which rows of the larger table had a
+# gradient of zero in the last step, with the words 5 and 5? Give a list of row numbers.
 
 # %%
 guess = ...
@@ -78,11 +77,11 @@ guess = ...
 # %%
 assert np.array_equal(output.value, params.weight[indices])
 assert np.array_equal(gradient.weight, np.repeat([[0], [1], [2], [2], [1]], 5, axis=1))
-assert np.allclose(stepped.weight[5], -0.2)
+assert np.allclose(updated.weight[5], -0.2)
 
-answer = np.flatnonzero(~step.weight.any(axis=1))
+answer = np.flatnonzero(~new_gradient.weight.any(axis=1))
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert np.array_equal(guess, answer), f"not {guess}: a row that is not selected has no part"
+    assert np.array_equal(guess, answer), f"not {guess}: a row that is not selected has gradient 0"
     print("Your guess is right.")

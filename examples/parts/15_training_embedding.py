@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 15. An embedding in a network
 #
-# Words in, a table, a tanh, a layer, a sigmoid: all the ops that we have, together. This is
-# where a framework shows whether its backward pass works for *any* graph.
+# Words, a table, a tanh, a layer, a sigmoid: all our ops together. Here a framework shows
+# whether its backward pass works for *any* graph.
 
 # %%
 import sys
@@ -20,10 +20,9 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# Part 4 made it count: a tensor waits until its children have sent their gradients.
-# Each op has to take part by saying who sends. Addition does; the author of `tanh` forgot.
-# Nobody noticed, since in a plain row of layers each tensor is used once. Here `h` is used
-# twice:
+# Part 4 made it count: a tensor waits until its children have sent their gradients. Each
+# op has to name the sender. Addition does; the author of `tanh` forgot. Nobody noticed,
+# since in a plain sequence of layers each tensor is used once. Here `h` is used twice:
 
 # %%
 x = stateful.Tensor([0.0], autograd=True)
@@ -37,14 +36,13 @@ print("it should be", gradient)
 assert np.allclose(x.grad, 1.5 * gradient)
 
 # %% [markdown]
-# The fault: `h` passes on its first contribution at once, and then, when the second has
-# come, the *sum of both*. The first is counted twice. No error is raised, and the network
-# will still learn something.
+# The fault: `h` passes on its first contribution at once, and after the second the *sum of
+# both*. The first counts twice. There is no error, and the network still learns something.
 #
 # ## With tapegrad
 #
-# An op cannot forget, because it is not asked. Its rule says how a cotangent is passed on;
-# the sweep alone sees to the order and to the sum.
+# An op cannot forget, because nobody asks it. Its rule maps a cotangent to cotangents of
+# the operands; only the sweep handles the order and the sum.
 
 
 # %%

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 16. Cross entropy
 #
-# To choose one of several classes a network gives each a number, its logit. The softmax makes
-# them probabilities, and the loss is minus the log of the probability of the right class.
+# To choose one of several classes, a network computes a number for each, its logit. The softmax
+# turns logits into probabilities; the loss is minus the log of the right class's probability.
 
 # %%
 import sys
@@ -23,10 +23,9 @@ targets = np.array([0, 2, 1, 0])
 # %% [markdown]
 # ## The stateful way
 #
-# Everybody knows the gradient: softmax minus one-hot. So it was written down as it stands.
-# But that is the gradient of the *sum*, and the loss printed is the *mean*. And the gradient
-# that comes in from above is not looked at: make the loss ten times as large, and its gradient
-# stays as it was.
+# Everybody knows the gradient: softmax minus one-hot. So the code has this formula. But it is
+# the gradient of the *sum*, and the printed loss is the *mean*. And the code ignores the
+# incoming gradient: make the loss ten times as large, and its gradient does not change.
 
 # %%
 x = stateful.Tensor(logits, autograd=True)
@@ -35,21 +34,20 @@ plain = x.grad
 
 x = stateful.Tensor(logits, autograd=True)
 (x.cross_entropy(targets) * stateful.Tensor(10.0, autograd=True)).backward()
-print("the gradient of 10 times the loss is that of the loss:", np.array_equal(x.grad, plain))
+print("10 times the loss has the same gradient:", np.array_equal(x.grad, plain))
 assert np.array_equal(x.grad, plain)
 
 with np.errstate(all="ignore"):
     overflowed = stateful.Tensor(np.array([[1000.0, 0.0]])).cross_entropy(np.array([0])).data
-print("the loss of a very sure and right prediction:", overflowed)
+print("the loss of a confident and right prediction:", overflowed)
 assert np.isnan(overflowed)
 
 # %% [markdown]
-# Three faults in one op, and the training works all the same, with a learning rate that was
-# found by trying.
+# Three faults in one op, and the training still works, with a learning rate found by trial.
 #
 # ## With tapegrad
 #
-# The loss is made of ops, each with its rule, and cannot overflow.
+# The loss is composed of ops, each with its rule, and cannot overflow.
 
 # %%
 output, tape = tg.record(tg.nn.cross_entropy_loss)(logits, targets)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Part 17. A recurrent network
 #
-# A recurrent cell reads a sentence word by word. It has a hidden state, what it has kept of
-# the words so far, which goes in with each word and comes out changed.
+# A recurrent cell reads a sentence word by word. Its hidden state, a summary of the words so
+# far, goes in with each word and comes out changed.
 
 # %%
 import sys
@@ -22,8 +22,8 @@ import tapegrad as tg
 # %% [markdown]
 # ## The stateful way
 #
-# A hidden state that is kept from one batch to the next remembers how it was made. The
-# backward pass of the second batch goes on into the first, and its counts are used up:
+# A hidden state that is kept for the next batch remembers how it was made. The backward
+# pass of the second batch continues into the first, whose counts are used up:
 
 # %%
 np.random.seed(0)
@@ -40,7 +40,7 @@ else:
     raise AssertionError("no error")
 
 # %% [markdown]
-# And `backward` calls itself at each op, so a long text is too deep for Python:
+# And `backward` calls itself at each op, so a long text exceeds Python's recursion limit:
 
 # %%
 hidden = cell.init_hidden(1)
@@ -57,7 +57,7 @@ else:
 # ## With tapegrad
 #
 # `(params, x, hidden) -> (output, hidden)`: the state is an argument and a result. A state
-# that you hand to the next call is a plain array, and its past is not part of that call's
+# that you pass to the next call is a plain array, and its history is not part of that call's
 # gradient. The sweep is a loop, so a tape can be as long as memory allows.
 
 # %%
@@ -66,8 +66,8 @@ params = cell.init(0)
 word = np.ones((1, 2))
 
 
-def read(params, hidden, words):
-    for _ in range(words):
+def read(params, hidden, n_words):
+    for _ in range(n_words):
         output, hidden = cell(params, word, hidden)
     return tg.sum(output)
 
@@ -75,17 +75,17 @@ def read(params, hidden, words):
 output, tape = tg.record(lambda params: read(params, cell.initial_hidden(1), 1))(params)
 print(tape)
 
-output, long = tg.record(lambda params: read(params, cell.initial_hidden(1), 300))(params)
-gradients = tg.reverse_sweep(long, output)
-print("300 words:", len(long), "records")
-assert all(np.isfinite(gradients[parameter]).all() for parameter in long.parameters)
+output, long_tape = tg.record(lambda params: read(params, cell.initial_hidden(1), 300))(params)
+gradients = tg.reverse_sweep(long_tape, output)
+print("300 words:", len(long_tape), "records")
+assert all(np.isfinite(gradients[parameter]).all() for parameter in long_tape.parameters)
 
 # %% [markdown]
 # ## Your guess
 #
-# The tape above reads a single word, and begins with a hidden state of zeros. What is the
-# gradient of the weight that takes the old state to the new one, `w_hh.weight`? All its
-# elements are the same: give one number.
+# The tape above reads a single word, and begins with a hidden state of zeros. Which gradient
+# has `w_hh.weight`, which multiplies the old state? All its elements are the same: give one
+# number.
 
 # %%
 guess = ...
@@ -93,9 +93,9 @@ guess = ...
 # %% [markdown]
 # ## A language model
 #
-# Five words in, the sixth to be predicted. The lines are made up in the form of the first task
-# of the bAbI collection, and their words are numbered as in `train_babi.py`, the larger example.
-# There are 100 lines, read 1000 times. The step is compiled, so this takes a moment only.
+# The model reads five words and predicts the sixth. The lines are generated in the form of
+# the first bAbI task, and their words are numbered as in `train_babi.py`, the larger example.
+# There are 100 lines, read 1000 times. The step is compiled, so this takes only a moment.
 
 # %%
 lines = babi.read_text(babi.make_stories(7, 0), "stories")[:100]
@@ -131,16 +131,16 @@ accuracy = np.mean(np.argmax(logits, axis=1) == tokens[:, 5])
 print(f"loss {losses[0]:.2f} to {losses[-1]:.2f}, accuracy {accuracy:.2f}, {size} words")
 
 # %% [markdown]
-# The loss begins near `log(size)`, that of guessing blindly. On the first 100 lines of bAbI's
-# own text the same training goes from about 4.7 to 1.37, with an accuracy of about 0.37: run
+# The loss begins near `log(size)`, the loss of blind guesses. On the first 100 lines of bAbI's
+# own text, the same training goes from about 4.7 to 1.37, with an accuracy of about 0.37: run
 # `python examples/train_babi.py --preset notebook --data FILE` if you have that file.
 
 # %% [markdown]
-# ## What five steps keep
+# ## The memory of five steps
 #
 # All values of all steps stay in memory until the sweep passes them, the last step first.
-# `tg.profile` says how much each line of the source keeps, and takes; print the profile to
-# see the times.
+# `tg.profile` measures the memory and the time of each line of the source; print the profile
+# to see the times.
 
 # %%
 profile = tg.profile(lambda weights: loss_of(weights, tokens)[0])(weights)
@@ -151,25 +151,25 @@ for place, kept in sorted(profile.by_place().items(), key=lambda pair: -pair[1].
 # ## How far back a word is heard
 #
 # `tg.scan` is the same loop as one record, and `step.inside` of the sweep opens it: a tape for
-# each step, the last word first, with its cotangents. What reaches the hidden state shrinks from
-# word to word, so the first ones hardly count. (`print(tape.show(output))` prints the last step,
-# and where a number is not finite, `check_finite=True` names the step.)
+# each step, the last word first, with its cotangents. The cotangent of the hidden state shrinks
+# from word to word, so the first words hardly count. (`print(tape.show(output))` prints the last
+# step, and if a number is not finite, `check_finite=True` names the step.)
 
 
 # %%
-def by_scan(params, words):
-    def one(hidden, word):
+def read_by_scan(params, words):
+    def read_word(hidden, word):
         output, hidden = cell(params, word, hidden)
         return hidden, output
 
-    return tg.sum(tg.scan(one, cell.initial_hidden(1), words)[1][-1])
+    return tg.sum(tg.scan(read_word, cell.initial_hidden(1), words)[1][-1])
 
 
-output, tape = tg.record(lambda params: by_scan(params, np.ones((5, 1, 2))))(params)
+output, tape = tg.record(lambda params: read_by_scan(params, np.ones((5, 1, 2))))(params)
 for step in tg.sweep_steps(tape, output):
     for run in step.inside:
-        (heard,) = [s.cotangent for s in run.steps if s.record.name == "hidden"]
-        print("word", run.step + 1, "hears", np.round(np.max(np.abs(heard)), 6))
+        (cotangent,) = [s.cotangent for s in run.steps if s.record.name == "hidden"]
+        print("word", run.step + 1, "hears", np.round(np.max(np.abs(cotangent)), 6))
 
 # %%
 assert abs(losses[0] - np.log(size)) < 0.5

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # The sweep, by hand
 #
-# The heart of tapegrad is one loop over a tape. On this page you write it yourself, give it
-# an op of your own, and prove both right. You need part 4 (the order of the sweep) and
-# part 5 (rules), and half an hour.
+# The heart of tapegrad is one loop over a tape. On this page you write the loop, add your own
+# op, and check both. You need part 4 (the order of the sweep) and part 5 (rules), and half an
+# hour.
 
 # %%
 import numpy as np
@@ -21,7 +21,7 @@ output, tape = tg.record(f)(a, b)
 print(tape)
 
 # %% [markdown]
-# ## 1. What a record knows
+# ## 1. The fields of a record
 #
 # A tape is read from its newest record with `reversed(tape)`. A record has its `value`, the
 # `op` that wrote it, its `operands` (other records, or constants) and the op's `options`,
@@ -33,8 +33,8 @@ for record in reversed(tape):
 
 # %% [markdown]
 # A rule is called with the cotangent of the output, the output, the operands and the options.
-# Line 2 is the product of lines 0 and 1. Say its cotangent is all ones: what does the rule for
-# operand 0 give, and what the rule for operand 1?
+# Line 2 is the product of lines 0 and 1. Say its cotangent is all ones: what do the rules for
+# operand 0 and operand 1 return?
 
 # %%
 product = tape.parameters[0].value * tape.parameters[1].value
@@ -61,14 +61,14 @@ print(unbroadcast(np.ones((2, 3)), (3,)))
 # %% [markdown]
 # ## 2. Write the sweep
 #
-# Keep the cotangents that are known in a dictionary, by record. At first only that of the output
-# is known, and it is 1: `{output: 1.0}`. Go through the tape backwards. If a record has a
-# cotangent, it is complete: call each rule that is not `None`, undo the broadcasting, and add the
-# result to the cotangent of the operand, if that is a record. Return the dictionary: it has the
-# gradient of each parameter, by its record.
+# Keep the known cotangents in a dictionary whose keys are records. At first it has only the
+# cotangent of the output, which is 1: `{output: 1.0}`. Go through the tape backwards. If a record
+# has a cotangent, it is complete: call each rule that is not `None`, undo the broadcasting, and
+# add the result to the operand's cotangent, if the operand is a record. Return the dictionary: it
+# has the gradient of each parameter.
 #
-# Twelve lines are enough. Write them in the place of `return ...`, and run this file. It will
-# say whether you are right. One solution is further down.
+# Twelve lines are enough. Write them in place of `return ...`, and run this file. It checks your
+# sweep. One solution is further down.
 
 
 # %%
@@ -77,13 +77,13 @@ def your_sweep(tape, output):
 
 
 # %%
-theirs = tg.reverse_sweep(tape, output)
+expected = tg.reverse_sweep(tape, output)
 yours = your_sweep(tape, output)
 if yours is ...:
     print("No sweep yet: write one above, and run this file again.")
 else:
     for parameter in tape.parameters:
-        wanted, found = theirs[parameter], (yours or {}).get(parameter)
+        wanted, found = expected[parameter], (yours or {}).get(parameter)
         assert found is not None, f"no gradient of {parameter.name} in what your sweep returned"
         is_right = np.shape(found) == wanted.shape and np.allclose(found, wanted)
         assert is_right, f"{parameter.name}: {found}, and it should be {wanted}"
@@ -109,13 +109,12 @@ def sweep(tape, output):
 
 for parameter, gradient in sweep(tape, output).items():
     print(parameter.name, gradient)
-    assert np.allclose(gradient, theirs[parameter])
+    assert np.allclose(gradient, expected[parameter])
 
 # %% [markdown]
 # There is no recursion, nothing to count and nothing to clear. `tg.reverse_sweep` is this
-# loop. It also drops cotangents that it has used, skips operands that no parameter reaches,
-# keeps dtypes, and explains what went wrong. `tg.sweep_steps` is this loop too, and says what
-# happens in each step:
+# loop. It also drops used cotangents, skips operands that depend on no parameter, keeps dtypes,
+# and explains faults. `tg.sweep_steps` is this loop too, and describes each step:
 
 # %%
 for step in tg.sweep_steps(tape, output):
@@ -123,7 +122,7 @@ for step in tg.sweep_steps(tape, output):
 
 # %% [markdown]
 # To watch it, run `tg.show.html(tape, output, "sweep.html")` and open that file in a browser.
-# Its button *Predict first* asks you for each contribution before it shows it.
+# Its button *Predict first* asks you for each contribution before the page shows it.
 #
 # ## 4. An op
 #
@@ -142,22 +141,22 @@ print(tape)
 print(sweep(tape, output)[tape.parameters[0]])
 
 # %% [markdown]
-# ## 5. Prove it right
+# ## 5. Check it
 #
 # To see a derivative from outside, change the input a little and see how the output changes:
-# that is a difference, and no rule has a part in it. `check_grads` compares first and
-# second derivatives with differences.
+# that is a finite difference, which uses no rule. `check_grads` compares first and second
+# derivatives with finite differences.
 
 # %%
 step = 1e-6
-slope = (softsign(b + step) - softsign(b - step)) / (2 * step)
-print("differences", slope)
-assert np.allclose(slope, sweep(tape, output)[tape.parameters[0]])
+difference = (softsign(b + step) - softsign(b - step)) / (2 * step)
+print("finite differences", difference)
+assert np.allclose(difference, sweep(tape, output)[tape.parameters[0]])
 tg.testing.check_grads(softsign, (b,))
 
 # %% [markdown]
-# A check is worth something only if it fails where it should. Here is a rule that forgets
-# the square:
+# A check is useful only if it fails for a wrong rule. Here is a rule that forgets the
+# square:
 
 # %%
 wrong = tg.custom_op(vjps=(lambda g, y, x: g / (1 + np.abs(x)),))(lambda x: x / (1 + np.abs(x)))
@@ -171,8 +170,8 @@ else:
 # %% [markdown]
 # ## 6. Yours
 #
-# Write the rule of the bump `y = exp(-x**2)`, and let the last cell prove it right. The
-# derivative is shortest with the output `y`.
+# Write the rule of the bump `y = exp(-x**2)`, and let the last cell check it. The derivative
+# is shortest with the output `y`.
 
 # %%
 guess = ...  # lambda g, y, x: ...
