@@ -1,6 +1,7 @@
 """Linear algebra at its edges: unused results, equal values, singular matrices, other ranks."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tapegrad.core.writing import primitive_for
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.testing import arrays, check_grads
+from tapegrad.types import Array
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 TALL = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [-1.0, 1.5]])
@@ -76,7 +78,7 @@ def test_equal_eigenvalues_have_the_gradients_that_do_not_tell_them_apart() -> N
 
 
 @pytest.mark.parametrize("x", [2 * np.eye(3), np.diag([1.0, 3.0, 1.0]), np.zeros((3, 3)), A])
-def test_values_without_their_vectors_have_the_gradient_of_values(x: Any) -> None:
+def test_values_without_their_vectors_have_the_gradient_of_values(x: Array) -> None:
     for f, alone in (
         (lambda a: np.linalg.eigh(a).eigenvalues, np.linalg.eigvalsh),
         (lambda a: np.linalg.eig(a).eigenvalues, np.linalg.eigvals),
@@ -99,7 +101,7 @@ def test_values_without_their_vectors_have_the_gradient_of_values(x: Any) -> Non
         lambda a: np.sum(tg.grad(lambda a: np.linalg.norm(a, "nuc"))(a)),
     ],
 )
-def test_what_equal_values_leave_undefined_is_nan_and_never_a_number(f: Any) -> None:
+def test_what_equal_values_leave_undefined_is_nan_and_never_a_number(f: Callable[..., Any]) -> None:
     with np.errstate(all="ignore"):
         gradient = tg.grad(f)(np.eye(2))
     # of a symmetric matrix the lower triangle is read
@@ -108,7 +110,7 @@ def test_what_equal_values_leave_undefined_is_nan_and_never_a_number(f: Any) -> 
 
 def test_vectors_that_no_singular_value_names_pass_what_does_not_depend_on_their_choice() -> None:
     # two vectors each way, of which just the plane is known
-    def planes(a: Any) -> Any:
+    def planes(a: Array) -> list[Array]:
         u, _, vh = np.linalg.svd(a)
         q, _ = np.linalg.qr(a if a.shape[0] > a.shape[1] else a.T, "complete")
         return [x @ x.T for x in (u[:, 2:], vh[2:].T, q[:, 2:])]
@@ -119,7 +121,9 @@ def test_vectors_that_no_singular_value_names_pass_what_does_not_depend_on_their
 
 @pytest.mark.parametrize("kind", "fdFD")
 @given(data=st.data())
-def test_a_symmetric_matrix_has_singular_vectors_at_any_rank(kind: str, data: Any) -> None:
+def test_a_symmetric_matrix_has_singular_vectors_at_any_rank(
+    kind: str, data: st.DataObject
+) -> None:
     n = data.draw(st.integers(0, 4))
     u = data.draw(arrays((n, data.draw(st.integers(0, n))), dtypes=kind)).round()
     a = (u * np.resize([1, -1], u.shape[1:])) @ u.conj().T

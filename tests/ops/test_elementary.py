@@ -7,6 +7,7 @@ and tiny numbers, at ties and beside steps: what the table of ops promises there
 import itertools
 import math
 import warnings
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -18,22 +19,23 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.declare import OPS, is_elementwise
+from tapegrad.types import Array
 
 INF, NAN, PI = float("inf"), float("nan"), math.pi
 
 
-def slopes(fn: Any, *x: Any) -> Any:
+def slopes(fn: Callable[..., Any], *x: Any) -> list[Any]:
     """The gradient of the sum by each argument."""
     got = tg.grad(lambda *x: tg.sum(fn(*x)), argnums=tuple(range(len(x))))(*map(np.array, x))
     return got if len(x) > 1 else got[0]
 
 
-def derivative(fn: Any) -> Any:
+def derivative(fn: tg.Op) -> Callable[..., Any]:
     """The derivative of a function of one array element by element."""
     return lambda x: tg.vjp(fn, x)[1](np.ones(np.shape(x)))[0]
 
 
-def remainder_of(x1: Any, x2: Any) -> Any:
+def remainder_of(x1: Array, x2: Array) -> Array:
     return tg.divmod(x1, x2)[1]
 
 
@@ -42,7 +44,7 @@ def remainder_of(x1: Any, x2: Any) -> Any:
 SPECIAL = np.array([NAN, INF, -INF, 0, -0.0, 1, -1, 0.5, -0.5, 2.5, -3, 1e-310, -1e308, 5e-324])
 
 
-def outcome(f: Any, *args: Any) -> Any:
+def outcome(f: Callable[..., Any], *args: Any) -> Any:
     """What a call gives, or the exception's type."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

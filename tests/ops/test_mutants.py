@@ -31,6 +31,7 @@ from tapegrad.core.primitive import EachOperand, Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import parts_of
 from tapegrad.testing import check_grads
+from tapegrad.types import Array
 
 RULED = [name for name in SMOOTH if name in OPS]
 
@@ -53,7 +54,7 @@ class Call:
         return rule and rule(self.g, self.y, *self.operands, **self.options)
 
     @property
-    def x(self) -> Any:
+    def x(self) -> Array:
         return self.operands[self.i]
 
 
@@ -62,52 +63,52 @@ def rule_of(op: Op[Any], i: int, n: int) -> Rule | None:
     return vjps[i] if isinstance(vjps, tuple) else vjps.vjps_for(n)[i]
 
 
-def flipped(call: Call) -> Any:
+def flipped(call: Call) -> Array:
     return -call.cotangent()
 
 
-def scaled(call: Call) -> Any:
+def scaled(call: Call) -> Array:
     return 1.001 * call.cotangent()
 
 
-def dropped(call: Call) -> Any:
+def dropped(call: Call) -> Array:
     return 0 * call.cotangent()
 
 
-def cotangent_ignored(call: Call) -> Any:
+def cotangent_ignored(call: Call) -> Array:
     ones = tg.tree.map(lambda g: np.ones(g.shape), getattr(call.g, "values", call.g))
     return attrs.evolve(call, g=Parts(ones) if type(ones) is tuple else ones).cotangent()
 
 
-def entries_turned(call: Call) -> Any:
+def entries_turned(call: Call) -> Array:
     c = call.cotangent()
     return c.reshape(-1)[::-1].reshape(c.shape)
 
 
-def broadcasting_not_undone(call: Call) -> Any:
+def broadcasting_not_undone(call: Call) -> Array:
     """The cotangent of one of the copies instead of their sum."""
     c, shape = call.cotangent(), np.shape(call.x)
     c = c[(0,) * (c.ndim - len(shape))]
     return c[tuple([slice(0, side) for side in shape])]
 
 
-def operands_swapped(call: Call) -> Any:
+def operands_swapped(call: Call) -> Array:
     first, second, *rest = call.operands
     return attrs.evolve(call, operands=(second, first, *rest)).cotangent()
 
 
-def output_for_operand(call: Call) -> Any:
+def output_for_operand(call: Call) -> Array:
     operands = [call.y if i == call.i else x for i, x in enumerate(call.operands)]
     return attrs.evolve(call, operands=tuple(operands)).cotangent()
 
 
-def rule_of_another(call: Call) -> Any:
+def rule_of_another(call: Call) -> Array:
     n = len(call.operands)
     others = [j for j in range(n) if j != call.i and rule_of(call.op, j, n)]
     return attrs.evolve(call, i=others[0]).cotangent()
 
 
-def axis_off_by_one(call: Call) -> Any:
+def axis_off_by_one(call: Call) -> Array:
     options = {**call.op.signature.defaults, **call.options}
     ndim = max(np.ndim(call.x), np.ndim(call.y))
 
@@ -130,15 +131,15 @@ def conjugated(x: Any) -> Any:
     return x if dtype is None or dtype.kind != "c" else np.conj(x)
 
 
-def result_conjugated(call: Call) -> Any:
+def result_conjugated(call: Call) -> Array:
     return conjugated(call.cotangent())
 
 
-def cotangent_conjugated(call: Call) -> Any:
+def cotangent_conjugated(call: Call) -> Array:
     return attrs.evolve(call, g=conjugated(call.g)).cotangent()
 
 
-def operands_conjugated(call: Call) -> Any:
+def operands_conjugated(call: Call) -> Array:
     y, *operands = map(conjugated, (call.y, *call.operands))
     return attrs.evolve(call, y=y, operands=tuple(operands)).cotangent()
 
@@ -169,7 +170,7 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
     # of complex operands the rules may be others
     of = op.complex if mutation in CONJUGATIONS and isinstance(op.complex, Op) else op
 
-    def rule(g: Any, y: Any, *operands: Any, **options: Any) -> Any:
+    def rule(g: Array | Parts, y: Array | Parts, *operands: Any, **options: Any) -> Array:
         return mutation(Call(of, i, g, y, operands, options))
 
     vjps: Any = of.vjps
@@ -177,7 +178,7 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
         rules: Any = (*vjps[:i], rule, *vjps[i + 1 :])
     else:
 
-        def each(j: int, *args: Any, **options: Any) -> Any:
+        def each(j: int, *args: Any, **options: Any) -> Array:
             return (rule if j == i else vjps.vjps_for(len(args) - 2)[j])(*args, **options)
 
         rules = EachOperand(each, getattr(vjps, "last", None))
@@ -206,7 +207,7 @@ def function_of(case: Case, op: Op[Any], complex: bool) -> tuple[Any, list[Any]]
     return floating_operands(case, lambda *xs: case.apply(op, *xs))
 
 
-def weigh(y: Any) -> Any:
+def weigh(y: Array) -> Array:
     weights = np.cos(np.arange(np.size(y))).reshape(np.shape(y)) + 0.1
     return weights * (1 + 2j) if np.asarray(y).dtype.kind == "c" else weights
 

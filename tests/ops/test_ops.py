@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -31,6 +32,7 @@ from tapegrad.core.tensor import primals
 from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.declare.parts import PART
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array, ArrayLike, PyTree
 
 BOTH = ("reverse", "forward")
 
@@ -38,7 +40,7 @@ every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
 
 
-def is_floating(x: Any) -> bool:
+def is_floating(x: Array | float) -> bool:
     return isinstance(x, float) or (isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f")
 
 
@@ -48,7 +50,7 @@ def recorded(case: Case) -> Any:
     return tg.tree.map(lambda y: y.value if isinstance(y, tg.Tensor) else y, output)
 
 
-def recorded_throughout(case: Case, function: Any) -> Any:
+def recorded_throughout(case: Case, function: Callable[..., Any]) -> Any:
     """What a function gives when all operands are Tensors, whole numbers too."""
     whole = case.recorded_whole
 
@@ -67,7 +69,7 @@ def same_trees(got: Any, want: Any, ulps: int = 0) -> None:
         same(one, other, ulps)
 
 
-def same(got: Any, want: Any, ulps: int = 0) -> None:
+def same(got: Array | float, want: Array | float, ulps: int = 0) -> None:
     """Same shape and dtype, and the same values down to the sign of zero, or nearly."""
     got, want = np.asarray(got), np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
@@ -81,7 +83,7 @@ def same(got: Any, want: Any, ulps: int = 0) -> None:
         np.testing.assert_allclose(got, want, rtol=ulps * eps, atol=ulps * eps * size)
 
 
-def fingerprint(x: Any) -> Any:
+def fingerprint(x: Array) -> tuple[Any, ...]:
     return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
 
 
@@ -144,7 +146,7 @@ def test_gradient_has_its_operands_shape_and_dtype(case: Case) -> None:
     )
     fn, wide_operands = floating_operands(wide)
 
-    def total(*xs: Any) -> Any:
+    def total(*xs: Any) -> Array:
         parts = [np.sum(np.real(y)) for y in tg.tree.leaves(fn(*xs)) if y.dtype.kind in "fc"]
         return sum(parts[1:], parts[0])
 
@@ -193,7 +195,7 @@ def test_no_argument_is_changed_and_what_comes_out_is_read_only_and_apart(case: 
     assert [fingerprint(x) for x in case.operands] == before
 
 
-def large(case: Case, order: Any) -> list[Any]:
+def large(case: Case, order: str) -> list[Any]:
     """The operands of an elementwise op repeated, for what its rules do with large arrays alone."""
     return [np.resize(x, (60, 70)).copy(order) for x in np.broadcast_arrays(*case.operands)]
 
@@ -220,7 +222,7 @@ def test_rules_on_arrays_are_those_on_records_and_write_to_nothing_they_are_give
                 compare_rules(record)
 
 
-def compare_rules(record: Any) -> None:
+def compare_rules(record: tg.Tensor) -> None:
     op, options = record.op, record.options
     y, *xs = [np.array(x) if is_floating(x) else x for x in primals((record, *record._operands))]
     g = np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
@@ -314,7 +316,7 @@ def test_an_operator_of_python_is_the_op_whichever_operand_is_the_tensor(case: C
     for which in range(1, 2 ** len(operands)):
         chosen = [i for i in range(len(operands)) if which >> i & 1]
 
-        def fn(*tensors: Any, chosen: Any = chosen) -> Any:
+        def fn(*tensors: Any, chosen: list[int] = chosen) -> PyTree:
             now = dict(enumerate(operands)) | dict(zip(chosen, tensors, strict=True))
             return f(*[now[i] for i in range(len(operands))])
 
@@ -340,7 +342,7 @@ TWO_ELEMENTS = sorted(name for name, op in OPS.items() if op.takes_weak and op.a
 def test_a_python_float_that_is_recorded_is_weak_as_numpys(name: str, first: bool) -> None:
     x = np.array([0.1, 1.0, 2.0], np.float32)
 
-    def fn(p: Any, t: Any) -> Any:
+    def fn(p: Array | float, t: Array) -> Array:
         return getattr(np, name)(p, t) if first else getattr(np, name)(t, p)
 
     try:
@@ -371,7 +373,9 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"inner_product"}))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @on_calls("op")
-def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(case: Case, choose: Any) -> None:
+def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(
+    case: Case, choose: Callable[..., Any]
+) -> None:
     kinds = [choose(list(KINDS)) for x in case.operands if is_floating(x)]
     chosen = iter(kinds)
     operands = [KINDS[next(chosen)](x) if is_floating(x) else x for x in case.operands]
@@ -399,7 +403,9 @@ def dtypes(results: Any) -> list[Any]:
 
 @pytest.mark.parametrize("value", [2.0, np.float32(2), np.float64(2), np.array(2.0), 3, True])
 @pytest.mark.parametrize("kind", [int, np.int8, np.asarray, np.atleast_1d])
-def test_updates_at_one_integer_take_any_number(kind: Any, value: Any) -> None:
+def test_updates_at_one_integer_take_any_number(
+    kind: Callable[..., Any], value: Array | float
+) -> None:
     for x in (np.arange(3.0), np.arange(6.0).reshape(3, 2), np.arange(3)):
         if x.dtype.kind == "i" and np.asarray(value).dtype.kind == "f":
             continue
@@ -407,7 +413,7 @@ def test_updates_at_one_integer_take_any_number(kind: Any, value: Any) -> None:
             want = np.array(x)
             want[kind(1)] = value if name == "set" else want[kind(1)] + value
 
-            def update(x: Any, i: Any, name: str = name) -> Any:
+            def update(x: Array, i: Array | float, name: str = name) -> Array:
                 return getattr(tg.at(x)[i], name)(value)
 
             same(update(x, kind(1)), want)
@@ -420,7 +426,9 @@ def test_updates_at_one_integer_take_any_number(kind: Any, value: Any) -> None:
 
 @pytest.mark.parametrize("method", ["set", "add", "multiply", "max", "min"])
 @given(data=st.data())
-def test_updates_at_an_index_are_the_ops_of_tensor_and_array(method: str, data: Any) -> None:
+def test_updates_at_an_index_are_the_ops_of_tensor_and_array(
+    method: str, data: st.DataObject
+) -> None:
     a, values, index = data.draw(operands_for("index_set")).args
 
     expected = OPS[f"index_{method}"](a, values, index)
@@ -432,7 +440,7 @@ def test_updates_at_an_index_are_the_ops_of_tensor_and_array(method: str, data: 
 
 @pytest.mark.parametrize("method", ["set", "add", "multiply", "max", "min"])
 def test_values_of_an_update_count_as_the_array_holds_them(method: str) -> None:
-    def loss(v: Any) -> Any:
+    def loss(v: Array) -> Array:
         return tg.sum(getattr(tg.at(np.float32([1, 2, 3]))[[0, 2]], method)(v) ** 2)
 
     v = np.array([3.1, 0.1])
@@ -443,7 +451,7 @@ def test_values_of_an_update_count_as_the_array_holds_them(method: str) -> None:
 
 @pytest.mark.parametrize("ids", [np.uint64([0, 2, 0, 4, 0]), [0, -1, 7, 0, 2]])
 @pytest.mark.parametrize("n", [None, 3, 9])
-def test_segments_are_those_of_jax(ids: Any, n: int | None) -> None:
+def test_segments_are_those_of_jax(ids: ArrayLike, n: int | None) -> None:
     """Rows out of range are left out; the maximum of none is -inf, and ties share as in max."""
     x = np.array([[-np.inf, 2.0], [1, 1], [-np.inf, 2.0], [3, np.nan], [-np.inf, 0]])
     ids = np.array(ids)
@@ -464,10 +472,10 @@ def test_an_update_in_one_place_twice_is_the_reduction_of_its_values(method: str
     reduce = {"multiply": tg.prod, "max": tg.max, "min": tg.min}[method]
     a, v = np.array([2.0, 0.0, 1.0, 5.0]), np.array([0.0, 3.0, 0.0, 0.0, 1.0, 1.0])
 
-    def updated(x: Any) -> Any:
+    def updated(x: Array) -> Array:
         return getattr(tg.at(x[:4])[index], method)(x[4:])
 
-    def reduced(x: Any) -> Any:
+    def reduced(x: Array) -> Array:
         return tg.stack([reduce(x[[i, *(4 + np.flatnonzero(index == i))]]) for i in range(4)])
 
     x = np.r_[a, v]
@@ -478,10 +486,10 @@ def test_an_update_in_one_place_twice_is_the_reduction_of_its_values(method: str
 class Column:
     """What a column of a table is to NumPy: an object that becomes an array."""
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: list[int]) -> None:
         self.values = np.asarray(values)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
@@ -525,10 +533,10 @@ def test_an_index_may_be_a_range_or_any_object_that_becomes_an_array(
         lambda x, m: np.extract(m, x),
     ],
 )
-def test_a_condition_may_be_any_object_that_becomes_an_array(fn: Any) -> None:
+def test_a_condition_may_be_any_object_that_becomes_an_array(fn: Callable[..., Any]) -> None:
     x, mask = np.arange(3.0), [True, False, True]
 
-    def values(m: Any) -> list[Any]:
+    def values(m: Array | Column) -> list[Any]:
         recorded, _ = tg.record(lambda x: fn(x, m))(x)
         return [recorded.value, tg.compile(lambda x: fn(x, m))(x)]
 
@@ -538,8 +546,10 @@ def test_a_condition_may_be_any_object_that_becomes_an_array(fn: Any) -> None:
 
 @pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
 @given(values=st.lists(st.complex_numbers(max_magnitude=4), min_size=2, max_size=6))
-def test_a_comparison_orders_complex_numbers_as_numpy_does(compare: Any, values: Any) -> None:
-    def check(z: Any, other: Any) -> None:
+def test_a_comparison_orders_complex_numbers_as_numpy_does(
+    compare: Callable[..., Any], values: list[complex]
+) -> None:
+    def check(z: Array, other: Array | complex) -> None:
         want = compare(z, other)
         recorded, _ = tg.record(lambda z: compare(z, other))(z)
         same(recorded.value, want)

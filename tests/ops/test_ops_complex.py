@@ -12,6 +12,7 @@ from op_cases import CASES, TAKING, Case, complex_cases, floating_of, without_ph
 
 import tapegrad as tg
 from tapegrad.testing import check_batched, check_grads, check_properties
+from tapegrad.types import Array, DTypeLike
 
 REFUSING = sorted(set(CASES) - set(TAKING))
 
@@ -39,7 +40,7 @@ def check_values(case: Case) -> bool:
     return True
 
 
-def check_dtypes(fn: Any, operands: list[Any]) -> None:
+def check_dtypes(fn: Callable[..., Any], operands: list[Any]) -> None:
     """Gradients and tangents have the dtypes of their primals."""
     output, pullback = tg.vjp(fn, *operands)
     cotangents = pullback(tg.tree.map(lambda y: np.ones(np.shape(y), y.dtype), output))
@@ -145,7 +146,7 @@ def test_of_a_hermitian_matrix_one_triangle_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["eigh", "eig", "svd"])
 def test_a_loss_that_depends_on_phases_is_warned_of_by_name(name: str) -> None:
-    def vectors(a: Any) -> Any:
+    def vectors(a: Array) -> Array:
         results = getattr(np.linalg, name)(a)
         return results[0] if name == "svd" else results[1]
 
@@ -159,7 +160,7 @@ def test_a_loss_that_depends_on_phases_is_warned_of_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("ord", [None, 1, 2, 3, 0.5, np.inf])
-def test_norms_square_nothing_and_have_the_slope_0_at_0(ord: Any) -> None:
+def test_norms_square_nothing_and_have_the_slope_0_at_0(ord: float | None) -> None:
     tiny = np.array([3e-23 + 4e-23j, 0], np.complex64)
     large = np.array([3e30 + 4e30j, 0], np.complex64)
     for x in (tiny, large):
@@ -172,7 +173,7 @@ def test_norms_square_nothing_and_have_the_slope_0_at_0(ord: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
-def test_an_angle_has_no_slope_of_nan_however_small_the_number(dtype: Any) -> None:
+def test_an_angle_has_no_slope_of_nan_however_small_the_number(dtype: DTypeLike) -> None:
     least = np.finfo(dtype).smallest_subnormal
     for direction in (1, 1j, -1, -1j, 3 - 4j, 1 + 1j):
         for size in (least, 4 * least, np.finfo(dtype).tiny / 2, np.finfo(dtype).tiny * 2):

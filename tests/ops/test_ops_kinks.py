@@ -5,6 +5,7 @@ the last; activations neither overflow nor cancel. `examples/kinks.md` has a row
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -19,6 +20,7 @@ from op_calls import operands_for
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
+from tapegrad.types import Array, DTypeLike
 
 INF, NAN = float("inf"), float("nan")
 
@@ -35,7 +37,7 @@ def gradient(fn: Any, x: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["max", "min"])
 @given(data=st.data())
-def test_elements_that_tie_for_an_extremum_share_equally(name: str, data: Any) -> None:
+def test_elements_that_tie_for_an_extremum_share_equally(name: str, data: st.DataObject) -> None:
     call = data.draw(operands_for(name))
     (plain,), axis = call.args, call.kwargs.get("axis")
     keepdims = call.kwargs.get("keepdims", False)
@@ -62,7 +64,7 @@ def test_a_nan_in_a_segment_or_at_an_index_is_its_extremum() -> None:
 
 @pytest.mark.parametrize("many", [0, 1 << 30])
 @given(data=st.data())
-def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: Any) -> None:
+def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from("efdgFDil"))
     shape = data.draw(st.sampled_from([(), (3,), (2, 3), (0, 3)]))
     condition = data.draw(hnp.arrays(bool, shape))
@@ -123,23 +125,23 @@ def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, d
 # --- stability ---------------------------------------------------------------------------
 
 
-def precise_sigmoid(x: Any) -> Any:
+def precise_sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def precise_softmax(x: Any, g: Any) -> tuple[Any, Any]:
+def precise_softmax(x: Array, g: Array) -> tuple[Any, Any]:
     weights = np.exp(x - x.max(axis=-1, keepdims=True))
     y = weights / weights.sum(axis=-1, keepdims=True)
     return y, y * (g - np.sum(y * g, axis=-1, keepdims=True))
 
 
-def precise_logarithms(x: Any, g: Any) -> tuple[Any, Any]:
+def precise_logarithms(x: Array, g: Array) -> tuple[Any, Any]:
     shifted = x - x.max(axis=-1, keepdims=True)
     y = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
     return y, g - np.exp(y) * np.sum(g, axis=-1, keepdims=True)
 
 
-def precise_logsumexp(x: Any, g: Any) -> tuple[Any, Any]:
+def precise_logsumexp(x: Array, g: Array) -> tuple[Any, Any]:
     most = x.max(axis=-1, keepdims=True)
     y = np.log(np.sum(np.exp(x - most), axis=-1, keepdims=True)) + most
     return y, np.exp(x - y) * g
@@ -160,7 +162,7 @@ STABLE: dict[Any, tuple[Any, float, float]] = {
 
 
 @given(x=FAR, n_near=st.sampled_from([0, 1000]))
-def test_activations_are_stable_and_keep_their_gradients(x: Any, n_near: int) -> None:
+def test_activations_are_stable_and_keep_their_gradients(x: Array, n_near: int) -> None:
     # few among many too
     many = np.append(x, np.linspace(-400, 40, n_near))
     for fn, (precise, near, near_slope) in STABLE.items():
@@ -191,7 +193,7 @@ def test_activations_are_stable_and_keep_their_gradients(x: Any, n_near: int) ->
 )
 @pytest.mark.parametrize("width", [64, 9])
 def test_of_a_large_array_an_op_makes_what_it_makes_of_its_rows(
-    fn: Any, dtype: Any, width: int
+    fn: Callable[..., Any], dtype: DTypeLike, width: int
 ) -> None:
     rng, each = np.random.default_rng(0), np.arange(240)
     x = rng.normal(scale=5, size=(240, width)).astype(dtype)
@@ -233,7 +235,7 @@ def test_erf_of_float32_is_within_four_of_the_last_digit_and_never_decreases() -
 
 @pytest.mark.parametrize("where", [{}, {"where": np.ones(70_000, bool)}])
 @pytest.mark.parametrize("name", ["mean", "nanmean", "var", "nanvar", "std", "nanstd", "average"])
-def test_more_elements_than_float16_can_count(name: str, where: Any) -> None:
+def test_more_elements_than_float16_can_count(name: str, where: dict[str, Array]) -> None:
     fn = partial(getattr(np, name), **where)
     if name == "average" and where:
         fn = lambda x: np.average(x, weights=np.ones(x.shape, x.dtype))  # noqa: E731
@@ -253,7 +255,7 @@ LOGSUMEXP = tg.value_and_grad(tg.logsumexp)
 @given(
     x=hnp.arrays(float, st.integers(1, 4), elements=st.sampled_from([-INF, -1e4, 0.0, 2.0, INF]))
 )
-def test_logsumexp_of_infinities(fn: Any, x: Any) -> None:
+def test_logsumexp_of_infinities(fn: Callable[..., Any], x: Array) -> None:
     with np.errstate(divide="raise", over="raise", invalid="ignore"):
         y, weights = fn(x)
     np.testing.assert_allclose(y, np.logaddexp.reduce(x), rtol=1e-14)

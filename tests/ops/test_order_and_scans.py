@@ -6,6 +6,7 @@ that is left out gets none; statistics and their dtypes are NumPy's for ties and
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,23 +22,24 @@ from tapegrad.domain import Elements
 from tapegrad.functions import sorting as order_functions
 from tapegrad.testing import arrays, check_grads
 from tapegrad.testing.strategies import Drawn
+from tapegrad.types import Array, ArrayLike
 
 NAN = float("nan")
 
 
-def tied(shape: Any, dtypes: str = "dfe") -> Any:
+def tied(shape: tuple[int, ...], dtypes: str = "dfe") -> Any:
     """Arrays of few whole numbers, which tie."""
     return arrays(shape, dtypes=dtypes).map(np.round)
 
 
-def gradient(fn: Any, x: Any, *args: Any, **options: Any) -> Any:
+def gradient(fn: Callable[..., Any], x: ArrayLike, *args: Any, **options: Any) -> Array:
     return tg.grad(lambda x: tg.sum(fn(x, *args, **options)))(np.array(x, float))
 
 
 # --- products ------------------------------------------------------------------------
 
 
-def polynomial(x: Any, orders: tuple[int, ...]) -> float:
+def polynomial(x: list[float], orders: tuple[int, ...]) -> float:
     """A derivative of the product of x: by each element at most once, or 0."""
     if len(set(orders)) < len(orders):
         return 0.0
@@ -107,7 +109,7 @@ WITHOUT_NAN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", WITHOUT_NAN)
 @depth("check_grads, of few inputs")
 @given(data=st.data())
-def test_nan_is_left_out_and_gets_no_gradient(name: str, data: Any) -> None:
+def test_nan_is_left_out_and_gets_no_gradient(name: str, data: st.DataObject) -> None:
     x = data.draw(arrays(hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), Elements(-1, 1)))
     missing = data.draw(hnp.arrays(bool, x.shape))
     if "cum" in name:
@@ -135,14 +137,14 @@ def test_the_extrema_of_all_but_nan_may_be_anything() -> None:
 # --- ties ----------------------------------------------------------------------------
 
 
-def shares(x: Any, weights: Any) -> Any:
+def shares(x: Array, weights: Array) -> Array:
     """What each element gets of weights for the sorted places: the mean over its ties."""
     weights = np.asarray(weights, float)
     return np.array([weights[np.sort(x) == element].mean() for element in x])
 
 
 @given(data=st.data())
-def test_elements_that_tie_share_the_gradient_of_their_places(data: Any) -> None:
+def test_elements_that_tie_share_the_gradient_of_their_places(data: st.DataObject) -> None:
     x = data.draw(tied((5,), "d"))
     weights = np.arange(5.0) ** 2
     want = shares(x, weights)
@@ -194,7 +196,7 @@ def test_a_quantile_has_a_slope_in_q_up_to_either_end() -> None:
 
 @depth("check_grads, of few inputs")
 @given(data=st.data())
-def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
+def test_slopes_between_neighbours_are_numpys(data: st.DataObject) -> None:
     f = data.draw(arrays(hnp.array_shapes(max_dims=2, min_side=3, max_side=4)))
     axis = data.draw(st.none() | st.integers(-f.ndim, f.ndim - 1))
     along = range(f.ndim) if axis is None else [axis]
@@ -276,7 +278,7 @@ def test_small_integers_are_unwrapped_without_overflow() -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("p", [None, -2, 1, "fro"])
-def test_a_condition_number_is_infinite_or_none_as_numpys(p: Any) -> None:
+def test_a_condition_number_is_infinite_or_none_as_numpys(p: int | str | None) -> None:
     zero = np.zeros((2, 2))
     if p in (None, -2):
         assert tg.linalg.cond(zero, p) == tg.compile(lambda x: tg.linalg.cond(x, p))(zero) == np.inf

@@ -13,7 +13,7 @@ from tapegrad.testing import arrays, check_grads
 
 
 @st.composite
-def einsum_calls(draw: Any) -> Any:
+def einsum_calls(draw: st.DrawFn) -> tuple[Any, ...]:
     """Arguments of einsum: letters that repeat, ellipses, with or without a result's."""
     lengths = {x: draw(st.sampled_from([2, 3, 1, 0])) for x in "izB"}
     hidden = draw(st.lists(st.integers(0, 2), max_size=2))
@@ -42,7 +42,7 @@ def einsum_calls(draw: Any) -> Any:
 
 
 @given(call=einsum_calls(), optimize=st.sampled_from([False, True, "optimal"]))
-def test_einsum_is_numpys_with_its_derivatives(call: Any, optimize: Any) -> None:
+def test_einsum_is_numpys_with_its_derivatives(call: tuple[Any, ...], optimize: bool | str) -> None:
     subscripts, operands = call
     for f in (tg.einsum, np.einsum):
         y, _ = tg.record(lambda *xs, f=f: f(subscripts, *xs, optimize=optimize))(*operands)
@@ -53,7 +53,7 @@ def test_einsum_is_numpys_with_its_derivatives(call: Any, optimize: Any) -> None
 
 
 @given(data=st.data())
-def test_einsum_of_lists_of_integers_is_numpys(data: Any) -> None:
+def test_einsum_of_lists_of_integers_is_numpys(data: st.DataObject) -> None:
     a, b = data.draw(arrays((4, 2, 3))), data.draw(arrays((3, 2)))
     # of one array too the result is new
     assert not np.shares_memory(tg.einsum("ijk->kji", a), a)
@@ -90,7 +90,7 @@ def test_einsum_refuses_what_numpy_refuses() -> None:
 
 
 @given(data=st.data())
-def test_cross_of_two_components_has_a_third_of_zero(data: Any) -> None:
+def test_cross_of_two_components_has_a_third_of_zero(data: st.DataObject) -> None:
     sizes = data.draw(st.tuples(st.integers(2, 3), st.integers(2, 3)))
     a, b = (data.draw(arrays((2, n), dtypes="d")) for n in sizes)
     with warnings.catch_warnings():

@@ -1,8 +1,9 @@
 """Bad arguments: what NumPy refuses is refused here too, recorded or not, in NumPy's terms."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import declaration
 from tapegrad.domain import Call
 from tapegrad.errors import TraceError
+from tapegrad.types import Array
 
 # what is put in the place of each argument in turn: each is right for some
 ODD = {
@@ -88,7 +90,7 @@ def odd_calls(name: str, call: Call) -> Iterator[tuple[str, Call]]:
     yield "none", Call((), call.kwargs)
 
 
-def refusal(f: Any, call: Call) -> Exception | None:
+def refusal(f: Callable[..., Any], call: Call) -> Exception | None:
     """What a call raises."""
     try:
         f(*call.args, **call.kwargs)
@@ -97,16 +99,16 @@ def refusal(f: Any, call: Call) -> Exception | None:
     return None
 
 
-def recorded(f: Any) -> Any:
+def recorded(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its floating arrays on a tape, at any depth."""
     return lambda *args, **kwargs: tg.record(lambda args: f(*args, **kwargs))(args)
 
 
-def is_floating(x: Any) -> bool:
+def is_floating(x: Array | float | str) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
-def compiled(f: Any) -> Any:
+def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its floating arrays as inputs of a program, whose values are not known."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -124,7 +126,7 @@ def compiled(f: Any) -> Any:
     return call
 
 
-def is_wrong_whatever_the_values(f: Any, call: Call) -> bool:
+def is_wrong_whatever_the_values(f: Callable[..., Any], call: Call) -> bool:
     """Whether a call is refused for more than the values of its arrays."""
     args = tg.tree.map(lambda x: np.ones_like(x) if is_floating(x) else x, call.args)
     return refusal(f, Call(args, call.kwargs)) is not None
@@ -224,7 +226,7 @@ def test_no_array_is_like_an_object(name: str, x: Any) -> None:
         getattr(tg, name)(x, *([1.0] if name == "full_like" else []))
 
 
-def test_arrays_of_other_classes_that_are_arrays_are_taken(tmp_path: Any) -> None:
+def test_arrays_of_other_classes_that_are_arrays_are_taken(tmp_path: Path) -> None:
     class Array(np.ndarray[Any, Any]):
         pass
 

@@ -13,6 +13,7 @@ from op_calls import sample_calls
 import tapegrad as tg
 from tapegrad import tree
 from tapegrad.declare import OPS
+from tapegrad.types import Array, DTypeLike
 
 DTYPES = [np.float16, np.float32, np.float64]
 
@@ -34,7 +35,7 @@ MEANS: dict[str, Any] = {
 
 
 @st.composite
-def far_out(draw: Any, size: int = 3) -> Any:
+def far_out(draw: st.DrawFn, size: int = 3) -> tuple[Array, Array]:
     """Two arrays of a dtype: one of numbers near to each other, and the same far from 0."""
     dtype = draw(st.sampled_from(DTYPES))
     info = np.finfo(dtype)
@@ -49,7 +50,9 @@ def far_out(draw: Any, size: int = 3) -> Any:
 
 @pytest.mark.parametrize("name", MEANS)
 @given(pair=far_out())
-def test_weights_add_up_to_one_and_do_not_depend_on_an_offset(name: str, pair: Any) -> None:
+def test_weights_add_up_to_one_and_do_not_depend_on_an_offset(
+    name: str, pair: tuple[Array, ...]
+) -> None:
     near, far = pair
     fn, eps = MEANS[name], np.finfo(far.dtype).eps
     weights = tg.grad(fn)(far)
@@ -62,13 +65,13 @@ def test_weights_add_up_to_one_and_do_not_depend_on_an_offset(name: str, pair: A
     np.testing.assert_allclose(np.sum(tg.hessian(fn)(far), axis=1), 0, atol=8 * eps)
 
 
-def batch_norm(x: Any) -> Any:
+def batch_norm(x: Array) -> Array:
     layer = tg.nn.BatchNorm(2)
     params, state = layer.init(0, x.dtype), layer.initial_state(x.dtype)
     return layer(params, x.T, state, training=True)[0].T
 
 
-def aweights(x: Any) -> Any:
+def aweights(x: Array) -> Array:
     return np.cov(x, aweights=np.arange(1.0, x.shape[1] + 1))
 
 
@@ -99,14 +102,14 @@ SPREADS: dict[str, Any] = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("offset", [0.0, 16.0, 256.0, 512.0])
 def test_spreads_and_their_slopes_do_not_depend_on_an_offset(
-    name: str, dtype: Any, offset: float
+    name: str, dtype: type[Any], offset: float
 ) -> None:
     near = np.array([[0, 1, 3, -2, 6, 0, 1], [5, 5, 5, 4, 5, 5, 5]], dtype)
     # as far as halves are numbers of the dtype
     far = near + dtype(offset / 1024 * 2.0 ** np.finfo(dtype).nmant)
     fn = SPREADS[name]
 
-    def loss(x: Any) -> Any:
+    def loss(x: Array) -> Array:
         y = fn(x)
         return tg.sum(y * np.cos(np.arange(y.size)).reshape(y.shape).astype(dtype))
 
@@ -123,7 +126,7 @@ def test_spreads_and_their_slopes_do_not_depend_on_an_offset(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_activations_far_out_are_their_argument_or_nothing(dtype: Any) -> None:
+def test_activations_far_out_are_their_argument_or_nothing(dtype: DTypeLike) -> None:
     x = np.array([-6e4, -300, 300, 6e4], dtype)
     for fn in (tg.gelu, lambda x: tg.gelu(x, True), tg.relu, tg.softplus):
         y, slopes = tg.vjp(fn, x)

@@ -4,6 +4,7 @@ Values are SciPy's; derivatives are those of differences, and of mpmath where di
 complex operands where SciPy takes them; choices at kinks; refusals by SciPy's names; pickling.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import facts
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array
 
 special: Any = pytest.importorskip("scipy.special")
 
@@ -29,7 +31,7 @@ CALLED |= {name: getattr(special, name) for name in ("airy", "sici", "fresnel")}
 CALLED["polygamma"] = OPS["polygamma"] = tg.polygamma
 
 
-def cases(name: str, n: int, seed: int = 0) -> Any:
+def cases(name: str, n: int, seed: int = 0) -> Iterator[tuple[Any, ...]]:
     """Calls of SciPy's function, as one of arrays alone, and these."""
     for call in sample_calls(OPS[name], n, seed):
         arrays = [x for x in call.args if isinstance(x, np.ndarray)]
@@ -185,7 +187,7 @@ def test_what_scipy_takes_complex_is_differentiated_so(name: str) -> None:
     assert set(COMPLEX) == {name for name, op in OPS.items() if facts(op).complex}
     z = np.array([0.5 + 0.25j])
 
-    def fn(z: Any) -> Any:
+    def fn(z: Array) -> Array:
         return CALLED[name](*COMPLEX[name], z)
 
     # the derivatives of the digamma function are those of real numbers alone
@@ -243,7 +245,7 @@ def test_second_names_and_families_are_answered_for() -> None:
     ],
 )
 def test_at_the_ends_and_the_kinks_the_slope_is_as_the_table_says(
-    fn: Any, x: Any, slopes: Any
+    fn: Callable[..., Any], x: list[float], slopes: list[float]
 ) -> None:
     np.testing.assert_allclose(tg.grad(lambda x: np.sum(fn(x)))(np.array(x)), slopes, rtol=1e-7)
 
@@ -264,7 +266,7 @@ def test_at_the_ends_and_the_kinks_the_slope_is_as_the_table_says(
         ("polygamma: order is an option", lambda t: tg.polygamma(t, 1.0)),
     ],
 )
-def test_what_is_refused_is_named_as_what_it_is(name: str, call: Any) -> None:
+def test_what_is_refused_is_named_as_what_it_is(name: str, call: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=name.replace(".", r"\.")):
         tg.record(call)(np.array([0.5, 1.5]))
 

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.functions import creation, manipulation, selection, stacking
 from tapegrad.ops import shape, window
+from tapegrad.types import Array
 
 FILES = (stacking, manipulation, creation, selection, shape, window)
 OURS = sorted(name for file in FILES for name in file.__all__ if name in TABLE)
@@ -22,7 +24,7 @@ OURS = sorted(name for file in FILES for name in file.__all__ if name in TABLE)
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
 
-def recorded(fn: Any, *args: Any) -> Any:
+def recorded(fn: Callable[..., Any], *args: Any) -> tuple[Array, Array, Array]:
     """The values that fn gives for Tensors, all of which must be Tensors."""
     output, _ = tg.record(fn)(*args)
     return tg.tree.map(lambda t: t.value, output)
@@ -60,7 +62,7 @@ def test_arguments_have_numpys_names_order_and_defaults(name: str) -> None:
 
 
 def test_indices_may_be_tensors_found_while_recording() -> None:
-    def fn(t: Any) -> Any:
+    def fn(t: Array) -> tuple[Array, Array, Array]:
         best = tg.argmax(t, axis=1)
         along = np.take_along_axis(t, np.expand_dims(best, 1), axis=1)
         return np.take(t, best, axis=1), along, np.choose(best, [t[:, 0], t[:, 1], t[:, 2]])
@@ -83,7 +85,9 @@ def test_an_array_like_a_tensor_is_plain_and_writable(name: str) -> None:
         want = numpys(x, **options)
         for fn in (numpys, ours):
 
-            def like(t: Any, f: Any = fn, options: Any = options) -> Any:
+            def like(
+                t: Array, f: Callable[..., Any] = fn, options: dict[str, Any] = options
+            ) -> Array:
                 y = f(t, **options)
                 assert y.flags.writeable
                 return y
@@ -119,11 +123,13 @@ def test_ranges_of_ratios_take_negative_and_far_ends() -> None:
 
 
 @given(st.sampled_from([bool, np.bool, np.uint8, np.int8, np.uint64, int]), st.integers(0, 1))
-def test_the_gradient_of_roll_rolls_back_by_a_number_of_any_type(kind: Any, shift: int) -> None:
+def test_the_gradient_of_roll_rolls_back_by_a_number_of_any_type(
+    kind: type[Any], shift: int
+) -> None:
     weights = np.arange(4.0)
     for given_shift, axis in ((kind(shift), None), ((kind(shift),), (0,))):
 
-        def loss(x: Any, shift: Any = given_shift, axis: Any = axis) -> Any:
+        def loss(x: Array, shift: Any = given_shift, axis: tuple[int, ...] | None = axis) -> Array:
             return np.sum(np.roll(x, shift, axis) * weights)
 
         np.testing.assert_array_equal(tg.grad(loss)(np.ones(4)), np.roll(weights, -shift))

@@ -1,7 +1,6 @@
 """Triangular equations and the rule of Cholesky factors, with SciPy and without it."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +9,19 @@ from scripts import print_of_script
 import tapegrad as tg
 from tapegrad.ops import triangular
 from tapegrad.program.saved_names import name_of_op, op_named
+from tapegrad.types import Array, DTypeLike
 
 RNG = np.random.default_rng(5)
 
 
-def positive(shape: tuple[int, ...], dtype: Any) -> Any:
+def positive(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     a = RNG.normal(size=shape).astype(dtype)
     if np.dtype(dtype).kind == "c":
         a = a + 1j * RNG.normal(size=shape)
     return (a @ np.conj(a).mT + 4 * np.eye(shape[-1])).astype(dtype)
 
 
-def without_scipy(a: Any) -> None:
+def without_scipy(a: Array) -> None:
     """What stands for SciPy where it is not there."""
 
 
@@ -29,15 +29,15 @@ def without_scipy(a: Any) -> None:
 @pytest.mark.parametrize("shape", [(5, 5), (2, 20, 20), (2, 3, 3), (0, 3, 3), (0, 0)], ids=str)
 @pytest.mark.parametrize("upper", [False, True])
 def test_gradients_are_the_same_without_scipy(
-    shape: Any, dtype: Any, upper: bool, monkeypatch: Any
+    shape: tuple[int, ...], dtype: str, upper: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("scipy.linalg")
     a, w = positive(shape, dtype), positive(shape, dtype)
 
-    def loss(a: Any) -> Any:
+    def loss(a: Array) -> Array:
         return np.sum(np.real(w * np.linalg.cholesky(a, upper=upper)))
 
-    def curvature(a: Any) -> Any:
+    def curvature(a: Array) -> Array:
         return np.sum(np.real(w * tg.grad(loss)(a)))
 
     fns = (tg.grad(loss), tg.grad(curvature), tg.compile(tg.grad(loss)))
@@ -55,7 +55,7 @@ def test_gradients_are_the_same_without_scipy(
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("unit", [False, True])
 def test_triangular_equations_without_scipy(
-    trans: bool, lower: bool, unit: bool, monkeypatch: Any
+    trans: bool, lower: bool, unit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scipy = pytest.importorskip("scipy.linalg")
     # what is not read is there all the same

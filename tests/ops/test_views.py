@@ -1,7 +1,7 @@
 """Results that share an operand's memory: found on every op's calls, and declared."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import tapegrad as tg
 from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, declared_key, is_elementwise
 from tapegrad.ops.scipy_special import SCIPY_OPS
+from tapegrad.types import Array, PyTree
 
 
-def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
+def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Iterator[tuple[Any, ...]]:
     """The operands and options of sample calls; none where a call is composed of other ops."""
     for call in sample_calls(op, n, seed=3, complex=complex):
         if not (op.general and op.signature.has_unknown_arguments(call.args, call.kwargs)):
@@ -51,16 +52,16 @@ K = tg.random.key(0)
 
 
 @tg.custom_vjp(lambda g, y, x: (g[0] + g[1],))
-def two_views(x: Any) -> Any:
+def two_views(x: Array) -> tuple[Array, Array]:
     return x, x[::-1]
 
 
 @tg.custom_op(vjps=(lambda g, y, x: g,))
-def itself(x: Any) -> Any:
+def itself(x: Array) -> Array:
     return x
 
 
-def scan_of_views(x: Any) -> Any:
+def scan_of_views(x: Array) -> tuple[PyTree, PyTree]:
     return tg.scan(lambda c, r: (c[::-1], (r, c)), x, np.outer(x, x))
 
 
@@ -97,10 +98,10 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     rows, cols, n = np.array([0, 1, 2, 0, 2]), np.array([0, 1, 2, 2, 0]), (3, 3)
     d = np.array([3.0, 4.0, 5.0, 1.0, 1.0])
 
-    def of(data: Any) -> Any:
+    def of(data: Array) -> Any:
         return sparse.coo_array((data, (rows, cols)), n)
 
-    def decay(t: Any, y: Any) -> Any:
+    def decay(t: Array | float, y: Array) -> Array:
         return -y
 
     return {
@@ -152,7 +153,7 @@ def test_ops_without_sample_calls_share_what_they_declare() -> None:
     for fn, args in calls.values():
         floating = tuple(i for i, x in enumerate(args) if np.asarray(x).dtype.kind in "fc")
 
-        def loss(*args: Any, fn: Any = fn) -> Any:
+        def loss(*args: Any, fn: Any = fn) -> Array:
             results = [y for y in tg.tree.leaves(fn(*args)) if y.dtype.kind in "fc"]
             return sum(np.sum(np.sin(np.real(y))) for y in results)
 

@@ -31,11 +31,12 @@ from tapegrad.program.program import Program
 from tapegrad.program.text import make_runner
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.evaluation import evaluate
+from tapegrad.types import Array
 
 Among = Callable[[Any], Any]
 
 
-def in_order(op: Any, operands: Any, options: Any, y: Any) -> Any:
+def in_order(op: Any, operands: list[Any], options: Any, y: Array | float) -> Array | float:
     """A result in the memory order of a buffer, on which the order of a sum depends."""
     template = TEMPLATES.get(op, "{out}" if isinstance(op.forward, np.ufunc) else "")
     may_take_out = op is copy or not isinstance(template, str) or "{out}" in template
@@ -47,7 +48,7 @@ def in_order(op: Any, operands: Any, options: Any, y: Any) -> Any:
 DTYPES = ["f8", "f4", "f2", "i8", "i1", "u1", "u8", "?"]
 
 
-def vary_operand(x: Any, among: Among) -> Any:
+def vary_operand(x: Array, among: Among) -> Array | complex:
     """An operand in another dtype or of few elements, or as a Python number."""
     how = among(["cast", "number", "row", "rows", "one", "scalar", *[""] * 6])
     with np.errstate(all="ignore"):
@@ -66,7 +67,7 @@ def vary_operand(x: Any, among: Among) -> Any:
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 5e-324, 1e-45, 1e308, 3e38, 0.5]
 
 
-def insert_special_numbers(x: Any, among: Among) -> Any:
+def insert_special_numbers(x: Any, among: Among) -> Array | complex:
     """The operand with zeros of both signs, infinities, nans and numbers of any size in it."""
     if type(x) is float:
         return among(SPECIAL)
@@ -105,7 +106,7 @@ def embed_program(program: Program, among: Among) -> Program:
     """
     builder = Builder(attrs.evolve(program, instructions=(), outputs=()))
 
-    def lay_out_operand(x: Ref) -> Any:
+    def lay_out_operand(x: Ref) -> Ref:
         given = builder.definition(x)
         if given.number or given.dtype.kind not in "fiuc":
             return x
@@ -124,7 +125,7 @@ def embed_program(program: Program, among: Among) -> Program:
                 return builder.emit(getitem, builder.emit(stack, x, x), index=(1,))
         return x
 
-    def used(y: Any) -> list[Any]:
+    def used(y: bool | Ref) -> list[Any]:
         made = builder.producer(y)
         if made is None or made.number or made.dtype.kind not in "fiuc":
             return [y]
@@ -175,7 +176,7 @@ def call_or_error(f: Callable[..., Any], *args: Any) -> Any:
         return error
 
 
-def assert_same_bits(got: Any, wanted: Any) -> None:
+def assert_same_bits(got: Array | float, wanted: Array | float) -> None:
     plain = type(wanted) in (bool, int, float, complex)
     assert type(got) is (type(wanted) if plain else np.ndarray)
     a, b = np.asarray(got), np.asarray(wanted)
@@ -196,7 +197,7 @@ ROUNDED = {
 }
 
 
-def assert_near(got: Any, wanted: Any) -> None:
+def assert_near(got: Array, wanted: Array) -> None:
     """Equal to four units in the last place, signs of zeros included."""
     a, b = np.asarray(got), np.asarray(wanted)
     if a.dtype.kind != "f":
@@ -208,7 +209,7 @@ def assert_near(got: Any, wanted: Any) -> None:
     return None
 
 
-def assert_close(got: Any, wanted: Any) -> None:
+def assert_close(got: Array, wanted: Array) -> None:
     a, b = np.asarray(got), np.asarray(wanted)
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
     tolerance = {"e": 1e-2, "f": 1e-4, "F": 1e-4}.get(a.dtype.char, 1e-9)

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 import zipfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ from scripts import print_of_script
 import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.program.saved_names import name_of_op, op_named
+from tapegrad.types import Array, DTypeLike, PyTree
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("programs")
     return path
 
@@ -72,7 +74,9 @@ ODD = [
 
 @depth("op, saved")
 @given(calls_of_ops, st.data())
-def test_load_refuses_an_option_that_an_op_cannot_take(folder: Path, call: Any, data: Any) -> None:
+def test_load_refuses_an_option_that_an_op_cannot_take(
+    folder: Path, call: tuple[Any, ...], data: st.DataObject
+) -> None:
     fn, args = call
     path = folder / "option.npz"
     with np.errstate(all="ignore"):
@@ -105,12 +109,12 @@ def test_load_refuses_an_option_that_an_op_cannot_take(folder: Path, call: Any, 
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: Any) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("whole") / "step.npz"
     table = np.arange(12.0).reshape(4, 3)
 
-    def fn(params: Any, i: Any, rate: float) -> Any:
-        def loss(params: Any) -> Any:
+    def fn(params: dict[str, Array], i: Array, rate: float) -> tuple[PyTree, PyTree]:
+        def loss(params: dict[str, Array]) -> Array:
             rows = tg.index_select(params["w"] * table, i)
             return tg.sum(tg.logsumexp(rows[:, ::2], axis=1)) * rate
 
@@ -157,12 +161,12 @@ def test_load_refuses_a_file_of_another_version_or_kind(whole: Path, tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
+def originals(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any, bool]]:
     """Files of programs with loops and branches in them, as recorded and improved."""
     folder, found = tmp_path_factory.mktemp("originals"), []
     mask = np.array([True, False])
 
-    def sum_selected(x: Any, n: int) -> Any:
+    def sum_selected(x: Array, n: int) -> tuple[Array, Array, int]:
         return tg.grad(lambda x: tg.sum(x[mask] ** 2) * n)(x), np.append(x, x[mask]), n * 2
 
     for fn, args in [
@@ -178,7 +182,7 @@ def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
     return found
 
 
-def codes(x: Any, path: tuple[Any, ...] = ("code",)) -> Any:
+def codes(x: dict[str, Any], path: tuple[Any, ...] = ("code",)) -> Iterator[tuple[Any, ...]]:
     """The path of each program in a text, those in its instructions included."""
     yield path
     for i, made in enumerate(x["instructions"]):
@@ -192,7 +196,7 @@ def item_at(x: Any, path: tuple[Any, ...]) -> Any:
     return item_at(x[path[0]], path[1:]) if path else x
 
 
-def wholes(code: Any) -> list[str]:
+def wholes(code: dict[str, Any]) -> list[str]:
     return [f"v{i}" for i, x in enumerate(code["instructions"]) if x[0] in CONTROL]
 
 
@@ -271,7 +275,9 @@ def test_files_stay(tmp_path: Path) -> None:
 
 @depth("file, hostile")
 @given(st.data())
-def test_load_refuses_an_operand_that_cannot_be(originals: Any, folder: Path, data: Any) -> None:
+def test_load_refuses_an_operand_that_cannot_be(
+    originals: list[tuple[Any, ...]], folder: Path, data: st.DataObject
+) -> None:
     path, _, _ = data.draw(st.sampled_from(originals))
     text = content(path)
     where = data.draw(
@@ -306,7 +312,9 @@ OLDER: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OLDER)
 @pytest.mark.parametrize("dtype", [np.float32, complex])
-def test_load_takes_several_results_in_one_array(tmp_path: Path, name: str, dtype: Any) -> None:
+def test_load_takes_several_results_in_one_array(
+    tmp_path: Path, name: str, dtype: DTypeLike
+) -> None:
     a = np.array([[2, 1, 0.5], [0.25, 3, 1], [0.5, 0.25, 5]]).astype(dtype)
     want = np.concatenate(OLDER[name](*getattr(np.linalg, name)(a)), axis=-1)
     want = want.real if name == "eig" and dtype is not complex else want
@@ -327,7 +335,9 @@ def test_load_takes_several_results_in_one_array(tmp_path: Path, name: str, dtyp
 
 @depth("file, hostile")
 @given(st.data())
-def test_load_refuses_or_runs_things_swapped(originals: Any, folder: Path, data: Any) -> None:
+def test_load_refuses_or_runs_things_swapped(
+    originals: list[tuple[Any, ...]], folder: Path, data: st.DataObject
+) -> None:
     path, args, ends = data.draw(st.sampled_from(originals))
     text = content(path)
     where = data.draw(st.sampled_from(list(codes(text["code"]))))
@@ -379,7 +389,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def places(x: Any, path: tuple[Any, ...] = ()) -> Any:
+def places(x: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of each part of a JSON value."""
     yield path
     inside = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list) else ()
@@ -389,7 +399,7 @@ def places(x: Any, path: tuple[Any, ...] = ()) -> Any:
 
 @depth("file, hostile")
 @given(st.data())
-def test_load_refuses_hostile_text(whole: Path, folder: Path, data: Any) -> None:
+def test_load_refuses_hostile_text(whole: Path, folder: Path, data: st.DataObject) -> None:
     sys.modules.setdefault("test_saving", sys.modules[__name__])
     text = content(whole)
     for _ in range(data.draw(st.integers(1, 2))):
@@ -500,7 +510,7 @@ MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
 
 @pytest.mark.parametrize(("place", "wrong", "words"), MISFITS)
 def test_load_says_what_does_not_fit(
-    originals: Any, tmp_path: Path, place: tuple[Any, ...], wrong: Any, words: str
+    originals: list[tuple[Any, ...]], tmp_path: Path, place: tuple[Any, ...], wrong: Any, words: str
 ) -> None:
     path = originals[0][0]
     text = replace_at(content(path), ("code", *place), lambda _: wrong)

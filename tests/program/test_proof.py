@@ -5,7 +5,7 @@ import functools
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -34,6 +34,7 @@ from tapegrad.testing.proof import (
     inputs_like,
     trials,
 )
+from tapegrad.types import Array
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 # where passes fire that seldom do
@@ -50,7 +51,7 @@ def proof_of(drawn: Drawn, n_kinds: int) -> Proof:
     first = len(program.instructions)
     kinds = [KINDS[(first + k) % len(KINDS)] for k in range(n_kinds)]
 
-    def tries(code: Any, values: Any) -> list[Any]:
+    def tries(code: tg.Program, values: list[Any]) -> list[Any]:
         return [values, *[inputs_like(code.inputs, values, kind) for kind in kinds]]
 
     return Proof(program, own, tries)
@@ -64,7 +65,7 @@ def small_blocks() -> Iterator[None]:
         yield
 
 
-def fault_of_writing(proof: Proof, program: Any) -> Any:
+def fault_of_writing(proof: Proof, program: tg.Program) -> Any:
     """How a program that is written differs from one evaluated; None if it does not."""
     known = [new for x in proof.known if (new := Results.evaluate(program, x.inputs))]
     with small_blocks():
@@ -119,7 +120,7 @@ def test_equal_instructions_never_stand_twice() -> None:
 
 @depth("program, proved in any order")
 @given(user_programs(), st.permutations(DISTINCT))
-def test_passes_are_right_in_any_order(drawn: Any, passes: Any) -> None:
+def test_passes_are_right_in_any_order(drawn: Drawn, passes: list[Improvement]) -> None:
     proof = proof_of(drawn, 2)
     last = [proof.program]
     faults = list(proof.faults(passes, lambda _, after: last.append(after)))
@@ -195,7 +196,7 @@ def broken(builder: Builder, instruction: Instruction) -> Any:
     return 1 / 0
 
 
-def sines(x: Any) -> Any:
+def sines(x: Array) -> tuple[Array, Array]:
     """A loop over rows."""
     return tg.scan(lambda c, r: (np.sin(c) + r, c), 0.0, x)
 
@@ -247,7 +248,9 @@ def test_the_values_and_the_arguments_of_a_fault_are_told() -> None:
 
 
 @pytest.mark.parametrize("fn", [tg.grad(lambda x: np.sum(tg.softmax(x) ** 2)), np.cumsum, np.sort])
-def test_what_is_proved_runs_as_usual(fn: Any, capfd: Any) -> None:
+def test_what_is_proved_runs_as_usual(
+    fn: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     proved, usual = tg.compile(fn, check=True), tg.compile(fn)
     with np.errstate(all="raise"):
         np.testing.assert_array_equal(proved(X), usual(X))
@@ -260,12 +263,12 @@ def test_what_is_proved_runs_as_usual(fn: Any, capfd: Any) -> None:
 
 def test_shapes_come_from_shapes_where_an_op_refuses_placeholders() -> None:
     @tg.custom_op(vjps=(lambda g, y, x: -g * y * y,))
-    def invert(x: Any) -> Any:
+    def invert(x: Array) -> Array:
         if np.any(x == 0):
             raise ValueError("there is no 1 / 0")
         return 1 / x
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         return tg.scan(lambda c, r: (invert(c) + r, invert(r)), x[0], x)[1]
 
     for transform in (fn, tg.grad(lambda x: np.sum(fn(x) ** 2))):

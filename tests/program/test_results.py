@@ -10,6 +10,7 @@ from depth import depth
 from hypothesis import given
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 RNG = np.random.default_rng(0)
 
@@ -79,7 +80,7 @@ class Derived(Plain):
     pass
 
 
-def record(name: str, field: Any = None, **options: Any) -> Any:
+def record(name: str, field: Any = None, **options: Any) -> type[Any]:
     return attrs.make_class(name, {"a": field or attrs.field()}, frozen=True, **options)
 
 
@@ -101,19 +102,19 @@ class Hooked:
 class Own:
     a: Any
 
-    def __init__(self, a: Any) -> None:
+    def __init__(self, a: Array) -> None:
         DID.append("own")
         self.__attrs_init__(a)
 
 
 @attrs.frozen(init=False)
 class Swapped(Plain):
-    def __init__(self, b: Any, a: Any = None) -> None:
+    def __init__(self, b: Array, a: Array | None = None) -> None:
         self.__attrs_init__(a, b)
 
 
 class Made(Plain):
-    def __new__(cls, **fields: Any) -> Any:
+    def __new__(cls, **fields: Any) -> "Made":
         return object.__new__(cls)
 
 

@@ -26,15 +26,16 @@ from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.saved_names import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.transforms.reverse import SEED
+from tapegrad.types import Array
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("programs")
     return path
 
 
-def bits(x: Any) -> Any:
+def bits(x: Any) -> tuple[Any, ...]:
     return [
         (type(leaf), np.asarray(leaf).dtype, np.shape(leaf), np.asarray(leaf).tobytes())
         for leaf in tg.tree.leaves(x)
@@ -63,7 +64,7 @@ def test_calls_take_turns_with_those_of_a_program_loaded(folder: Path, written: 
 
 @pytest.mark.parametrize("dtype", [">f8", "<f8", ">c8", ">i4"])
 def test_an_element_has_the_byte_order_that_numpy_gives_it(folder: Path, dtype: str) -> None:
-    def step(x: Any) -> Any:
+    def step(x: Array) -> list[Array]:
         parts = x[0, 1], x[0, 1, ...], x[:1, :1][0, 0], x[:1, 0][0, ...], x[0, 0][...]
         return [*parts, *[y.reshape(1) for y in parts]]
 
@@ -157,12 +158,12 @@ def test_results_of_an_op_are_known_by_a_module_where_they_were(module: str) -> 
 
 
 @tg.custom_op(vjps=(lambda g, y, x, by: g * by,))
-def scale_by(x: Any, by: float = 1.0) -> Any:
+def scale_by(x: Array, by: float = 1.0) -> Array:
     return x * by
 
 
 def test_save_keeps_trees_of_any_kind(folder: Path) -> None:
-    def fn(x: Any, n: int) -> Any:
+    def fn(x: Array, n: int) -> dict[Any, Any]:
         return {
             "a": [x, (n + 1, None)],
             1: "text",
@@ -210,7 +211,7 @@ def test_load_takes_an_op_of_the_users(folder: Path) -> None:
 
 def test_save_refuses_by_name_what_a_file_cannot_hold(tmp_path: Path) -> None:
     @tg.custom_vjp(lambda g, y, x: (g,))
-    def f(x: Any) -> Any:
+    def f(x: Array) -> Array:
         return x
 
     path = tmp_path / "p.npz"
@@ -253,7 +254,9 @@ def test_save_names_what_a_user_made_and_how_to_pass_it(tmp_path: Path) -> None:
 
 
 def test_program_is_called_as_its_function_is() -> None:
-    def fn(x: Any, /, scale: float, mode: str, *, layer: Any) -> Any:
+    def fn(
+        x: dict[str, Array], /, scale: float, mode: str, *, layer: np.ufunc
+    ) -> dict[str, Array | str]:
         return {"y": layer(x["x"]) * scale, "mode": mode}
 
     step = tg.compile(fn, static_argnums=2)
@@ -303,7 +306,7 @@ def test_program_with_sparse_arrays_is_loaded(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("places", [[0, 4], [0, -1]])
-def test_positions_outside_of_a_sparse_array_are_refused(folder: Path, places: Any) -> None:
+def test_positions_outside_of_a_sparse_array_are_refused(folder: Path, places: list[int]) -> None:
     sparse: Any = pytest.importorskip("tapegrad.scipy.sparse", exc_type=ImportError)
     a = sparse.coo_array((np.ones(2), ([0, 3], [0, 3])), (4, 4))
     path = folder / "strays.npz"

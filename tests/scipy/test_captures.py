@@ -13,6 +13,7 @@ import pytest
 from depth import THOROUGH
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 theirs: Any = pytest.importorskip("scipy.optimize")
 integrate: Any = pytest.importorskip("scipy.integrate")
@@ -69,17 +70,17 @@ SOLVERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 
 class Model:
-    def __init__(self, fn: Any, k: Any) -> None:
+    def __init__(self, fn: Callable[..., Any], k: dict[str, Array]) -> None:
         self.fn, self.held = fn, [{"deep": k}]
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> Array:
         return self.fn(*args, self.held[0]["deep"])
 
 
-def swallowing(fn: Any, k: Any) -> Callable[..., Any]:
+def swallowing(fn: Callable[..., Any], k: dict[str, Array]) -> Callable[..., Any]:
     """A function that goes on without what it captures, where it must not use that."""
 
-    def called(*args: Any) -> Any:
+    def called(*args: Any) -> Array:
         try:
             return fn(*args, k)
         except Exception:
@@ -132,7 +133,7 @@ def test_all_solvers_of_a_function_are_among_these() -> None:
 def test_one_that_is_captured_beside_a_choice_by_value_is_refused_with_args(name: str) -> None:
     fn, solve = SOLVERS[name]
 
-    def value(k: Any) -> Any:
+    def value(k: Array | float) -> Any:
         return np.sum(solve(lambda *a: fn(*a, {"k": k if np.sum(a[0]) < 9 else 1.0}), ()))
 
     for transform in (tg.grad, lambda f: tg.compile(tg.grad(f))):
@@ -143,15 +144,15 @@ def test_one_that_is_captured_beside_a_choice_by_value_is_refused_with_args(name
             transform(lambda k: np.sum(solve(lambda *a: fn(*a, {"k": k}) @ np.ones(9), ())))(1.2)
 
 
-def line(k: Any) -> Any:
+def line(k: Array) -> Callable[..., Any]:
     return lambda x: x - k
 
 
-def square(k: Any) -> Any:
+def square(k: Array) -> Callable[..., Any]:
     return lambda x: np.sum((x - k) ** 2)
 
 
-def decay(k: Any) -> Any:
+def decay(k: Array) -> Callable[..., Any]:
     return lambda t, y: -k * y
 
 
@@ -194,10 +195,10 @@ OF_SCIPY: dict[str, tuple[Any, str, Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", OF_SCIPY)
-def test_scipys_own_solvers_name_ours(name: str, capfd: Any) -> None:
+def test_scipys_own_solvers_name_ours(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     home, there, of, args = OF_SCIPY[name]
 
-    def value(k: Any) -> Any:
+    def value(k: Array) -> Any:
         getattr(home, name)(of(k), *args)
         return k
 
@@ -211,14 +212,14 @@ def test_scipys_own_solvers_name_ours(name: str, capfd: Any) -> None:
 
 
 def test_an_implicit_root_and_an_objective_say_where_a_tensor_goes() -> None:
-    def rooted(k: Any, by_f: float, by_solve: float) -> Any:
+    def rooted(k: Array | float, by_f: float, by_solve: float) -> Any:
         return tg.implicit_root(lambda x: x - 2.0 - by_f * k, lambda: 2.0 + by_solve * k)()
 
     for weights in ((1.0, 0.0), (0.0, 1.0)):
         with pytest.raises(tg.TapeError, match=r"implicit_root: .*root\(k\)"):
             tg.grad(rooted)(2.0, *weights)
 
-    def lost(k: Any) -> Any:
+    def lost(k: Array | float) -> Any:
         return ours.objective(lambda x: k * x, 1.0).fun([1.0])
 
     for transform in (tg.grad, tg.compile):

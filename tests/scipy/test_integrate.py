@@ -4,7 +4,9 @@ Those are compared with exact ones: by the state, the times and the arguments, i
 So are integrals, by their ends and arguments or by values and points.
 """
 
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy_kit import FIRST, prove, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_grads
+from tapegrad.types import Array, Scalar
 
 theirs: Any = pytest.importorskip("scipy.integrate")
 ours: Any = pytest.importorskip("tapegrad.scipy.integrate")
@@ -29,11 +32,11 @@ TIMES = np.array([0.0, 0.01, 0.5, 1.0])
 WEIGHTS = np.array([[1.0, -0.5, 0.75, 2.0], [0.5, 1.0, -2.0, 1.5]])
 
 
-def linear(t: Any, y: Any, a: Any) -> Any:
+def linear(t: Array | float, y: Array, a: Array) -> Array:
     return a @ y
 
 
-def oscillation(t: Any, y: Any, p: Any) -> Any:
+def oscillation(t: Array | float, y: Array, p: dict[str, Any]) -> Array:
     """Not autonomous, not linear."""
     return np.stack([y[1], -p["k"] * np.sin(y[0]) - p["c"][0] * y[1] + np.cos(t)])
 
@@ -44,7 +47,7 @@ P = {"k": np.array(2.0), "c": [np.array(0.3)]}
 @pytest.mark.parametrize("method", EXPLICIT + IMPLICIT)
 @pytest.mark.parametrize("end", [2.0, -1.5])
 @pytest.mark.parametrize("among", [None, [0.0, 0.25, 0.5, 1.0]])
-def test_the_values_are_scipys(method: str, end: float, among: Any) -> None:
+def test_the_values_are_scipys(method: str, end: float, among: list[float] | None) -> None:
     t_eval = None if among is None else np.array(among) * end
     call = {"method": method, "t_eval": t_eval}
     there = theirs.solve_ivp(oscillation, (0.0, end), START, args=(P,), **call)
@@ -60,7 +63,9 @@ def test_the_values_are_scipys(method: str, end: float, among: Any) -> None:
             assert getattr(found, name) == getattr(there, name)
 
 
-def weighed(method: Any, a: Any, y0: Any, rtol: float = 1e-10, **call: Any) -> Any:
+def weighed(
+    method: type[Any] | str, a: Array, y0: Array, rtol: float = 1e-10, **call: Any
+) -> Array:
     call = {"t_eval": TIMES, "t_span": (0.0, 1.0), **call}
     found = ours.solve_ivp(
         linear, y0=y0, method=method, args=(a,), rtol=rtol, atol=rtol / 100, **call
@@ -68,7 +73,7 @@ def weighed(method: Any, a: Any, y0: Any, rtol: float = 1e-10, **call: Any) -> A
     return np.sum(found.y * WEIGHTS)
 
 
-def exact_gradients(a: Any, y0: Any) -> Any:
+def exact_gradients(a: Array, y0: Array) -> tuple[Array, Array]:
     at, weights = list(zip(TIMES, WEIGHTS.T, strict=True)), np.eye(4).reshape(4, 2, 2)
     by_a = [
         sum(linalg.expm_frechet(a * t, e * t, compute_expm=False) @ y0 @ w for t, w in at)
@@ -82,7 +87,7 @@ _RTOL = {"Radau": 1e-5, "BDF": 1e-6, theirs.BDF: 1e-5}
 
 
 @pytest.mark.parametrize("method", ["RK45", "DOP853", *IMPLICIT, theirs.RK45, theirs.BDF])
-def test_a_stiff_system_has_the_gradients_of_its_exponential(method: Any) -> None:
+def test_a_stiff_system_has_the_gradients_of_its_exponential(method: type[Any] | str) -> None:
     rtol = 1e-9 if THOROUGH else _RTOL.get(method, 1e-9)
     found = tg.grad(partial(weighed, method, rtol=rtol), (0, 1))(MATRIX, START)
     same(found, exact_gradients(MATRIX, START), 100 * rtol)
@@ -111,11 +116,11 @@ SLOW = np.array([[-1.0, 0.5], [0.25, -0.75]])
 def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> None:
     a = SLOW
 
-    def last(t0: Any, tf: Any) -> Any:
+    def last(t0: Array | float, tf: Array | float) -> Array:
         call = {"method": method, "rtol": 1e-9, "atol": 1e-9}
         return ours.solve_ivp(linear, (t0, tf), START, args=(a,), **call).y[:, -1]
 
-    def between(t0: Any, at: Any) -> Any:
+    def between(t0: Array | float, at: Array) -> Array:
         call = {"method": method, "rtol": 1e-9, "atol": 1e-9, "t_eval": at}
         return ours.solve_ivp(linear, (t0, 2.0 * direction), START, args=(a,), **call).y
 
@@ -132,7 +137,7 @@ def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> N
 
 @pytest.mark.parametrize("method", ["RK23", "RK45", "DOP853", "LSODA"])
 @pytest.mark.parametrize("at", [None, np.array([0.5, 2.0])] if THOROUGH else [np.array([0.5, 2.0])])
-def test_every_mode_and_order_agrees(method: str, at: Any) -> None:
+def test_every_mode_and_order_agrees(method: str, at: Array) -> None:
     """Of an equation that is neither linear nor autonomous, in trees."""
     rtol = {"RK23": 1e-4, "LSODA": 1e-7}.get(method, 1e-8)
     # one of them backward in time
@@ -141,7 +146,7 @@ def test_every_mode_and_order_agrees(method: str, at: Any) -> None:
     call = {"method": method, "t_eval": at, "rtol": rtol, "atol": rtol}
     y0 = np.array([0.5, -0.25])
 
-    def fn(p: Any, y0: Any) -> Any:
+    def fn(p: dict[str, Any], y0: Array) -> Array:
         found = ours.solve_ivp(oscillation, (0.0, end), y0, args=(p,), **call)
         return np.sum(found.y[:, -1] ** 2) + found.y[1, 0]
 
@@ -168,20 +173,20 @@ def test_every_mode_and_order_agrees(method: str, at: Any) -> None:
 def test_complex_numbers_have_adjoints() -> None:
     """An oscillator in one complex number is one in two real ones."""
 
-    def spin(t: Any, z: Any, w: Any) -> Any:
+    def spin(t: Array | float, z: Array, w: Array) -> Array:
         return 1j * w * z - 0.25 * np.abs(z) ** 2 * z
 
-    def split(t: Any, y: Any, w: Any) -> Any:
+    def split(t: Array | float, y: Array, w: Array) -> Array:
         z = spin(t, y[:1] + 1j * y[1:], w[0] + 1j * w[1])
         return np.concatenate([np.real(z), np.imag(z)])
 
     call = {"rtol": 1e-8, "atol": 1e-8}
 
-    def of_complex(z: Any, w: Any) -> Any:
+    def of_complex(z: Array, w: Array) -> Array:
         y = ours.solve_ivp(spin, (0.0, 1.0), z, args=(w,), **call).y[0, -1]
         return y.real + 2 * y.imag**2
 
-    def of_real(y: Any, w: Any) -> Any:
+    def of_real(y: Array, w: Array) -> Array:
         y = ours.solve_ivp(split, (0.0, 1.0), y, args=(w,), **call).y[:, -1]
         return y[0] + 2 * y[1] ** 2
 
@@ -218,10 +223,10 @@ def test_compiled_batched_and_in_a_loop_it_runs_as_it_does_outside(method: str) 
 
 @pytest.mark.parametrize("method", ["RK45", "LSODA"])
 def test_a_function_that_reads_values_has_first_derivatives(method: str) -> None:
-    def switched(t: Any, y: Any, rate: Any) -> Any:
+    def switched(t: Array | float, y: Array, rate: Array | float) -> Array:
         return -rate * y if t < 1.0 else -2.0 * rate * y
 
-    def last(rate: Any) -> Any:
+    def last(rate: Array) -> Array:
         call = {"rtol": 1e-9, "atol": 1e-9, "max_step": 0.125, "method": method}
         return ours.solve_ivp(switched, (0.0, 2.0), [1.0], args=(rate,), **call).y[0, -1]
 
@@ -239,7 +244,7 @@ def test_float32_stays_float32() -> None:
 
 @pytest.mark.parametrize("method", EXPLICIT + IMPLICIT)
 def test_no_time_at_all(method: str) -> None:
-    def fn(tf: Any, y0: Any, at: Any) -> Any:
+    def fn(tf: Array, y0: Array, at: Array | None) -> Array:
         return ours.solve_ivp(linear, (1.0, tf), y0, method, at, args=(MATRIX,)).y
 
     for at in (None, np.array([1.0])):
@@ -252,7 +257,7 @@ def test_no_time_at_all(method: str) -> None:
 # LSODA takes ever smaller steps and does not end
 @pytest.mark.parametrize("method", ["RK45", "BDF"])
 def test_a_solver_that_fails_is_an_error(method: str) -> None:
-    def explodes(t: Any, y: Any) -> Any:
+    def explodes(t: Scalar, y: Array) -> Array:
         return y**2
 
     for wrap in (lambda fn: fn, tg.record):
@@ -288,7 +293,7 @@ def test_what_it_does_not_do_is_refused_by_name() -> None:
         {"atol": np.zeros(3)},
     ],
 )
-def test_wrong_arguments_are_refused_as_by_scipy(wrong: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(wrong: dict[str, Any]) -> None:
     call: Any = {"t_span": (0.0, 1.0), "y0": START, "args": (MATRIX,), **wrong}
     y0 = call.pop("y0")
     there = lambda y0: theirs.solve_ivp(linear, y0=y0, **call)  # noqa: E731
@@ -299,7 +304,7 @@ def test_wrong_arguments_are_refused_as_by_scipy(wrong: Any) -> None:
 
 
 def test_odeint_is_scipys_with_derivatives() -> None:
-    def func(y: Any, t: Any, a: Any) -> Any:
+    def func(y: Array, t: Array | float, a: Array) -> Array:
         return a @ y
 
     call: Any = {"args": (MATRIX,), "rtol": 1e-10, "atol": 1e-12}
@@ -313,7 +318,9 @@ def test_odeint_is_scipys_with_derivatives() -> None:
     expected = (*exact_gradients(MATRIX, START), np.sum((there @ MATRIX.T).T * WEIGHTS, axis=0))
     for more in jacobians:
 
-        def fn(a: Any, y0: Any, t: Any, more: Any = more) -> Any:
+        def fn(
+            a: Array, y0: Array, t: Array, more: dict[str, bool | Callable[..., Any]] = more
+        ) -> Array:
             return np.sum(ours.odeint(func, y0, t, **{**call, "args": (a,), **more}) * WEIGHTS.T)
 
         t_fixed = lambda a, y0, fn=fn: fn(a, y0, TIMES)  # noqa: E731
@@ -332,15 +339,15 @@ def test_odeint_is_scipys_with_derivatives() -> None:
 @pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA"])
 @pytest.mark.parametrize("at", [None, np.array([0.0, 0.3, 0.31, 2.0])])
 def test_steps_taken_one_by_one_pull_back_what_all_at_once_do(
-    method: str, at: Any, monkeypatch: pytest.MonkeyPatch
+    method: str, at: Array | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tapegrad.scipy import _adjoint, _steps
 
     is_explicit = method != "LSODA"
     rtol = 1e-9 if is_explicit else 1e-7
 
-    def gradients(end: float = 2.0, **more: Any) -> Any:
-        def fn(t0: Any, tf: Any, y0: Any, p: Any) -> Any:
+    def gradients(end: float = 2.0, **more: Any) -> list[Array]:
+        def fn(t0: Array, tf: Array, y0: Array, p: dict[str, Any]) -> Array:
             t_eval = at if at is None else at * end / 2
             call = {"method": method, "t_eval": t_eval, "rtol": 10 * rtol, "atol": rtol, **more}
             y = ours.solve_ivp(oscillation, (t0, tf), y0, args=(p,), **call).y
@@ -367,11 +374,11 @@ def test_steps_taken_one_by_one_pull_back_what_all_at_once_do(
 def test_rates_of_very_different_sizes_have_all_digits(method: str) -> None:
     """Robertson's reaction: rates that differ by nine orders, over six decades of time."""
 
-    def reaction(t: Any, y: Any, k: Any) -> Any:
+    def reaction(t: Array | float, y: Array, k: Array) -> Array:
         a, b, c = k[0] * y[0], k[1] * y[1] * y[2], k[2] * y[1] ** 2
         return np.stack([b - a, a - b - c, c])
 
-    def loss(k: Any) -> Any:
+    def loss(k: Array) -> Array:
         at = np.concatenate([[0.0], 4 * 10.0 ** np.arange(-1, 6)])
         call = {"t_eval": at, "rtol": 1e-6, "atol": 1e-10, "args": (k,), "method": method}
         y = ours.solve_ivp(reaction, (0.0, at[-1]), np.array([1.0, 0.0, 0.0]), **call).y
@@ -383,11 +390,11 @@ def test_rates_of_very_different_sizes_have_all_digits(method: str) -> None:
 
 
 def test_a_proof_draws_no_rate_that_takes_forever() -> None:
-    def decayed(k: Any) -> Any:
+    def decayed(k: Array | float) -> Array:
         ends = {"t_eval": [0.5, 1.0], "args": (k,)}
         return ours.solve_ivp(lambda t, y, k: -k * y, (0.0, 1.0), [1.0, 2.0], **ends).y[0, -1]
 
-    def looped(k: Any) -> Any:
+    def looped(k: Array | float) -> Array:
         return tg.scan(lambda total, rate: (total + decayed(rate), None), 0.0, np.stack([k, k]))[0]
 
     for fn in (tg.grad(decayed), looped):
@@ -397,12 +404,12 @@ def test_a_proof_draws_no_rate_that_takes_forever() -> None:
 # --- integrals ------------------------------------------------------------------------------
 
 
-def wave(x: Any, k: Any, s: Any) -> Any:
+def wave(x: Array | float, k: Array | float, s: Array) -> Array:
     return np.exp(-k * x) * np.sin(s[0] * x) + s[1]
 
 
 def test_an_integral_is_scipys_with_derivatives_by_leibniz() -> None:
-    def fn(s: Any, **options: Any) -> Any:
+    def fn(s: ModuleType, **options: Any) -> Callable[..., Any]:
         return lambda a, b, k, c: s.quad(wave, a, b, (k, c), **options)[0]
 
     args = (0.3, 2.0, np.array(1.5), np.array([2.0, 0.1]))
@@ -454,7 +461,7 @@ def test_integrals_have_exact_derivatives(case: str) -> None:
 
 
 def test_the_tolerance_of_an_integral_does_not_go_by_its_cotangent() -> None:
-    def loss(k: Any, weight: float) -> Any:
+    def loss(k: Array, weight: float) -> Array:
         return weight * ours.quad(lambda x, k: k / (x * x + k * k), -1.0, 2.0, (k,))[0]
 
     k = 1e-3
@@ -479,7 +486,7 @@ VALUES = np.sin(np.arange(21.0)).reshape(3, 7)
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
 @pytest.mark.parametrize("name", ["trapezoid", "simpson", "cumulative_trapezoid"])
 def test_integrals_of_values_are_scipys(name: str, n: int) -> None:
-    def both(**options: Any) -> Any:
+    def both(**options: Any) -> list[Callable[..., Any]]:
         return [lambda *args, s=s: getattr(s, name)(*args, **options) for s in (ours, theirs)]
 
     y, x = VALUES[:, :n], POINTS[:n]
@@ -521,6 +528,8 @@ def test_points_that_coincide_have_simpsons_values() -> None:
         {"axis": 1},
     ],
 )
-def test_values_and_points_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
+def test_values_and_points_that_do_not_fit_are_refused(
+    name: str, wrong: dict[str, Array | float]
+) -> None:
     call = {"y": VALUES[0], **wrong}
     refuses_alike(*[lambda s=s: getattr(s, name)(**call) for s in (ours, theirs)])

@@ -1,7 +1,9 @@
 # ruff: noqa: E731
 """Splines have SciPy's values, with derivatives by their data and by the places looked up."""
 
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from scipy_kit import FIRST, prove, prove_call, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_batched
+from tapegrad.types import Array, ArrayLike
 
 theirs: Any = pytest.importorskip("scipy.interpolate")
 ours: Any = pytest.importorskip("tapegrad.scipy.interpolate")
@@ -29,8 +32,8 @@ CONDITIONS = [
 ]
 
 
-def both(make: Any, **options: Any) -> Any:
-    def looked_up(s: Any) -> Any:
+def both(make: Callable[..., Any], **options: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def looked_up(s: ModuleType) -> Callable[..., Any]:
         return lambda y, at: make(s)(y)(at, **options)
 
     return looked_up(ours), looked_up(theirs)
@@ -76,7 +79,7 @@ MADE |= {
 OF_DATA = theirs.make_interp_spline(KNOTS, Y).t
 
 
-def closed(y: Any) -> Any:
+def closed(y: Array) -> Array:
     return np.concatenate([y[:-1], y[:1]])
 
 
@@ -213,8 +216,10 @@ TABLE = np.sin(np.arange(12.0)).reshape(3, 4)
 INSIDE = np.array([[0.25, 0.75], [0.6, 2.5], [1.9, -0.5]])
 
 
-def looked_up(grid: Any = GRID, **options: Any) -> Any:
-    def fn(s: Any) -> Any:
+def looked_up(
+    grid: tuple[ArrayLike, ...] = GRID, **options: Any
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def fn(s: ModuleType) -> Callable[..., Any]:
         return lambda values, at: s.RegularGridInterpolator(grid, values, **options)(at)
 
     return fn(ours), fn(theirs)
@@ -268,7 +273,7 @@ def test_a_grid_is_a_tree_of_its_data_and_refuses_as_scipy() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"x": KNOTS[::-1]}, {"x": KNOTS[1:]}, {"y": Y[:0]}, {"bc_type": "free"}]
 )
-def test_wrong_data_are_refused_as_by_scipy(wrong: Any) -> None:
+def test_wrong_data_are_refused_as_by_scipy(wrong: dict[str, Array | str]) -> None:
     call = {"x": KNOTS, "y": Y, **wrong}
     y = call.pop("y")
     for name in ("CubicSpline", "make_interp_spline"):

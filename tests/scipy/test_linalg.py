@@ -3,6 +3,7 @@
 A gradient is nonzero in what is read alone, and no equation without a solution has a wrong one.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy_kit import prove, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array
 
 # of derivatives by differences; properties hold those of the second order against the first
 ORDER = 2 if THOROUGH else 1
@@ -99,7 +101,7 @@ def test_a_real_matrix_beside_a_complex_one_is_right_where_scipy_is_wrong() -> N
 
 
 def test_gradients_are_in_what_is_read() -> None:
-    def gradient(fn: Any, *args: Any) -> Any:
+    def gradient(fn: Callable[..., Any], *args: Any) -> Array:
         return tg.grad(lambda *a: np.sum(fn(*a)))(*args)
 
     upper = gradient(ours.solve_triangular, A, B)
@@ -163,7 +165,7 @@ SINGULAR = np.array([[0.0, 1.0], [0.0, 0.0]])
         lambda s: s.sqrtm(BS),
     ],
 )
-def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(fn: Callable[..., Any]) -> None:
     refuses_alike(lambda: fn(ours), lambda: fn(theirs))
 
 
@@ -177,7 +179,7 @@ def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
-def test_where_there_is_no_solution_there_is_no_wrong_one(fn: Any) -> None:
+def test_where_there_is_no_solution_there_is_no_wrong_one(fn: Callable[..., Any]) -> None:
     with pytest.raises(np.linalg.LinAlgError):
         fn()
 

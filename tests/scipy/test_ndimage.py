@@ -2,6 +2,7 @@
 """Filters, and images at places between their elements, have SciPy's values, and derivatives."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_filter_of_integers_has_their_dtype_and_no_derivative() -> None:
         lambda s, x: s.affine_transform(x, WEIGHTS.T),
     ],
 )
-def test_wrong_filters_are_refused_as_by_scipy(fn: Any) -> None:
+def test_wrong_filters_are_refused_as_by_scipy(fn: Callable[..., Any]) -> None:
     for way in (tg.record, tg.compile):
         refuses_alike(way(partial(fn, ours)), partial(fn, theirs), IMAGE)
 
@@ -135,7 +136,7 @@ def test_wrong_filters_are_refused_as_by_scipy(fn: Any) -> None:
 # --- points between elements ----------------------------------------------------------------
 
 
-def both(**options: Any) -> Any:
+def both(**options: Any) -> list[Callable[..., Any]]:
     return [partial(s.map_coordinates, **options) for s in (ours, theirs)]
 
 
@@ -310,7 +311,7 @@ def test_a_place_that_is_not_finite_passes_no_gradient() -> None:
     ],
     ids=str,
 )
-def test_wrong_arguments_are_refused_as_by_scipy(wrong: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(wrong: dict[str, Any]) -> None:
     call = {"coordinates": AT, "order": 1, **wrong}
     here, there = both(**call)
     for way in (tg.record, tg.compile):

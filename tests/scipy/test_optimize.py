@@ -7,6 +7,7 @@ import itertools
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_batched, check_compiled, check_grads, check_properties
+from tapegrad.types import Array, ArrayLike
 
 theirs: Any = pytest.importorskip("scipy.optimize")
 ours: Any = pytest.importorskip("tapegrad.scipy.optimize")
@@ -31,27 +33,27 @@ BOUNDED = ["nelder-mead", "l-bfgs-b", "tnc", "slsqp", "cobyla", "cobyqa", "trust
 NEEDS_MORE = {"trust-constr": 1e-10}
 
 
-def loss(x: Any, a: Any, b: Any) -> Any:
+def loss(x: Array, a: Array, b: Array | float) -> Array:
     return tg.sum((x - a) ** 2) + b * tg.sum(x) ** 2 + 0.1 * tg.sum(x**4)
 
 
-def slope(x: Any, a: Any, b: Any) -> Any:
+def slope(x: Array, a: Array, b: Array | float) -> Array:
     return 2 * (x - a) + 2 * b * np.sum(x) + 0.4 * x**3
 
 
-def smallest(a: Any, b: Any) -> Any:
+def smallest(a: Array, b: Array | float) -> tuple[Array, Array, Array]:
     found = ours.minimize(loss, START, (a, b), tol=1e-11)
     return found.x, found.fun, found.jac
 
 
-def pair(x: Any, a: Any) -> Any:
+def pair(x: Array, a: Array) -> list[Array]:
     return [x[0] + x[1] ** 2 - a[0], x[0] * x[1] - a[1]]
 
 
 TIMES = np.linspace(0.0, 2.0, 9)
 
 
-def residuals(p: Any, y: Any) -> Any:
+def residuals(p: dict[str, Array], y: Array) -> Array:
     return p["size"] * np.exp(-p["rate"] * TIMES) - y
 
 
@@ -107,12 +109,12 @@ def test_least_squares_are_scipys(loss: str, method: str) -> None:
     tight = {"method": method, "ftol": 1e-14, "xtol": 1e-14, "gtol": 1e-14}
     start = {"rate": 1.0, "size": 1.0}
 
-    def fit(y: Any) -> Any:
+    def fit(y: Array) -> Any:
         return ours.least_squares(
             residuals, start, args=(y,), loss=loss, f_scale=0.03, x_scale=1.0, **tight
         )
 
-    def jac(p: Any, y: Any) -> Any:
+    def jac(p: Array, y: Array) -> Array:
         e = np.exp(-p[0] * TIMES)
         return np.stack([-p[1] * TIMES * e, e], 1)
 
@@ -141,7 +143,7 @@ def test_least_squares_are_scipys(loss: str, method: str) -> None:
 
 
 def test_a_fixed_point_is_scipys() -> None:
-    def func(x: Any, c1: Any, c2: Any) -> Any:
+    def func(x: Array, c1: Array | float, c2: Array | float) -> Array:
         return np.sqrt(c1 / (x + c2))
 
     c = np.array([10.0, 12.0]), np.array([3.0, 5.0])
@@ -155,7 +157,7 @@ def test_a_fixed_point_is_scipys() -> None:
 # --- derivatives -----------------------------------------------------------------------------
 
 
-def polished(found: Any, f: Any, *args: Any) -> Any:
+def polished(found: Array, f: Callable[..., Any], *args: Any) -> Array:
     """Steps of Newton from a solution, which are differentiated as they stand."""
     x = tg.stop_gradient(found)
     for _ in range(3):
@@ -165,40 +167,42 @@ def polished(found: Any, f: Any, *args: Any) -> Any:
 
 @depth("solution")
 @given(arrays((3,), Elements(-2.0, 2.0), "d"), st.floats(0.1, 2.0))
-def test_derivatives_of_any_order_are_those_of_newtons_steps(a: Any, b: float) -> None:
-    def minimum(a: Any, b: Any) -> Any:
+def test_derivatives_of_any_order_are_those_of_newtons_steps(a: Array, b: float) -> None:
+    def minimum(a: Array, b: Array) -> Array:
         return ours.minimize(loss, START, (a, b), "trust-exact", tol=1e-13).x
 
-    def root(a: Any, b: Any) -> Any:
+    def root(a: Array, b: Array) -> Array:
         return ours.root(slope, START, (a, b), tol=1e-13).x
 
-    def fixed(a: Any, b: Any) -> Any:
+    def fixed(a: Array, b: Array) -> Array:
         try:
             return ours.fixed_point(step, START, (a, b), xtol=1e-13)
         except RuntimeError:  # SciPy gets no nearer than its rounding errors
             reject()
 
-    def step(x: Any, a: Any, b: Any) -> Any:
+    def step(x: Array, a: Array, b: Array | float) -> Array:
         return x - slope(x, a, b) / (4 + 6 * b)
 
-    def fit(a: Any, b: Any) -> Any:
+    def fit(a: Array, b: Array) -> Array:
         tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
         return ours.least_squares(uneven, START, args=(a, b), loss="soft_l1", **tight).x
 
-    def uneven(x: Any, a: Any, b: Any) -> Any:
+    def uneven(x: Array, a: Array, b: Array | float) -> dict[str, Array]:
         return {"near": 2 * (x - a) + x**3 / 9, "small": b * x, "all": tg.sum(x)}
 
-    def cost(x: Any, a: Any, b: Any) -> Any:
+    def cost(x: Array, a: Array, b: Array) -> Array:
         f = tg.tree.ravel(uneven(x, a, b))[0]
         return tg.sum(np.sqrt(1 + f**2))
 
     weights = np.array([1.0, -2.0, 0.5])
     for found, f in ((minimum, slope), (root, slope), (fixed, slope), (fit, tg.grad(cost))):
 
-        def value(a: Any, b: Any, found: Any = found) -> Any:
+        def value(a: Array, b: Array, found: Callable[..., Any] = found) -> Array:
             return found(a, b) @ weights
 
-        def wanted(a: Any, b: Any, found: Any = found, f: Any = f) -> Any:
+        def wanted(
+            a: Array, b: Array, found: Callable[..., Any] = found, f: Callable[..., Any] = f
+        ) -> Array:
             return polished(found(a, b), f, a, b) @ weights
 
         for transform in (tg.grad, tg.hessian):
@@ -212,7 +216,7 @@ def test_it_is_held_to_what_any_op_is() -> None:
     check_properties(smallest, (A, B), compiled=True)
     check_batched(smallest, (A, np.array(B)))
 
-    def found(a: Any) -> Any:
+    def found(a: Array) -> Array:
         return ours.root(pair, [1.0, 1.0], a, tol=1e-14).x
 
     check_compiled(found, (np.array([3.0, 1.5]),))
@@ -222,12 +226,12 @@ def test_it_is_held_to_what_any_op_is() -> None:
 def test_a_variable_on_its_bound_moves_with_it_and_the_others_without_it(method: str) -> None:
     tol = NEEDS_MORE.get(method, 1e-9)
 
-    def held(a: Any, low: Any) -> Any:
+    def held(a: Array, low: Array) -> Array:
         bounds = [(low, None)] * 3 if method < "n" else theirs.Bounds(low, np.inf)
         return ours.minimize(loss, START, (a, B), method, bounds=bounds, tol=tol).x
 
-    def free(a: Any, low: Any) -> Any:
-        def partly(x: Any, a: Any, low: Any) -> Any:
+    def free(a: Array, low: Array) -> Array:
+        def partly(x: Array, a: Array, low: Array) -> Array:
             return loss(tg.concatenate([x, low[None]]), a, B)
 
         x = ours.minimize(partly, START[:2], (a, tg.asarray(low)), tol=1e-11).x
@@ -250,14 +254,14 @@ def test_bounds_are_read_as_scipy_reads_them() -> None:
     assert np.all(by_a[:2] == 0)
     assert by_a[2, 2] > 0.1
 
-    def held(low: Any) -> Any:
+    def held(low: Array | float) -> Array:
         bounds = [(low, low), (0, 9), (-9, 9)]
         return ours.minimize(loss, START, (A, B), bounds=bounds, tol=1e-12).x
 
     got = tg.jacobian(held)(-0.5)
     np.testing.assert_allclose(got, (held(-0.499) - held(-0.501)) / 2e-3, rtol=1e-4, atol=1e-6)
 
-    def fit(y: Any) -> Any:
+    def fit(y: Array) -> Array:
         start, bounds = [1.0, 1.0], ([0.0, 0.0], np.inf)
         return ours.least_squares(
             lambda p, y: p[0] * TIMES + p[1] - y, start, bounds=bounds, args=y
@@ -271,7 +275,7 @@ def test_bounds_are_read_as_scipy_reads_them() -> None:
 # --- what has no derivative --------------------------------------------------------------------
 
 
-def refused(error: type[Exception], match: str, fn: Any, *args: Any) -> None:
+def refused(error: type[Exception], match: str, fn: Callable[..., Any], *args: Any) -> None:
     """The value is SciPy's; that it has no derivative is told in both modes, and compiled."""
     assert np.isfinite(fn(*args))
     for gradient in (tg.grad(fn), tg.compile(tg.grad(fn)), tg.hessian(fn)):
@@ -281,7 +285,7 @@ def refused(error: type[Exception], match: str, fn: Any, *args: Any) -> None:
         tg.jvp(fn, args, tuple(np.ones_like(x) for x in args))
 
 
-def of_minimum(fn: Any, start: Any, **options: Any) -> Any:
+def of_minimum(fn: Callable[..., Any], start: ArrayLike, **options: Any) -> Callable[..., Any]:
     return lambda a: tg.sum(ours.minimize(fn, start, a, **options).x)
 
 
@@ -317,14 +321,14 @@ def test_a_singular_hessian_is_an_error(n: int) -> None:
     refused(np.linalg.LinAlgError, "singular", flat, 2.0)
 
 
-def quadratic(n: int, least: float, spread: float) -> Any:
+def quadratic(n: int, least: float, spread: float) -> Callable[..., Any]:
     """The minimum of a form whose least eigenvalue is given, of unknowns of several scales."""
     rng = np.random.default_rng(n)
     basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
     hessian = basis @ np.diag([least, *np.linspace(1, 2, n - 1)]) @ basis.T
     scale = 10.0 ** np.linspace(-spread, spread, n)
 
-    def form(x: Any, a: Any) -> Any:
+    def form(x: Array, a: Array | float) -> Array:
         moved = scale * (x - a)
         return moved @ (hessian @ moved) / 2
 
@@ -347,7 +351,7 @@ def test_a_root_or_a_minimum_of_a_higher_order_is_an_error() -> None:
     refused(RuntimeError, "changes the derivative by 0.5", double, 0.0)
     # beside an equation in other units
 
-    def beside(x: Any, a: Any) -> Any:
+    def beside(x: Array, a: Array | float) -> Array:
         return np.stack([(x[0] - 0.3) ** 2 - a, 1e10 * (x[1] ** 3 + x[1] - 1.7 - a)])
 
     mixed = lambda a: ours.root(beside, np.ones(2), a, tol=1e-13).x[0]  # noqa: E731
@@ -366,7 +370,7 @@ def test_a_variable_that_just_touches_its_bound_is_an_error() -> None:
 def test_arguments_without_effect_are_no_sign_of_it() -> None:
     """At the minimum of Rosenbrock's function, the height of its walls does not matter."""
 
-    def walls(x: Any, a: Any) -> Any:
+    def walls(x: Array, a: Array | float) -> Array:
         return tg.sum(a * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
     value = of_minimum(walls, np.full(5, 1.3), tol=1e-7)
@@ -375,20 +379,20 @@ def test_arguments_without_effect_are_no_sign_of_it() -> None:
 
 
 def test_solvers_are_found_in_functions_that_others_minimize_and_in_loops() -> None:
-    def inner(y: Any, x: Any, a: Any) -> Any:
+    def inner(y: Array, x: Array, a: Array | float) -> Array:
         return tg.sum((y - x) ** 2) + a * tg.sum(y**4)
 
-    def outer(x: Any, a: Any) -> Any:
+    def outer(x: Array, a: Array | float) -> Array:
         y = ours.minimize(inner, np.zeros(2), (x, a), tol=1e-10).x
         return tg.sum((y - 1) ** 2) + 0.1 * tg.sum(x**2)
 
-    def value(a: Any) -> Any:
+    def value(a: Array | float) -> Array:
         return tg.sum(ours.minimize(outer, np.ones(2), a, tol=1e-9).x)
 
     want = (value(0.3001) - value(0.2999)) / 2e-4
     np.testing.assert_allclose(tg.grad(value)(0.3), want, rtol=1e-4)
 
-    def step(a: Any) -> Any:
+    def step(a: Array) -> Array:
         return ours.root(lambda x, a: x**3 + x - a, [0.5], a, tol=1e-13).x[0]
 
     looped = tg.grad(lambda a: tg.scan(lambda c, _: (step(c), c), a, length=3)[0])
@@ -407,7 +411,7 @@ def test_a_loop_is_recorded_at_no_value_at_which_its_solver_fails(name: str) -> 
     # of what is known, and of the carry, which is not
     for known, transform in ((1, tg.grad), (0, lambda f: tg.compile(tg.grad(f)))):
 
-        def step(c: Any, a: Any, known: int = known) -> Any:
+        def step(c: Array | float, a: Array, known: int = known) -> tuple[Any, ...]:
             return (c + solve(a)[0] if known else solve(c)[0] * a), None
 
         got = transform(lambda a, f=step: tg.scan(f, 1.0, np.stack([a, 3 * a]))[0])(2.0)
@@ -419,7 +423,7 @@ def test_a_loop_is_recorded_at_no_value_at_which_its_solver_fails(name: str) -> 
 
 
 def test_the_start_may_be_any_tree_and_has_no_gradient() -> None:
-    def fitted(p: Any, a: Any) -> Any:
+    def fitted(p: dict[str, Any], a: Array) -> Array:
         return tg.sum((p["w"] - a) ** 2) + (p["b"] - 3.0) ** 2
 
     found = ours.minimize(fitted, {"w": np.zeros((2, 2), np.float32), "b": 1}, (np.eye(2),))
@@ -433,10 +437,10 @@ def test_the_start_may_be_any_tree_and_has_no_gradient() -> None:
     gradient = tg.grad(lambda x0: tg.sum(ours.minimize(loss, [x0, 1.0, x0], (A, B)).x))(0.5)
     assert gradient == 0
 
-    def of_pair(x: Any, a: Any) -> Any:
+    def of_pair(x: Array, a: dict[str, Any]) -> Array:
         return (x[0] - a["left"][0]) ** a["n"] + tg.sum((x - a["left"][1]) ** 2)
 
-    def first(left: Any) -> Any:
+    def first(left: tuple[Any, ...]) -> Array:
         return ours.minimize(of_pair, [0.0] * 2, ({"left": left, "n": 2},)).x[0]
 
     got = tg.grad(first)((1.0, np.ones(2)))
@@ -456,7 +460,7 @@ def test_float32_stays() -> None:
 
 
 def test_what_scipy_says_is_read_under_any_transform() -> None:
-    def said(a: Any) -> Any:
+    def said(a: Array) -> tuple[Any, ...]:
         found = ours.minimize(loss, START, (a, B))
         return found.success, found.nit, found.message
 
@@ -493,7 +497,9 @@ NOT_SUPPORTED: list[tuple[Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fn", "options", "said"), NOT_SUPPORTED)
-def test_what_is_not_supported_is_refused_by_name(fn: Any, options: Any, said: str) -> None:
+def test_what_is_not_supported_is_refused_by_name(
+    fn: Callable[..., Any], options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(TypeError, match=f"{fn.__name__}: {said}"):
         fn(**{"fun": loss, "x0": START, "args": (A, B), **options})
 
@@ -511,14 +517,16 @@ WRONG: list[tuple[type[Exception], str, Any]] = [
 
 
 @pytest.mark.parametrize(("error", "said", "call"), WRONG)
-def test_wrong_arguments_are_refused_as_by_scipy(error: Any, said: str, call: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(
+    error: type[Exception], said: str, call: Callable[..., Any]
+) -> None:
     for s in (ours, theirs):
         with pytest.raises(error, match=said):
             call(s)
 
 
 def test_an_objective_is_what_scipys_own_solvers_take() -> None:
-    def fitted(p: Any, scale: float = 1.0) -> Any:
+    def fitted(p: dict[str, Array], scale: float = 1.0) -> Array:
         return tg.sum((p["w"] - A) ** 4) + scale * (p["b"] - 3.0) ** 2
 
     tree = {"w": np.zeros(3), "b": np.float32(1.0)}
@@ -544,7 +552,7 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
 def test_an_objective_runs_once_at_a_point_unless_it_cannot_be_compiled(kind: str) -> None:
     runs, rng, settings = [0], np.random.default_rng(0), SimpleNamespace(a=0.0)
 
-    def fn(x: Any, a: Any) -> Any:
+    def fn(x: Array, a: dict[str, Any]) -> Array:
         runs[0] += 1
         if kind == "reading":
             return tg.sum(x**4) if x[0] > a["a"] else tg.sum(x) * a["a"]
@@ -573,7 +581,9 @@ def test_an_objective_runs_once_at_a_point_unless_it_cannot_be_compiled(kind: st
     assert runs[0] <= 3 * 7 if kind in ("pure", "compiled") else runs[0] > 50
 
 
-def test_the_gaussian_process_is_fitted_and_moves_with_its_data(capsys: Any) -> None:
+def test_the_gaussian_process_is_fitted_and_moves_with_its_data(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     import gaussian_process as process
 
     found, influence = process.main(24)

@@ -4,6 +4,7 @@ One table: a call with SciPy's options, and awkward inputs. Eigenvectors and oth
 either sign are multiplied out.
 """
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,7 @@ from scipy_kit import prove, refuses_alike
 
 from tapegrad import compile
 from tapegrad.testing import check_grads
+from tapegrad.types import Array
 
 theirs: Any = pytest.importorskip("scipy")
 ours: Any = pytest.importorskip("tapegrad.scipy")
@@ -31,7 +33,7 @@ B = RNG.normal(size=(3, 2))
 AB = np.array([[0.25, -0.5, 0.75, 0.5], [0.5, 0.25, -1.0, 0.25], [5.0, 6.0, 7.0, 8.0]])
 
 
-def pairs(w: Any, v: Any) -> Any:
+def pairs(w: Array, v: Array) -> tuple[Array, Array]:
     """Eigenvalues, and what the vectors' phases do not change."""
     return w, v * np.conj(v)[..., ::-1, :] if v.dtype.kind != "c" else v * np.conj(v)
 
@@ -175,7 +177,7 @@ def test_cosine_and_sine_transforms_are_scipys(name: str) -> None:
         lambda s: s.fft.rfft(X, norm="other"),
     ],
 )
-def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(fn: Callable[..., Any]) -> None:
     refuses_alike(lambda: fn(ours), lambda: fn(theirs))
 
 

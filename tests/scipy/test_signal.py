@@ -1,6 +1,8 @@
 """Convolutions and filters have SciPy's values, with derivatives by the signal and the coefficients."""
 
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from depth import THOROUGH
 from scipy_kit import prove, prove_call, refuses_alike
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 theirs: Any = pytest.importorskip("scipy.signal")
 ours: Any = pytest.importorskip("tapegrad.scipy.signal")
@@ -19,13 +22,13 @@ MATRIX = np.array([[1.0, -0.5, 2.0], [0.25, 1.5, -1.0], [0.5, 0.75, -2.0]])
 KERNELS = [np.array([1.0, -0.5]), np.array([0.25, 2.0, -1.0]), np.arange(1.0, 8.0) / 4]
 
 
-def both(name: str, **options: Any) -> Any:
+def both(name: str, **options: Any) -> list[Callable[..., Any]]:
     return [lambda *args, s=s: getattr(s, name)(*args, **options) for s in (ours, theirs)]
 
 
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("kernel", KERNELS, ids=len)
-def test_convolutions_of_vectors(mode: str, kernel: Any) -> None:
+def test_convolutions_of_vectors(mode: str, kernel: Array) -> None:
     for name in ("convolve", "correlate", "fftconvolve"):
         whole = len(kernel) == 2 and name == "convolve"
         prove_call((ours, theirs), (name, {"mode": mode}, X, kernel), whole, 1e-12)
@@ -65,7 +68,7 @@ def test_the_fft_along_axes(axes: Any) -> None:
         (MATRIX[:2], MATRIX[:, :2], "valid"),
     ],
 )
-def test_wrong_operands_are_refused_as_by_scipy(args: Any) -> None:
+def test_wrong_operands_are_refused_as_by_scipy(args: tuple[Any, ...]) -> None:
     for name in ("convolve", "correlate", "fftconvolve"):
         there = getattr(theirs, name)
         refuses_alike(lambda *a, name=name: tg.record(getattr(ours, name))(*a), there, *args)
@@ -119,7 +122,7 @@ def test_a_filter_is_proved_and_runs_in_a_loop() -> None:
     """No placeholder of zeros for a denominator is taken for what the caller gave."""
     rows = np.stack([A, A + 1.0]), np.stack([X, X[::-1]])
 
-    def loss(b: Any, a: Any, x: Any) -> Any:
+    def loss(b: Array, a: Array, x: Array) -> Array:
         return np.sum(tg.scan(lambda c, r: (c, ours.lfilter(c, *r)), b, (a, x))[1] ** 2)
 
     for fn in (loss, tg.grad(loss, 1)):
@@ -142,7 +145,7 @@ def test_wrong_filters_are_refused() -> None:
 
 
 @pytest.mark.parametrize("a", [[1.0], [1.0, -0.5]])
-def test_an_empty_signal_is_filtered_in_both_modes(a: Any) -> None:
+def test_an_empty_signal_is_filtered_in_both_modes(a: list[float]) -> None:
     x = np.zeros((2, 0))
     value, tangent = tg.jvp(lambda x: ours.lfilter([0.3, 0.2], a, x), (x,), (x,))
     (cotangent,) = tg.vjp(lambda x: ours.lfilter([1.0], a, x), x)[1](x)
@@ -153,11 +156,11 @@ SECTIONS = np.array([[0.5, -1.0, 0.25, 2.0, -0.5, 0.25], [1.0, 0.5, 0.0, 1.0, 0.
 SIGNALS = np.stack([[*X, *X[::-1] + 0.5], np.cos(np.arange(10.0))])
 
 
-def stft(s: Any, x: Any, **options: Any) -> Any:
+def stft(s: ModuleType, x: Array, **options: Any) -> Array:
     return s.stft(x, **options)[2]
 
 
-def istft(s: Any, z: Any, **options: Any) -> Any:
+def istft(s: ModuleType, z: Array, **options: Any) -> Array:
     return s.istft(z, **options)[1]
 
 
@@ -256,7 +259,7 @@ def test_signals_of_few_elements(n: int) -> None:
         lambda s, x: s.hilbert(x + 1j),
     ],
 )
-def test_wrong_signals_are_refused_as_by_scipy(fn: Any) -> None:
+def test_wrong_signals_are_refused_as_by_scipy(fn: Callable[..., Any]) -> None:
     for way in (tg.record, tg.compile):
         refuses_alike(way(partial(fn, ours)), partial(fn, theirs), SIGNALS)
 

@@ -6,7 +6,9 @@ raise.
 
 import inspect
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -18,6 +20,7 @@ from scipy_kit import prove, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
+from tapegrad.types import Array
 
 # of derivatives by differences; properties hold those of the second order against the first
 ORDER = 2 if THOROUGH else 1
@@ -38,15 +41,15 @@ BS = RNG.normal(size=(N, 3))
 TURN = np.exp(1j * np.arange(10.0))
 
 
-def of(data: Any, shape: Any = (N, N)) -> Any:
+def of(data: Array, shape: tuple[int, ...] = (N, N)) -> Any:
     return ours.coo_array((data, (ROWS, COLS)), shape)
 
 
-def theirs(data: Any, shape: Any = (N, N)) -> Any:
+def theirs(data: Array, shape: tuple[int, ...] = (N, N)) -> Any:
     return sp.coo_array((data, (ROWS, COLS)), shape)
 
 
-def dense(data: Any) -> Any:
+def dense(data: Array) -> Array:
     return np.einsum("k,ki,kj->ij", data, np.eye(N)[ROWS], np.eye(N)[COLS])
 
 
@@ -98,7 +101,7 @@ PARTS: dict[str, Any] = {
 def test_it_is_built_from_what_scipys_is_built_from(part: str) -> None:
     for shape in (None, (N, N), (N, 7), (6, N), (1, N), (2, 2), (N,)):
 
-        def built(make: Any, shape: Any = shape) -> Any:
+        def built(make: type[Any], shape: tuple[int, ...] | None = shape) -> Any:
             return make(PARTS[part](make), shape=shape)
 
         try:
@@ -166,12 +169,12 @@ def test_a_program_takes_and_returns_it() -> None:
     assert pickle.loads(pickle.dumps(program)) == program
 
 
-def loss(d: Any, b: Any) -> Any:
+def loss(d: Array, b: Array) -> Array:
     return np.sum(np.cos(ours.linalg.spsolve(of(d), b)))
 
 
-def through_time(d: Any, b: Any) -> Any:
-    def step(x: Any, _: Any) -> Any:
+def through_time(d: Array, b: Array) -> Array:
+    def step(x: Array, _: Any) -> tuple[Any, ...]:
         return ours.linalg.spsolve(of(d), x) + b, None
 
     return np.sum(tg.scan(step, b, length=4)[0] ** 2)
@@ -189,7 +192,9 @@ def through_time(d: Any, b: Any) -> Any:
     ],
     ids=["gradient", "second", "compiled", "compiled second", "through time", "batch of sides"],
 )
-def test_one_factorization_serves_all(monkeypatch: Any, fn: Any, wanted: int) -> None:
+def test_one_factorization_serves_all(
+    monkeypatch: pytest.MonkeyPatch, fn: Callable[..., Any], wanted: int
+) -> None:
     made: list[Any] = []
     splu = sl.splu
 
@@ -220,7 +225,7 @@ def test_one_factorization_serves_all(monkeypatch: Any, fn: Any, wanted: int) ->
     ],
 )
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
-def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
+def test_wrong_arguments_are_refused_as_by_scipy(fn: Callable[..., Any]) -> None:
     refuses_alike(lambda: fn(ours, of), lambda: fn(sp, theirs))
 
 
@@ -235,19 +240,19 @@ PLACES = np.divmod(np.arange(16), 4)
 TURNED = POSITIVE + 0.5j * (Q - Q.T)
 
 
-def solved(d: Any, b: Any) -> Any:
+def solved(d: Array, b: Array) -> Array:
     return ours.linalg.spsolve(of(d), b)
 
 
-def by_cg(a: Any, b: Any) -> Any:
+def by_cg(a: Array, b: Array) -> Array:
     return ours.linalg.cg((a + np.conj(a).T) / 2, b, **EXACT)[0]
 
 
-def by_gmres(a: Any, b: Any, *start: Any, **options: Any) -> Any:
+def by_gmres(a: Array, b: Array, *start: Any, **options: Any) -> Array:
     return ours.linalg.gmres(a, b, *start, **options, **EXACT)[0]
 
 
-def by_matrix(d: Any, b: Any) -> Any:
+def by_matrix(d: Array, b: Array) -> Array:
     return np.linalg.solve(dense(d) if np.ndim(d) == 1 else d, b)
 
 
@@ -299,11 +304,11 @@ def test_solutions_have_the_adjoint(case: str) -> None:
 def test_a_function_may_capture_what_it_likes(name: str) -> None:
     solve = getattr(ours.linalg, name)
 
-    def by_function(d: Any, scale: Any, b: Any) -> Any:
+    def by_function(d: Array, scale: Array | float, b: Array) -> Array:
         sparse = ours.coo_array((d, PLACES))
         return solve(lambda x: scale * (sparse @ x + sparse.T @ x) + 2 * x, b, **EXACT)[0]
 
-    def by_array(d: Any, scale: Any, b: Any) -> Any:
+    def by_array(d: Array, scale: Array, b: Array) -> Array:
         a = d.reshape(4, 4)
         return np.linalg.solve(scale * (a + a.T) + 2 * np.eye(4), b)
 
@@ -328,7 +333,7 @@ def test_neither_direction_makes_a_matrix() -> None:
 # --- eigenvalues --------------------------------------------------------------------------
 
 
-def band(d: Any, e: Any, module: Any = None) -> Any:
+def band(d: Array, e: Array, module: ModuleType | None = None) -> Any:
     """A Hermitian array with these diagonals."""
     i, j = np.arange(len(d)), np.arange(len(e))
     places = np.concatenate([i, j, j + 1]), np.concatenate([i, j + 1, j])
@@ -349,7 +354,7 @@ PAIRS: dict[str, Any] = {
 def test_eigenpairs_are_scipys(case: str) -> None:
     options, e = PAIRS[case]
 
-    def pairs(d: Any, e: Any) -> Any:
+    def pairs(d: Array, e: Array) -> tuple[Array, Array]:
         w, v = ours.linalg.eigsh(band(d, e), 2, **options)
         # whatever its sign or phase
         return w, np.abs(v) ** 2
@@ -373,7 +378,7 @@ def test_eigenpairs_are_the_same_in_each_call_wherever_the_iterations_restart(dt
     places = np.indices((9, 9)).reshape(2, -1)
     for matrix in (np.eye(9), np.ones((9, 9)), np.diag(np.arange(9) % 2 + 1.0)):
 
-        def pairs(elements: Any) -> Any:
+        def pairs(elements: Array) -> tuple[Array, Array]:
             return ours.linalg.eigsh(ours.coo_array((elements, places), (9, 9)), 3)
 
         elements = matrix.astype(dtype).ravel()
@@ -438,7 +443,7 @@ def test_refusals_of_sparse_arrays_say_what_to_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "fn"), NO_RESULT)
-def test_what_has_no_result_raises(kind: Any, fn: Any) -> None:
+def test_what_has_no_result_raises(kind: type[Any], fn: Callable[..., Any]) -> None:
     with pytest.raises(kind):
         fn()
 

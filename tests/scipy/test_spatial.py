@@ -1,5 +1,6 @@
 """Distances have SciPy's values, and those of equal points a slope of 0."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -48,7 +49,9 @@ def test_the_distance_of_equal_points_has_a_slope_of_0(metric: str) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*is dense")
-def test_a_distance_depends_on_the_coordinates_of_its_points(fn: Any, n: int) -> None:
+def test_a_distance_depends_on_the_coordinates_of_its_points(
+    fn: Callable[..., Any], n: int
+) -> None:
     assert tg.sparsity(fn)(B).nnz == n
     dense = tg.jacobian(fn)(B)
     same(tg.jacobian(fn, sparse=True)(B).toarray().reshape(dense.shape), dense)
@@ -57,7 +60,7 @@ def test_a_distance_depends_on_the_coordinates_of_its_points(fn: Any, n: int) ->
 @pytest.mark.parametrize(
     "args", [(A, B[0]), (A, B.T), (A, B, "round"), (A, B, 2), (A[0], A), (np.float64(1.0), A)]
 )
-def test_wrong_points_are_refused_as_by_scipy(args: Any) -> None:
+def test_wrong_points_are_refused_as_by_scipy(args: tuple[Any, ...]) -> None:
     for way in (tg.record, tg.compile):
         refuses_alike(lambda way=way: way(lambda a: ours.cdist(a, *args[1:]))(args[0]), lambda: theirs.cdist(*args))  # fmt: skip
 

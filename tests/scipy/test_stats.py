@@ -2,6 +2,8 @@
 
 import doctest
 import pickle
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from scipy_kit import FIRST, prove, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_batched, check_grads, check_properties
+from tapegrad.types import Array
 
 theirs: Any = pytest.importorskip("scipy.stats")
 ours: Any = pytest.importorskip("tapegrad.scipy.stats")
@@ -59,7 +62,9 @@ Q = np.array([0.0625, 0.75])
 SLOW = [("beta", "ppf"), ("f", "ppf")]
 
 
-def those_of(name: str, methods: Any = DENSITIES + PROBABILITIES + QUANTILES) -> list[str]:
+def those_of(
+    name: str, methods: tuple[str, ...] = DENSITIES + PROBABILITIES + QUANTILES
+) -> list[str]:
     """The methods that a distribution has."""
     return [method for method in methods if hasattr(getattr(ours, name), method)]
 
@@ -86,7 +91,7 @@ def test_discrete_ones_are_scipys_in_every_parameter(name: str) -> None:
     (k, *shapes), whole = DISCRETE[name], getattr(ours, name).n_counts
     for method in those_of(name, ("pmf", "logpmf", *PROBABILITIES)):
 
-        def fn(*p: Any, method: Any = method, s: Any = ours) -> Any:
+        def fn(*p: Any, method: str = method, s: ModuleType = ours) -> Array:
             return getattr(getattr(s, name), method)(np.asarray(k) + 1, *shapes[:whole], *p, loc=1)
 
         p = [np.array(x) for x in shapes[whole:]]
@@ -146,7 +151,7 @@ def test_outside_the_support_every_slope_is_zero(name: str, method: str) -> None
     shapes = [a[1] for a in CONTINUOUS[name][1:]]
     for x in (-1.0, *((1.5,) if name in ("beta", "triang", "uniform") else ())):
 
-        def loss(args: Any, x: float = x) -> Any:
+        def loss(args: list[Array], x: float = x) -> Array:
             return getattr(getattr(ours, name), method)(*args)
 
         args = [x, *shapes, 0.0, 1.0]
@@ -360,7 +365,7 @@ truncnorm entropy -4 6 | 1.418639173317 -0.001137628774873 1.124090194017e-7
 
 @pytest.mark.parametrize("scale", [SCALE, -SCALE])
 @pytest.mark.parametrize("name", [*CONTINUOUS, *DISCRETE])
-def test_moments_are_scipys_in_every_parameter(name: str, scale: Any) -> None:
+def test_moments_are_scipys_in_every_parameter(name: str, scale: Array) -> None:
     _, *shapes = {**CONTINUOUS, **DISCRETE}[name]
     args = (*shapes[:1], *[np.asarray(a, float) for a in shapes[1:]], LOC)
     args = args if name in DISCRETE else (*args, scale)
@@ -479,7 +484,7 @@ QUANTILES_IN_TAILS = [
 
 @pytest.mark.parametrize(("name", "shapes", "levels"), QUANTILES_IN_TAILS)
 def test_in_a_tail_a_quantile_is_the_inverse_and_has_its_slopes(
-    name: str, shapes: Any, levels: list[float]
+    name: str, shapes: tuple[float, ...], levels: list[float]
 ) -> None:
     d, by = getattr(ours, name), tuple(range(1 + len(shapes)))
     for q in levels:
@@ -626,7 +631,7 @@ STATISTICS = [
 
 @pytest.mark.parametrize(("name", "options"), STATISTICS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_statistics_of_samples_are_scipys(name: str, options: Any) -> None:
+def test_statistics_of_samples_are_scipys(name: str, options: dict[str, Any]) -> None:
     fns = [lambda a, s=s: getattr(s, name)(a, **options) for s in (ours, theirs)]
     # some of older SciPy's are float64 in any case
     prove(*fns, (SAMPLES,), single=False, **({} if THOROUGH or name == "zscore" else FIRST))
@@ -675,7 +680,9 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "args"), WRONG)
-def test_arguments_that_do_not_fit_are_refused_as_by_scipy(name: str, args: Any) -> None:
+def test_arguments_that_do_not_fit_are_refused_as_by_scipy(
+    name: str, args: tuple[Array | float, ...]
+) -> None:
     refuses_alike(*both(name, "logpdf"), *args)
 
 
@@ -714,12 +721,12 @@ EDGES = [
 
 @pytest.mark.parametrize(("name", "arguments", "ends", "counts"), EDGES)
 def test_at_an_end_of_a_parameter_the_slope_of_a_probability_is_one_sided(
-    name: str, arguments: Any, ends: Any, counts: Any
+    name: str, arguments: Callable[..., Any], ends: list[float], counts: Any
 ) -> None:
     for end in ends:
         for k in counts:
 
-            def pmf(x: Any, of: Any = ours, k: int = k) -> Any:
+            def pmf(x: Array | float, of: ModuleType = ours, k: int = k) -> Array:
                 return getattr(of, name).pmf(*arguments(x, k))
 
             inside = 1e-7 if end == 0 else -1e-7

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.types import Array, PyTree
 
 
 def same(got: Any, wanted: Any, rtol: float = 1e-13) -> None:
@@ -16,10 +17,10 @@ def same(got: Any, wanted: Any, rtol: float = 1e-13) -> None:
         np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * size)
 
 
-def same_bits(a: Any, b: Any) -> bool:
+def same_bits(a: PyTree, b: PyTree) -> bool:
     """Whether two trees are of one structure, and their leaves of the same shapes and bits."""
 
-    def bits(x: Any) -> Any:
+    def bits(x: Array | complex) -> tuple[Any, ...]:
         x = np.asarray(x)
         return x.dtype, x.shape, x.tobytes()
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 _with_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
-def in_a_browser(test: Any) -> Any:
+def in_a_browser(test: Callable[..., Any]) -> Callable[..., Any]:
     """A test that starts a browser, which takes as long as a hundred other tests."""
     return pytest.mark.thorough(_with_browser(test))
 

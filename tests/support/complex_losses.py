@@ -8,31 +8,33 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.types import Array
+
 Fn = Callable[..., Any]
 
 
 def make_loss(fn: Fn) -> Fn:
     """A loss of the function: a weighted sum of its results' parts, and their squares."""
 
-    def loss(*args: Any) -> Any:
+    def loss(*args: Any) -> Array:
         results = fn(*args)
         return sum(map(score, results if isinstance(results, tuple) else (results,)))
 
     return loss
 
 
-def score(y: Any) -> Any:
+def score(y: Array) -> Array:
     a, b, c = (np.cos(k + np.arange(y.size)).reshape(y.shape) for k in range(3))
     real, imag = np.real(y), np.imag(y)
     return np.sum(a * real + b * imag + 0.25 * c * (real * real + imag * real + imag * imag))
 
 
-def numbers(*shape: int, seed: int = 0) -> Any:
+def numbers(*shape: int, seed: int = 0) -> Array:
     """Complex numbers away from the axes and from the unit circle."""
     return reals(*shape, seed=2 * seed) + 1j * reals(*shape, seed=2 * seed + 1)
 
 
-def reals(*shape: int, seed: int = 0) -> Any:
+def reals(*shape: int, seed: int = 0) -> Array:
     rng = np.random.default_rng([seed, *shape])
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.2, 1.2, shape)
 
@@ -42,17 +44,17 @@ M, N, R = numbers(3, 4), numbers(4, 3, seed=1), reals(3, 4, seed=9)
 S, STACK = numbers(3, 3), numbers(2, 3, 3, seed=2)
 
 
-def root(a: Any) -> Any:
+def root(a: Array) -> Array:
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     return (u * np.sqrt(s)) @ vh
 
 
-def projector(a: Any) -> Any:
+def projector(a: Array) -> Array:
     w, v = np.linalg.eigh(a + np.conj(a).T)
     return v[:, :1] @ np.conj(v[:, :1]).T * w[1]
 
 
-def exponential(a: Any) -> Any:
+def exponential(a: Array) -> Array:
     w, v = np.linalg.eig(a)
     return (v * np.exp(w)) @ np.linalg.inv(v)
 

@@ -5,8 +5,6 @@ What costs more belongs to a family, for which the default run has few examples 
 thorough run many. All these numbers are here.
 """
 
-from typing import Any
-
 from hypothesis import Phase, settings
 
 THOROUGH = settings.default.max_examples > 30
@@ -70,7 +68,7 @@ def examples(family: str) -> int:
     return FAMILIES[family][THOROUGH]
 
 
-def depth(family: str) -> Any:
+def depth(family: str) -> settings:
     """Hypothesis' settings for a test of a family.
 
     Only the thorough run shrinks what fails, which may take minutes.

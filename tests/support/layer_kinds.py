@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.types import Array, DTypeLike, PyTree
 
 nn = tg.nn
 
@@ -19,10 +20,10 @@ class Kind:
     shapes: tuple[tuple[int, ...], ...]  # of the inputs
     call: Callable[..., Any] = lambda layer, params, *xs: layer(params, *xs)
 
-    def fn(self, params: Any, *xs: Any) -> Any:
+    def fn(self, params: Any, *xs: Any) -> PyTree:
         return self.call(self.layer, params, *xs)
 
-    def arguments(self, seed: int = 0, dtype: Any = float) -> tuple[Any, ...]:
+    def arguments(self, seed: int = 0, dtype: DTypeLike = float) -> tuple[Any, ...]:
         """Parameters that are all different, none of them 0, and inputs without ties."""
         rng = np.random.default_rng(seed)
         params = tg.tree.map(
@@ -31,12 +32,12 @@ class Kind:
         return params, *(rng.normal(size=shape).astype(dtype) for shape in self.shapes)
 
 
-def train_layer(layer: Any, params: Any, x: Any) -> Any:
+def train_layer(layer: tg.nn.BatchNorm, params: Any, x: Array) -> tuple[Array, Array, Array]:
     y, state = layer(params, x, layer.initial_state(), training=True)
     return y, state.mean, state.variance
 
 
-def with_statistics(layer: Any, params: Any, x: Any) -> Any:
+def with_statistics(layer: tg.nn.BatchNorm, params: Any, x: Array) -> Array:
     state = tg.nn.normalization.BatchNormState(np.full(3, 0.5), np.full(3, 2.0))
     return layer(params, x, state)[0]
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
+from tapegrad.types import Array, PyTree
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 
@@ -19,18 +20,18 @@ class Pair(NamedTuple):
     second: Any
 
 
-def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
+def close(got: PyTree, want: PyTree, tolerance: float = 1e-10) -> None:
     """Check that trees are alike to a tolerance."""
     for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
-def mix_elements(x: Any) -> Any:
+def mix_elements(x: Array) -> Array:
     """A vector to a vector, with every kind of dependence."""
     return tg.sin(x) * tg.sum(x * x) + x[::-1] * tg.tanh(x[0])
 
 
-def mixed_jacobian(x: Any) -> Any:
+def mixed_jacobian(x: Array) -> Array:
     reverse = np.eye(len(x))[::-1]
     jacobian = np.diag(np.cos(x) * np.sum(x * x)) + np.outer(np.sin(x), 2 * x)
     jacobian = jacobian + reverse * np.tanh(x[0])

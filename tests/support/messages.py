@@ -9,7 +9,7 @@ import pytest
 Refusal = tuple[type[BaseException], Callable[..., Any], str]
 
 
-def message_of(kind: type[BaseException], call: Any, *parts: str) -> str:
+def message_of(kind: type[BaseException], call: Callable[..., Any], *parts: str) -> str:
     """The message of the error of this kind that a call raises, with all these parts in it."""
     with pytest.raises(kind) as caught:
         call()

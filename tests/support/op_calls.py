@@ -20,19 +20,21 @@ from tapegrad.testing.strategies import Drawn
 full_table()
 
 
-def sample_calls(op: Any, n: int, seed: int = 0, complex: bool = False) -> list[Call]:
+def sample_calls(
+    op: Callable[..., Any] | str, n: int, seed: int = 0, complex: bool = False
+) -> list[Call]:
     """Calls of an op of the package, or of the one with this name, without Hypothesis."""
     domain, rng = _domain(op, complex), np.random.default_rng(seed)
     return [domain(Sampled(rng)) for _ in range(n)]
 
 
-def operands_for(op: Any, complex: bool = False) -> st.SearchStrategy[Call]:
+def operands_for(op: str, complex: bool = False) -> st.SearchStrategy[Call]:
     """Calls of an op of the package, or of the one with this name."""
     domain = _domain(op, complex)
     return st.composite(lambda draw: domain(Drawn(draw)))()
 
 
-def _domain(op: Any, complex: bool) -> Domain:
+def _domain(op: Callable[..., Any] | str, complex: bool) -> Domain:
     function: Callable[..., Any] = (OPS | FUNCTIONS)[op] if isinstance(op, str) else op
     domain = declared_domain(function)
     if domain is None:
@@ -42,7 +44,7 @@ def _domain(op: Any, complex: bool) -> Domain:
     return with_complex_operands(function, domain) if complex else domain
 
 
-def declared_domain(function: Any) -> Domain | None:
+def declared_domain(function: Callable[..., Any]) -> Domain | None:
     """The domain of an op or a function of the package; None if it has none.
 
     An elementwise op that has no entry takes any real numbers, and so does a function of SciPy's.

@@ -20,28 +20,29 @@ from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
 from tapegrad.testing.choices import Sampled
 from tapegrad.tree.numbers import is_floating
+from tapegrad.types import Array, PyTree, Scalar
 
 
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:
     """A reference that computes in long double and rounds once."""
 
-    def rounded(x: Any, *args: Any, **options: Any) -> Any:
+    def rounded(x: Array, *args: Any, **options: Any) -> Array:
         wide = x.astype(np.result_type(x, np.longdouble))
         return np.asarray(f(wide, *args, **options)).astype(x.dtype)
 
     return rounded
 
 
-def softmax(a: Any, axis: Any = -1) -> Any:
+def softmax(a: Array, axis: Any = -1) -> Array:
     return np.exp(a) / np.sum(np.exp(a), axis=axis, keepdims=True)
 
 
-def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, center: bool = True) -> Any:
+def standardize(a: Array, axis: Any = -1, epsilon: float = 1e-5, center: bool = True) -> Array:
     c = a - center * np.mean(a, axis=axis, keepdims=True)
     return c / np.sqrt(np.mean(c * c, axis=axis, keepdims=True) + epsilon)
 
 
-def gelu(x: Any, approximate: bool = False) -> Any:
+def gelu(x: Array, approximate: bool = False) -> Array:
     if approximate:
         return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return x / 2 * of_each(lambda v: math.erfc(-v / 2**0.5))(x)
@@ -51,7 +52,7 @@ def of_each(f: Callable[[float], float]) -> Callable[[Any], Any]:
     return lambda x: np.reshape([f(v) for v in x.ravel().tolist()], x.shape)
 
 
-def patches_reference(x: Any, size: Any, stride: Any) -> Any:
+def patches_reference(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     """Windows that slide over the last axes, with a stride."""
     axes = tuple(range(-len(size), 0))
     windows = np.lib.stride_tricks.sliding_window_view(x, size, axes)
@@ -59,7 +60,7 @@ def patches_reference(x: Any, size: Any, stride: Any) -> Any:
     return np.moveaxis(taken, axes, [i - len(size) for i in axes])
 
 
-def scatter_add(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
+def scatter_add(values: Array, shape: tuple[Scalar, ...], taken: Callable[[Any], Any]) -> Array:
     """Add values to zeros of this shape at the elements that a function takes of an array."""
     y = np.zeros(math.prod(shape), values.dtype)
     places = taken(np.arange(y.size).reshape(shape))
@@ -67,50 +68,52 @@ def scatter_add(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
     return y.reshape(shape)
 
 
-def add_patches_reference(values: Any, sides: Any, stride: Any) -> Any:
+def add_patches_reference(values: Array, sides: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     before, size = np.split(np.array(values.shape[: -len(sides)]), [values.ndim - 2 * len(sides)])
     shape = (*before.tolist(), *sides)
     return scatter_add(values, shape, lambda x: patches_reference(x, tuple(size.tolist()), stride))
 
 
-def scatter(values: Any, shape: Any, index: Any) -> Any:
+def scatter(values: Array, shape: tuple[Scalar, ...], index: Any) -> Array:
     return scatter_add(values, shape, lambda x: x[index])
 
 
-def segment_sum(values: Any, indices: Any, n: int | None = None) -> Any:
+def segment_sum(values: Array, indices: Array, n: int | None = None) -> Array:
     n = np.max(indices, initial=-1) + 1 if n is None else n
     return scatter(values, (n, *values.shape[indices.ndim :]), indices)
 
 
-def segment_max(values: Any, indices: Any, n: int | None = None) -> Any:
+def segment_max(values: Array, indices: Array, n: int | None = None) -> Array:
     n = np.max(indices, initial=-1) + 1 if n is None else n
     y = [np.max(values[indices == i], axis=0) for i in range(n)]
     return np.array(y, values.dtype).reshape(n, *values.shape[indices.ndim :])
 
 
-def pick(a: Any, indices: Any) -> Any:
+def pick(a: Array, indices: Array) -> Array:
     return np.take_along_axis(a, indices[..., None], axis=-1)[..., 0]
 
 
-def unpick(values: Any, indices: Any, n: int) -> Any:
+def unpick(values: Array, indices: Array, n: int) -> Array:
     return np.where(np.arange(n) == indices[..., None], values[..., None], 0)
 
 
-def index_set(a: Any, values: Any, index: Any) -> Any:
+def index_set(a: Array | float, values: Array, index: PyTree) -> Array:
     y = np.array(a)
     y[index] = values
     return y
 
 
 def add_scaled_rows(
-    table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
-) -> Any:
+    table: Array | float, values: Array, indices: Array, factor: float, subtract: bool = False
+) -> Array:
     summed = np.zeros_like(table)
     np.add.at(summed, indices, values)
     return table - factor * summed if subtract else table + factor * summed
 
 
-def index_combined(ufunc: Any, a: Any, values: Any, index: Any) -> Any:
+def index_combined(
+    ufunc: np.ufunc, a: Array | float, values: Array | float, index: PyTree
+) -> Array:
     y = np.array(a)
     # NumPy reads past the end of values that it has to broadcast here
     ufunc.at(y, index, np.broadcast_to(values, y[index].shape))
@@ -120,14 +123,14 @@ def index_combined(ufunc: Any, a: Any, values: Any, index: Any) -> Any:
 index_add = partial(index_combined, np.add)
 
 
-def last_writes(shape: Any, index: Any) -> Any:
+def last_writes(shape: tuple[int, ...], index: PyTree) -> Array:
     places = np.arange(math.prod(shape)).reshape(shape)[index]
     flat = np.ravel(places).tolist()
     stays = [place not in flat[i + 1 :] for i, place in enumerate(flat)]
     return np.array(stays, bool).reshape(places.shape)
 
 
-def integral(f: Callable[[Any], Any]) -> Any:
+def integral(f: Callable[[Any], Any]) -> Array:
     """The integral from 0 to 1 of a smooth function of a number."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
     return sum(
@@ -135,27 +138,27 @@ def integral(f: Callable[[Any], Any]) -> Any:
     )
 
 
-def sinc_derivative_reference(x: Any, n: int) -> Any:
+def sinc_derivative_reference(x: Array, n: int) -> Array:
     z, turn = np.pi * x.astype(np.result_type(x, float)), n * np.pi / 2
     return (np.pi**n * integral(lambda t: t**n * np.cos(t * z + turn))).astype(x.dtype)
 
 
-def i0_derivative_reference(x: Any, n: int) -> Any:
+def i0_derivative_reference(x: Array, n: int) -> Array:
     z = x.astype(float)
 
-    def integrand(t: float) -> Any:
+    def integrand(t: float) -> Array:
         cosine = math.cos(math.pi * t)
         return cosine**n * np.exp(z * cosine)
 
     return integral(integrand).astype(x.dtype)
 
 
-def piece_reference(x: Any, xp: Any) -> Any:
+def piece_reference(x: Array | float, xp: Array) -> Array:
     return np.maximum((x[..., None] >= xp[1:-1]).sum(axis=-1), 0)
 
 
-def recurrence_reference(a: Any, b: Any, axis: int = 0) -> Any:
-    def line(ab: Any) -> Any:
+def recurrence_reference(a: Array | float, b: Array, axis: int = 0) -> Array:
+    def line(ab: Array) -> Array:
         a, b = np.split(ab, 2)
         steps = range(len(b))
         return np.array(
@@ -166,7 +169,7 @@ def recurrence_reference(a: Any, b: Any, axis: int = 0) -> Any:
     return y.astype(np.result_type(a, b))
 
 
-def complement_reference(a: Any, of: str = "u") -> Any:
+def complement_reference(a: Array, of: str = "u") -> Array:
     n = a.shape[-1]
     if of == "q":
         return np.linalg.qr(a, "complete").Q[..., n:]
@@ -177,7 +180,7 @@ def complement_reference(a: Any, of: str = "u") -> Any:
     )
 
 
-def cofactor_reference(arrays: Any) -> Any:
+def cofactor_reference(arrays: list[Array | float]) -> Array:
     """Cofactors of up to 3 by 3 matrices, by minors; directions by differences, exact here."""
     wide = np.result_type(np.float64, *arrays)
     a, *directions = [x.astype(wide) for x in arrays]
@@ -190,11 +193,13 @@ def cofactor_reference(arrays: Any) -> Any:
     return (y / 2 ** len(directions)).astype(np.result_type(*arrays))
 
 
-def add_at_places_reference(a: Any, values: Any, places: Any) -> Any:
+def add_at_places_reference(a: Array | float, values: Array, places: Array) -> Array:
     return (a + scatter_add(values, a.shape, lambda x: x.ravel()[places])).astype(a.dtype)
 
 
-def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
+def put_along_axis_reference(
+    arr: Array | float, indices: Array, values: Array, axis: int | None
+) -> Array:
     y = np.array(arr, order="C")
     if y.size:
         np.put_along_axis(y, indices, values, axis)
@@ -202,7 +207,11 @@ def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> 
 
 
 def rfft_reference(
-    a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False
+    a: Array,
+    s: tuple[int, ...],
+    axes: tuple[int, ...],
+    norm: str | None = None,
+    transposed: bool = False,
 ) -> np.ndarray:
     """Half of the bins; or transposed, what each of them gives to the numbers of `irfftn`."""
     y = np.fft.rfftn(a, s, axes, norm)
@@ -210,7 +219,11 @@ def rfft_reference(
 
 
 def irfft_reference(
-    a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False
+    a: Array,
+    s: tuple[int, ...],
+    axes: tuple[int, ...],
+    norm: str | None = None,
+    transposed: bool = False,
 ) -> np.ndarray:
     """Numbers of half of the bins; or transposed, what `rfftn` gives of each of them."""
     a = of_halves(np.conj(a), s[-1], axes[-1], 0.5) if transposed else a
@@ -224,7 +237,7 @@ def of_halves(bins: np.ndarray, n: int, axis: int, factor: float) -> np.ndarray:
     return np.moveaxis(bins, -1, axis)
 
 
-def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
+def overlap_add_reference(values: Array, shape: tuple[int, ...], axis: Any = None) -> Array:
     window = values.shape[len(shape) :]
     return scatter_add(
         values, shape, lambda x: np.lib.stride_tricks.sliding_window_view(x, window, axis)
@@ -234,11 +247,11 @@ def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
 # --- NumPy's functions where the lowest version that we support falls short of the newest ---
 
 
-def matrix_rank_reference(A: Any, **options: Any) -> Any:  # noqa: N803
+def matrix_rank_reference(A: Array, **options: Any) -> Array | float:  # noqa: N803
     return np.linalg.matrix_rank(A, **options) if A.size else np.zeros(A.shape[:-2], int)
 
 
-def pad_reference(array: Any, pad_width: Any, **options: Any) -> Any:
+def pad_reference(array: Array, pad_width: Any, **options: Any) -> Array:
     if isinstance(pad_width, dict):
         widths = np.zeros((array.ndim, 2), int)
         for axis, width in pad_width.items():
@@ -247,7 +260,7 @@ def pad_reference(array: Any, pad_width: Any, **options: Any) -> Any:
     return np.pad(array, pad_width, **options)
 
 
-def put_reference(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
+def put_reference(a: Array | float, ind: Array, v: Array, mode: str = "raise") -> Array:
     y = np.array(a)
     np.put(y, ind, v, mode)
     return y
@@ -371,7 +384,7 @@ class Case:
     apply: Callable[..., Any]
 
     @property
-    def op(self) -> Any:
+    def op(self) -> Callable[..., Any]:
         return TABLE[self.name]
 
     @property
@@ -469,16 +482,16 @@ def complex_cases(name: str, n: int = 0) -> list[Case]:
     return cases
 
 
-def is_complex(x: Any) -> bool:
+def is_complex(x: Array) -> bool:
     return np.asarray(x).dtype.kind == "c"
 
 
-def without_phases(v: Any) -> Any:
+def without_phases(v: Array) -> Array:
     """Columns, each times a number that undoes its phase, which is of LAPACK's choice."""
     return v * np.conj(v[..., :1, :])
 
 
-def of_svd(y: Any) -> Any:
+def of_svd(y: Any) -> tuple[Array, ...]:
     if isinstance(y, np.ndarray | tg.Tensor):
         return y
     u, s, vh = y
@@ -496,7 +509,7 @@ PHASELESS: dict[str, Any] = {
 }
 
 
-def floating_of(case: Case, op: Any = None) -> tuple[Any, list[Any]]:
+def floating_of(case: Case, op: Callable[..., Any] | None = None) -> tuple[Any, list[Any]]:
     """The op as a function of its floating and complex operands alone, and these."""
 
     def fn(*operands: Any) -> Any:
@@ -519,7 +532,7 @@ def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], Non
         n = check.__code__.co_argcount
         share = examples(family) // 4 if THOROUGH else 0
 
-        def drawn(name: str, data: Any) -> None:
+        def drawn(name: str, data: st.DataObject) -> None:
             check(
                 *[data.draw(CASES[name]), lambda options: data.draw(st.sampled_from(options))][:n]
             )

@@ -18,6 +18,7 @@ from layer_kinds import KINDS
 
 import tapegrad as tg
 from tapegrad.program.text import make_runner
+from tapegrad.types import Array, PyTree
 
 X = np.linspace(-1.0, 1.0, 12).reshape(4, 3)
 IMAGES = np.linspace(-1.0, 1.0, 2 * 2 * 6 * 6).reshape(2, 2, 6, 6)
@@ -32,35 +33,35 @@ STATE = OPTIMIZER.init(PARAMS)
 
 
 @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
-def cube(x: Any) -> Any:
+def cube(x: Array) -> Array:
     """Its third power."""
     return x**3
 
 
 @tg.custom_vjp(lambda g, y, x: (2 * g,))
-def steep(x: Any) -> Any:
+def steep(x: Array) -> Array:
     """Itself, with twice its gradient."""
     return x
 
 
 @tg.checkpoint
-def hidden(x: Any) -> Any:
+def hidden(x: Array) -> Array:
     """A call that is made again in the sweep."""
     return tg.tanh(x) * tg.sin(x)
 
 
 @tg.vmap
-def row_sum(x: Any) -> Any:
+def row_sum(x: Array) -> Array:
     """The sum of a row."""
     return tg.sum(x)
 
 
-def loss(params: Any, x: Any, y: Any, key: Any) -> Any:
+def loss(params: tuple[Any, ...], x: Array, y: Array, key: Array) -> Array:
     """A loss with randomness."""
     return tg.nn.cross_entropy_loss(MODEL(params, x, key=key), y)
 
 
-def mixture(x: Any, scale: float) -> Any:
+def mixture(x: Array, scale: float) -> Array:
     """A function that writes many kinds of records."""
     y = steep(cube(x)) + hidden(x.T).T * scale
     y = np.where(y > 0, y, 0.5 * y)[:, [0, 2, 2]] + np.arange(3.0)
@@ -69,25 +70,27 @@ def mixture(x: Any, scale: float) -> Any:
     return np.sum(z @ z.T) + np.einsum("ij,ij->", inner, tg.stop_gradient(x)) + np.max(x)
 
 
-def scan_step(carry: Any, x: Any) -> tuple[Any, Any]:
+def scan_step(carry: Array, x: Array) -> tuple[Any, Any]:
     """A step of a loop."""
     return np.tanh(carry + x), carry
 
 
-def scan_record(x: Any) -> Any:
+def scan_record(x: Array) -> Array:
     """A loop that is one record."""
     return tg.scan(scan_step, x, np.arange(3.0))[0]
 
 
 @tg.compile
-def step(params: Any, state: Any, x: Any, y: Any, key: Any) -> Any:
+def step(
+    params: tuple[Any, ...], state: tg.optim.AdamState, x: Array, y: Array, key: Array
+) -> tuple[Any, ...]:
     """A whole step, compiled, and under its own name."""
     value, grads = tg.value_and_grad(loss)(params, x, y, key)
     return value, *OPTIMIZER.update(params, grads, state)
 
 
 @tg.grad
-def gradient(x: Any) -> Any:
+def gradient(x: Array) -> Array:
     """A gradient under its own name."""
     return mixture(x, 2.0)
 
@@ -153,12 +156,12 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     return found
 
 
-def hidden_sum(x: Any) -> Any:
+def hidden_sum(x: Array) -> Array:
     """A scalar."""
     return np.sum(hidden(x))
 
 
-def in_file(program: Any) -> bytes:
+def in_file(program: tg.Program) -> bytes:
     """The content of the file of a program."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "program.npz"
@@ -166,7 +169,7 @@ def in_file(program: Any) -> bytes:
         return path.read_bytes()
 
 
-def from_file(text: bytes) -> Any:
+def from_file(text: bytes) -> tg.Program:
     """The program of a file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "program.npz"
@@ -174,14 +177,14 @@ def from_file(text: bytes) -> Any:
         return tg.load_program(path)
 
 
-def swept(pair: Any) -> Any:
+def swept(pair: tuple[Any, ...]) -> tuple[PyTree, PyTree]:
     """The gradients of a tape."""
     output, tape = pair
     gradients = tg.reverse_sweep(tape, output)
     return {p.name: gradients[p] for p in tape.parameters}, [x.value for x in tape]
 
 
-def run(program: Any, args: Any) -> Any:
+def run(program: tg.Program, args: tuple[Any, ...]) -> PyTree:
     """The results of a program."""
     return make_runner(program)()[0](*tg.tree.leaves(args))
 

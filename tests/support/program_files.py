@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.types import Array, PyTree
 
 
 def save_and_load(program: tg.Program, folder: Path, using: Any = ()) -> tg.Program:
@@ -26,11 +27,11 @@ def assert_same(again: tg.Program, program: tg.Program) -> None:
     assert str(again) == re.sub(" *# gradient of: .*\n", "", str(program))  # the source stays here
 
 
-def loop_with_branch(w: Any, xs: Any) -> Any:
+def loop_with_branch(w: Array, xs: Array) -> tuple[PyTree, PyTree]:
     """A loop with a branch in it, and its gradient."""
 
-    def loss(w: Any) -> Any:
-        def step(carry: Any, x: Any) -> Any:
+    def loss(w: Array) -> Array:
+        def step(carry: Array, x: Array) -> tuple[Array, Array]:
             carry = np.tanh(w @ carry + x)
             return carry, tg.cond(np.sum(carry) > 0, np.sin, lambda y: y * np.arange(2.0), carry)
 
@@ -41,7 +42,7 @@ def loop_with_branch(w: Any, xs: Any) -> Any:
     return tg.value_and_grad(loss)(w), slope(w[0, 1])
 
 
-def loops_of_each_kind(w: Any, xs: Any) -> Any:
+def loops_of_each_kind(w: Array, xs: Array) -> tuple[PyTree, PyTree, PyTree]:
     """Loops of each kind."""
     grown = tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, w * w)
     return loop_with_branch(w, xs), grown, tg.fori_loop(0, 4, lambda i, s: s * w[0] + i, xs[0])
@@ -50,7 +51,7 @@ def loops_of_each_kind(w: Any, xs: Any) -> Any:
 LOOPED = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 6).reshape(3, 2)
 
 
-def content(path: Path) -> Any:
+def content(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read("program.json"))
 

@@ -1,6 +1,7 @@
 """Shared by tests of programs: passes applied, and how close two results must be."""
 
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from tapegrad.program import compiled
 from tapegrad.program.entry import read
 from tapegrad.program.program import Improvement
 from tapegrad.program.text import make_runner
+from tapegrad.types import DType, PyTree
 
 # what random programs have beside ops on real numbers, as far as there are libraries for it
 ALSO = ("complex", "cells", *(["scipy"] if importlib.util.find_spec("scipy") else []))
 SQUARE = np.arange(9.0).reshape(3, 3) / 4 - 1
 
 
-def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:
+def assert_close(got: PyTree, wanted: PyTree, dtype: DType, scale: float) -> None:
     """Two results of the same tree, dtypes and shapes, and values close to a scale."""
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
     tolerance = 1e-12 if dtype == np.float64 else 1e-5
@@ -27,7 +29,7 @@ def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
 
-def scale_of(step: Any, args: tuple[Any, ...]) -> float:
+def scale_of(step: Callable[..., Any], args: tuple[Any, ...]) -> float:
     """How large rounding errors of a step may grow, in units of the last place."""
     _, tape = tg.record(step)(*args)
     largest = max(

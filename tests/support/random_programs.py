@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
@@ -15,6 +15,7 @@ from random_steps import MORE, STEPS, Drawing, Known, NothingFitsError
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.transforms import value_and_grad
+from tapegrad.types import Array, DType, PyTree
 
 # Larger values are scaled down, so that rounding errors stay comparable.
 _LARGEST = 6.0
@@ -49,7 +50,7 @@ class Written:
         return "\n    ".join([f"def fn({', '.join(self.parameters)}):", *body]) + "\n"
 
     @functools.cached_property
-    def fn(self) -> Any:
+    def fn(self) -> Callable[..., Any]:
         """The function."""
         namespace = _namespace(self.source)
         exec(self.source, namespace)
@@ -61,16 +62,16 @@ class Written:
         return tuple(i for i, name in enumerate(self.parameters) if name[0] != "i")
 
     @property
-    def narrowest(self) -> Any:
+    def narrowest(self) -> DType:
         """The dtype that determines its rounding errors."""
         floating = [x for x in map(np.asarray, self.arguments[0]) if x.dtype.kind in "fc"]
         return min([x.real.dtype for x in floating], key=lambda dtype: dtype.itemsize)
 
     @property
-    def step(self) -> Any:
+    def step(self) -> Callable[..., Any]:
         """A function that returns a weighted sum of the results, the results and the gradient."""
 
-        def loss(*args: Any) -> Any:
+        def loss(*args: Any) -> tuple[PyTree, PyTree]:
             results = self.fn(*args)
             total: Any = 0.0
             for i, y in enumerate(results):
@@ -78,7 +79,7 @@ class Written:
                     total = total + _real(sum_(y * _weights(y.shape, y.dtype, i)))
             return total + 0.0 * sum(_real(sum_(args[j])) for j in self.argnums), results
 
-        def step(*args: Any) -> Any:
+        def step(*args: Any) -> tuple[tuple[PyTree, ...], tuple[PyTree, ...]]:
             return value_and_grad(loss, self.argnums, has_aux=True)(*args)
 
         return step
@@ -112,17 +113,17 @@ def _namespace(text: str) -> dict[str, Any]:
     return namespace
 
 
-def _real(x: Any) -> Any:
+def _real(x: Array) -> Array:
     return np.real(x) if getattr(x, "dtype", None) and x.dtype.kind == "c" else x
 
 
-def _weights(shape: Any, dtype: Any, i: int) -> Any:
+def _weights(shape: tuple[int, ...], dtype: DType, i: int) -> Array:
     n = int(np.prod(shape))
     real = (np.cos(np.arange(1, n + 1) * (i + 1.3)) + 0.1).reshape(shape)
     return (real * (1 - 0.5j) if dtype.kind == "c" else real).astype(dtype)
 
 
-def _format_value(x: Any) -> str:
+def _format_value(x: Array | float) -> str:
     if not isinstance(x, np.ndarray):
         return repr(x)
     flat = ", ".join(map(repr, x.reshape(-1).tolist()))
@@ -187,11 +188,11 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
     n_arrays = d.integer(1, 4)
     dtypes = d.sample("d", "d", "f", "df")
 
-    def eighths(*shape: int) -> Any:
+    def eighths(*shape: int) -> Array:
         # these tie
         return rng.integers(-12, 13, shape) / 8
 
-    def add(name: str, pair: Any) -> None:
+    def add(name: str, pair: Array) -> None:
         first, second = map(np.array, pair)
         known.append(Known(name, (first, second), True))
 
@@ -236,7 +237,7 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
     return Written(parameters, tuple(lines), tuple(chosen), (first, second))
 
 
-def _evaluate(expression: str, known: list[Known]) -> Any:
+def _evaluate(expression: str, known: list[Known]) -> tuple[Any, ...]:
     """An expression's two values; None if it does not fit."""
     code = compile(expression, "<step>", "eval")
     values = []

@@ -42,7 +42,7 @@ class Known:
     def __str__(self) -> str:
         return self.name
 
-    def clear_of(self, other: Any = None) -> bool:
+    def clear_of(self, other: Known | None = None) -> bool:
         """Whether a comparison, with 0 by default, does not depend on the last bits."""
         others = other.values if isinstance(other, Known) else (0, 0)
         if self.exact and (other is None or other.exact):
@@ -54,7 +54,7 @@ class Known:
             for a, b in zip(self.values, others, strict=True)
         )
 
-    def has_clear_extremes(self, axis: Any) -> bool:
+    def has_clear_extremes(self, axis: int | None) -> bool:
         """Whether the largest and the smallest along an axis are well apart from the others."""
         if self.exact:
             return True
@@ -72,18 +72,18 @@ class Drawing(Drawn):
 
     known: list[Known]
 
-    def pick(self, wanted: Any = lambda x: True) -> Known:
+    def pick(self, wanted: Callable[..., Any] = lambda x: True) -> Known:
         """One of the values, more likely a late one."""
         fitting = [x for x in self.known if wanted(x)]
         if not fitting:
             raise NothingFitsError
         return self.among(self.among([fitting, fitting[-4:]]))
 
-    def floating(self, wanted: Any = lambda x: True) -> Known:
+    def floating(self, wanted: Callable[..., Any] = lambda x: True) -> Known:
         """A floating value."""
         return self.pick(lambda x: x.dtype.kind == "f" and wanted(x))
 
-    def numeric(self, wanted: Any = lambda x: True, kinds: str = "fc") -> Known:
+    def numeric(self, wanted: Callable[..., Any] = lambda x: True, kinds: str = "fc") -> Known:
         """A floating or complex array, or a NumPy scalar."""
         return self.pick(
             lambda x: (
@@ -93,7 +93,7 @@ class Drawing(Drawn):
             )
         )
 
-    def reals(self, wanted: Any = lambda x: True) -> Known:
+    def reals(self, wanted: Callable[..., Any] = lambda x: True) -> Known:
         """A floating array, or a NumPy scalar."""
         return self.numeric(wanted, "f")
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from depth import THOROUGH
 import tapegrad as tg
 from tapegrad import tree
 from tapegrad.testing import check_batched, check_grads, check_properties
+from tapegrad.types import Array
 
 # what `prove` leaves out where another case has it: higher orders, programs and batches
 FIRST: dict[str, Any] = {"order": 1, "compiled": False, "batched": False}
@@ -51,7 +53,7 @@ def prove(
         tg.compile(lambda *args: tg.vjp(ours, *args)[1](ours(*args)), check=True)(*args)
 
 
-def prove_call(modules: Sequence[Any], call: Any, whole: bool, rtol: float) -> None:
+def prove_call(modules: Sequence[Any], call: tuple[Any, ...], whole: bool, rtol: float) -> None:
     """Prove a row of a table of calls: a name, options and arrays.
 
     A function of a module and of the arrays may stand for the name. A row that is not `whole` leaves
@@ -59,7 +61,7 @@ def prove_call(modules: Sequence[Any], call: Any, whole: bool, rtol: float) -> N
     """
     name, options, *args = call
 
-    def bind_options(module: Any) -> Callable[..., Any]:
+    def bind_options(module: ModuleType) -> Callable[..., Any]:
         fn = partial(name, module) if callable(name) else getattr(module, name)
         return partial(fn, **options)
 
@@ -86,7 +88,7 @@ def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:
     same(loaded(*args), step(*args), 1e-15)
 
 
-def _single(x: Any) -> Any:
+def _single(x: Array | float) -> Array | float:
     kinds = {"f": np.float32, "c": np.complex64}
     return x.astype(kinds[x.dtype.kind]) if getattr(x, "dtype", np.dtype(int)).kind in kinds else x
 

@@ -12,9 +12,10 @@ from tapegrad.declare import facts
 from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.entry import read
 from tapegrad.testing.evaluation import evaluate
+from tapegrad.types import Array
 
 
-def laid_out(x: Any) -> dict[str, Any]:
+def laid_out(x: Array) -> dict[str, Any]:
     """An array in each layout; of other elements where the same cannot be laid out so."""
     found = {"C": np.array(x, order="C"), "F": np.array(x, order="F"), "zeros": np.zeros_like(x)}
     if x.ndim:
@@ -85,7 +86,9 @@ def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Primitive]
     Return the ops of the instructions.
     """
 
-    def check(op: Primitive, operands: Any, options: Any, result: Any) -> Any:
+    def check(
+        op: Primitive, operands: list[Array | float | Parts], options: Any, result: Any
+    ) -> Any:
         found = shared(op, operands, options, SHORT)
         assert found <= may_share(op), (op.name, found)
         return result

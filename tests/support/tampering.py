@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tapegrad.types import Array
+
 WRITES: tuple[Any, ...] = (
     lambda x: x.__setitem__(..., 7),
     lambda x: x.flat.__setitem__(0, 7),
@@ -34,7 +36,7 @@ def vandalize(x: np.ndarray) -> None:
         x.shape = (-1, 1)
 
 
-def is_locked(x: Any) -> bool:
+def is_locked(x: Array) -> bool:
     """Whether nothing that an array is a view of can be written to, nor made writeable."""
     with contextlib.suppress(ValueError):
         x.setflags(write=True)

@@ -7,9 +7,12 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.errors import TapeError
+from tapegrad.types import Array
 
 
-def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
+def squares(
+    value: tuple[float, ...] = (1.0, 2.0, 3.0),
+) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
     """A tape with a parameter, its squares and their sum, and these."""
     tape, x = tg.Tape().parameter(np.array(value), name="x")
     tape, y = tape.write(tg.multiply, x, x)
@@ -62,7 +65,7 @@ def _earlier_records(tape: tg.Tape) -> list[tg.Tensor]:
     return found[::-1]
 
 
-def _nobody_can_write(array: Any) -> bool:
+def _nobody_can_write(array: Array) -> bool:
     while isinstance(array, np.ndarray) and not array.flags.writeable:
         if array.flags.owndata or isinstance(array.base, bytes):
             return True

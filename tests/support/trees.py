@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.types import Array, DTypeLike
 
 SHAPES = [(3, 4), (4,), (), (1,), (0, 2), (2, 1, 3)]
 
@@ -54,7 +55,7 @@ class Checked:
     x: Any = attrs.field()
 
     @x.validator
-    def _has_a_shape(self, attribute: Any, value: Any) -> None:
+    def _has_a_shape(self, attribute: Any, value: Array) -> None:
         assert hasattr(value, "ndim"), value
 
 
@@ -96,7 +97,7 @@ class Loose:
     __tree_leaf__ = True
 
     @functools.cached_property
-    def doubled_value(self) -> Any:
+    def doubled_value(self) -> float:
         return self.value * 2  # type: ignore[operator]
 
 
@@ -110,7 +111,7 @@ class Holder:
         return self.inside
 
 
-def objects(x: Any, dtype: Any = object) -> Any:
+def objects(x: Any, dtype: Any = object) -> Array:
     array = np.empty(1, dtype)
     array[0] = x
     return array
@@ -168,7 +169,7 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b and repr(a) == repr(b)
 
 
-def random_tree(key: Any, dtype: Any = float) -> dict[str, Any]:
+def random_tree(key: int, dtype: DTypeLike = float) -> dict[str, Any]:
     keys = tg.random.split(key, len(SHAPES))
     leaves = [tg.random.normal(k, n, dtype) for k, n in zip(keys, SHAPES, strict=True)]
     return {"layers": leaves[:3], "rest": tuple(leaves[3:])}

@@ -1,13 +1,14 @@
 """Functions as users have them, in files whose lines are read for messages."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 NUMBER = itertools.count()
 
 
-def in_a_file(folder: Path, body: str) -> Any:
+def in_a_file(folder: Path, body: str) -> Callable[..., Any]:
     """Write a function of x with these lines as its body to a new file, and import it."""
     path = folder / f"users_{next(NUMBER)}.py"
     lines = "\n".join(f"    {line}" for line in body.splitlines())

@@ -13,6 +13,7 @@ from random_programs import programs
 
 import tapegrad as tg
 from tapegrad import nn
+from tapegrad.types import Array, PyTree
 
 
 @attrs.frozen(eq=False)
@@ -46,7 +47,7 @@ class Draw:
     def yes(self) -> bool:
         return self._random.random() < 0.5
 
-    def array(self, *shape: int) -> Any:
+    def array(self, *shape: int) -> Array:
         return self.rng.normal(size=shape).astype(self.dtype)
 
     def rows(self) -> int:
@@ -68,7 +69,7 @@ ACTIVATIONS: list[Any] = [
 
 def step_of(
     d: Draw,
-    loss: Any,
+    loss: Callable[..., Any],
     params: Any,
     *data: Any,
     sequences: bool = False,
@@ -90,7 +91,7 @@ def step_of(
         return both, (params, *data)
     if kind == "plain":
 
-        def plain(params: Any, *data: Any) -> Any:
+        def plain(params: Any, *data: Any) -> tuple[Any, ...]:
             value, grads = both(params, *data)
             return value, tg.tree.map(lambda p, g: p - rate * g, params, grads)
 
@@ -98,7 +99,9 @@ def step_of(
     momentum = tg.optim.SGD(rate, momentum=0.9, nesterov=d.yes)
     optimizer: Any = momentum if kind == "momentum" else tg.optim.Adam(rate)
 
-    def step(params: Any, state: Any, *data: Any) -> Any:
+    def step(
+        params: Any, state: tg.optim.AdamState | tg.optim.SGDState, *data: Any
+    ) -> tuple[PyTree, PyTree]:
         value, grads = both(params, *data)
         return value, optimizer.update(params, grads, state)
 
@@ -106,13 +109,13 @@ def step_of(
 
 
 def itself_or_gradient(
-    d: Draw, fn: Any, args: tuple[Any, ...], of: Callable[[Any], Any]
+    d: Draw, fn: Callable[..., Any], args: tuple[Any, ...], of: Callable[[Any], Any]
 ) -> tuple[Any, Any]:
     """A function, or the gradient of a sum over its results by all its arguments."""
     if d.yes:
         return fn, args
 
-    def total(*args: Any) -> Any:
+    def total(*args: Any) -> Array:
         return sum(np.sum(of(y)) for y in tg.tree.leaves(fn(*args)))
 
     return tg.grad(total, argnums=tuple(range(len(args)))), args
@@ -133,7 +136,7 @@ def net_of(d: Draw, first: int, last: int) -> tuple[Any, Any]:
         for k, m in itertools.pairwise(sizes)
     ]
 
-    def net(layers: Any, x: Any) -> Any:
+    def net(layers: list[dict[str, Array]], x: Array) -> Array:
         for i in range(n):
             layer = layers[0 if tied else i]
             y = x @ layer["w"]
@@ -184,7 +187,7 @@ def cells(d: Draw) -> tuple[Any, Any]:
         params: Any = cell.init(d.whole(0, 9), dtype=d.dtype)
         begin: Any = cell.initial_hidden(n, dtype=d.dtype)
 
-        def one(p: Any, h: Any, x: Any) -> Any:
+        def one(p: Any, h: PyTree, x: Array) -> tuple[PyTree, PyTree]:
             y, h = cell(p, x, h)
             return h, y
     else:
@@ -200,7 +203,7 @@ def cells(d: Draw) -> tuple[Any, Any]:
 
     by_scan, last = d.yes, d.yes
 
-    def loss(p: Any, xs: Any) -> Any:
+    def loss(p: Any, xs: Array) -> Array:
         if by_scan:
             h, ys = tg.scan(lambda h, x: one(p, h, x), begin, xs)
         else:
@@ -214,7 +217,7 @@ def cells(d: Draw) -> tuple[Any, Any]:
     return step_of(d, loss, params, xs, sequences=True)
 
 
-def selection_of(d: Draw) -> Any:
+def selection_of(d: Draw) -> Callable[..., Any]:
     return d.choose([lambda table, i: table[i], tg.index_select, tg.index_select])
 
 
@@ -226,7 +229,7 @@ def embeddings(d: Draw) -> tuple[Any, Any]:
     indices = [d.rng.integers(0, rows, shape) for _ in range(d.choose([1, 1, 2, 3]))]
     bare, select = d.yes, selection_of(d)
 
-    def loss(p: Any, *indices: Any) -> Any:
+    def loss(p: dict[str, Any], *indices: Any) -> Array:
         total: Any = 0.0
         for i in indices:
             x = select(p["table"], i)
@@ -247,7 +250,7 @@ def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
     indices = d.rng.integers(0, rows, (steps, n))
     apart, select = d.yes, selection_of(d)
 
-    def loss(p: Any, indices: Any) -> Any:
+    def loss(p: dict[str, Array], indices: Array) -> Array:
         h: Any = np.zeros((n, hidden), d.dtype)
         total: Any = 0.0
         for t in range(steps):
@@ -298,7 +301,7 @@ def slices(d: Draw) -> tuple[Any, Any]:
         parts.append((index, d.choose(ACTIVATIONS[1:4]), d.number()))
     times, besides = d.yes, d.yes
 
-    def loss(p: Any) -> Any:
+    def loss(p: dict[str, Array]) -> Array:
         a = p["a"] @ p["w"] if times else p["a"]
         total: Any = np.sum(a) if besides else 0.0
         for index, act, number in parts:
@@ -330,7 +333,7 @@ def accumulations(d: Draw) -> tuple[Any, Any]:
     }
     fn = kinds[d.choose(sorted(kinds))]
 
-    def loss(w: Any, x: Any) -> Any:
+    def loss(w: Array, x: Array) -> Array:
         return sum(np.sum(y * y) for y in tg.tree.leaves(fn(w, x)))
 
     return step_of(d, loss, w, x, sequences=True)
@@ -386,7 +389,7 @@ def waves(d: Draw) -> tuple[Any, Any]:
 
         return tg.scan(step, (z, z * 0), rows)
 
-    def repeat_waves(z: Any, w: Any, m: Any, rows: Any) -> Any:
+    def repeat_waves(z: Array, w: Array, m: Array, rows: Array) -> tuple[Array, Array]:
         h = tg.fori_loop(0, steps, lambda i, h: np.exp(1j * h.real) * w + z.conj(), z)
         chosen = tg.cond(np.sum(z.real) > 0, lambda h: h * s, np.conj, h)
         return chosen, tg.while_loop(lambda c: np.abs(c) < 3.0, lambda c: c * (2 + 1j), w[0] + 0.5)

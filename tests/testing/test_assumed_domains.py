@@ -16,6 +16,7 @@ import tapegrad as tg
 from tapegrad.domain import Call, Elements, each
 from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
 from tapegrad.testing.__main__ import write_tests
+from tapegrad.types import Array
 
 # named as in a user's file
 OPS = """
@@ -122,7 +123,7 @@ def test_a_failing_test_says_what_was_assumed_and_a_declared_domain_says_nothing
     def failing(**options: Any) -> str:
         @settings(max_examples=2, database=None, phases=(Phase.generate,))
         @given(operands_for(SPACE["wrong"], **options))
-        def test(call: Any) -> None:
+        def test(call: Call) -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError) as error:
@@ -166,7 +167,7 @@ def test_where_nothing_can_be_assumed_the_domain_is_to_be_named() -> None:
 
 
 @pytest.mark.parametrize("fn", [tg.sin, tg.mean, tg.linalg.solve])
-def test_an_op_of_the_package_needs_a_domain(fn: Any) -> None:
+def test_an_op_of_the_package_needs_a_domain(fn: tg.Op) -> None:
     for draw in (operands_for, partial(sample_calls, n=1)):
         with pytest.raises(TypeError, match=r"part of tapegrad.*give a domain"):
             draw(fn)
@@ -192,12 +193,12 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_rule_that_is_wrong_beside_a_pole_is_found_and_shrinks_in_few_calls() -> None:
-    def by_divisor(g: Any, y: Any, a: Any, b: Any) -> Any:
+    def by_divisor(g: Array, y: Array, a: Array, b: Array) -> Array:
         slope = -g * y / b
         return np.where(np.abs(b) < 0.1, slope * 1.5, slope)
 
     @tg.custom_op(vjps=(lambda g, y, a, b: g / b, by_divisor))
-    def divide(a: Any, b: Any) -> Any:
+    def divide(a: Array, b: Array) -> Array:
         return a / b
 
     drawn: list[Call] = []

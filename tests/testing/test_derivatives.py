@@ -4,6 +4,7 @@ By differences they work as check_grads, which has tests of its own for kinks an
 """
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,44 +14,45 @@ from messages import check_refusals
 
 import tapegrad as tg
 from tapegrad.testing import check_jvp, check_vjp
+from tapegrad.types import Array, DTypeLike, PyTree
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 SQUARE = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25], [0.75, -0.5, 1.0]])
 MANY = np.linspace(-2.0, 2.0, 10_000)
 
 
-def caught(check: Any, *args: Any, **options: Any) -> str:
+def caught(check: Callable[..., Any], *args: Any, **options: Any) -> str:
     """The message that a check fails with."""
     with pytest.raises(AssertionError) as error:
         check(*args, **options)
     return str(error.value)
 
 
-def softmax(x: Any) -> Any:
+def softmax(x: Array) -> Array:
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
 
 
-def softmax_vjp(args: Any, g: Any, axis: int = -1) -> Any:
+def softmax_vjp(args: tuple[Array, ...], g: Array, axis: int = -1) -> tuple[Array]:
     y = softmax(args[0])
     return (y * (g - np.sum(g * y, axis=axis, keepdims=True)),)
 
 
-def softmax_jvp(args: Any, tangents: Any, axis: int = -1) -> Any:
+def softmax_jvp(args: tuple[Array, ...], tangents: tuple[Array, ...], axis: int = -1) -> Array:
     y = softmax(args[0])
     return y * (tangents[0] - np.sum(tangents[0] * y, axis=axis, keepdims=True))
 
 
-def affine(p: Any, x: Any) -> Any:
+def affine(p: dict[str, Array], x: Array) -> dict[str, Any]:
     return {"y": x @ p["w"] + p["b"], "rows": len(x)}
 
 
-def affine_vjp(args: Any, g: Any) -> Any:
+def affine_vjp(args: tuple[Any, ...], g: dict[str, Array]) -> tuple[dict[str, Array], Array]:
     p, x = args
     return {"w": x.T @ g["y"], "b": g["y"].sum(0)}, g["y"] @ p["w"].T
 
 
-def affine_jvp(args: Any, tangents: Any) -> Any:
+def affine_jvp(args: tuple[Any, ...], tangents: tuple[Any, ...]) -> dict[str, Array | None]:
     (p, x), (dp, dx) = args, tangents
     return {"y": dx @ p["w"] + x @ dp["w"] + dp["b"], "rows": None}
 
@@ -61,11 +63,11 @@ AFFINE = ({"w": X.T.copy(), "b": np.array([0.5, -1.0])}, SQUARE)
 # --- right ones ---------------------------------------------------------------------------
 
 
-def sine_vjp(args: Any, g: Any) -> Any:
+def sine_vjp(args: tuple[Array, ...], g: Array) -> tuple[Array]:
     return (g * np.cos(args[0]),)
 
 
-def sine_jvp(args: Any, t: Any) -> Any:
+def sine_jvp(args: tuple[Array, ...], t: tuple[Array, ...]) -> Array:
     return t[0] * np.cos(args[0])
 
 
@@ -103,10 +105,10 @@ def test_what_is_right_passes(name: str, narrow: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_arguments_arrive_as_they_are_given(dtype: Any, order: Any) -> None:
+def test_arguments_arrive_as_they_are_given(dtype: DTypeLike, order: str) -> None:
     seen = []
 
-    def doubled(x: Any) -> Any:
+    def doubled(x: Array) -> Array:
         seen.append(x)
         return x + x
 
@@ -119,7 +121,7 @@ def test_arguments_arrive_as_they_are_given(dtype: Any, order: Any) -> None:
 # --- planted faults -----------------------------------------------------------------------
 
 
-def one_entry(x: Any, at: int = 4321) -> Any:
+def one_entry(x: Array, at: int = 4321) -> Array:
     scale = np.ones(x.shape, x.dtype)
     scale.flat[at] = -1
     return scale
@@ -161,7 +163,7 @@ def test_what_is_wrong_is_caught_in_either_mode(fault: str, narrow: bool) -> Non
 
 
 def test_the_message_says_which_of_both_is_wrong_where_and_by_how_much() -> None:
-    def vjp_fn(args: Any, g: Any) -> Any:
+    def vjp_fn(args: tuple[Array, ...], g: Array) -> tuple[Array]:
         return (g * np.cos(args[0]) * one_entry(g, 432),)
 
     x = MANY[::10]
@@ -181,27 +183,27 @@ Z = np.array([1 + 2j, -3 + 0.5j, 0.25 - 1j])
 REALS = np.array([1.0, -2.0, 0.5])
 
 
-def turned(z: Any, x: Any) -> Any:
+def turned(z: Array, x: Array) -> dict[str, Array]:
     return {"y": np.conj(z) * z * x, "n": np.abs(z)}
 
 
-def turned_vjp(args: Any, g: Any) -> Any:
+def turned_vjp(args: tuple[Array, ...], g: dict[str, Array]) -> tuple[Array, Array]:
     (z, x), y, unit = args, g["y"], args[0] / np.abs(args[0])
     return 2 * np.real(y) * z * x + g["n"] * unit, np.real(y) * np.abs(z) ** 2
 
 
-def turned_jvp(args: Any, tangents: Any) -> Any:
+def turned_jvp(args: tuple[Array, ...], tangents: tuple[Array, ...]) -> dict[str, Array]:
     (z, x), (dz, dx) = args, tangents
     moved = np.real(np.conj(z) * dz)
     return {"y": 2 * moved * x + np.abs(z) ** 2 * dx + 0j, "n": moved / np.abs(z)}
 
 
-def conjugated(vjp_fn: Any) -> Any:
+def conjugated(vjp_fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda args, g: tg.tree.map(np.conj, vjp_fn(args, tg.tree.map(np.conj, g)))
 
 
 @pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
-def test_complex_numbers_are_compared_in_either_convention(dtype: Any) -> None:
+def test_complex_numbers_are_compared_in_either_convention(dtype: DTypeLike) -> None:
     square = lambda args, g: (g * np.conj(2 * args[0]),)  # noqa: E731
     z = Z.astype(dtype)
     check_vjp(np.square, square, (z,))
@@ -240,7 +242,7 @@ def test_what_differs_in_each_run_is_caught() -> None:
         "at output[0, 0]"
     )
 
-    def noisy(args: Any, g: Any) -> Any:
+    def noisy(args: tuple[Array, ...], g: Array) -> tuple[Array]:
         return (g * np.cos(args[0]) * (1 + 1e-15 * next(numbers)),)
 
     assert "vjp_fn gives another value in the second run" in caught(check_vjp, np.sin, noisy, (X,))
@@ -249,18 +251,18 @@ def test_what_differs_in_each_run_is_caught() -> None:
 
 
 def test_what_changes_an_argument_is_caught_and_the_caller_s_stays() -> None:
-    def overwriting(x: Any) -> Any:
+    def overwriting(x: Array) -> Array:
         x *= 2
         return x
 
-    def into_args(args: Any, g: Any) -> Any:
+    def into_args(args: tuple[Array, ...], g: Array) -> tuple[Array]:
         return (g * np.cos(args[0], out=args[0]),)
 
-    def into_weight(args: Any, g: Any) -> Any:
+    def into_weight(args: tuple[Array, ...], g: PyTree) -> Array:
         g = g if isinstance(g, tuple) else (g,)
         return np.multiply(g[0], np.cos(args[0]), out=g[0])
 
-    def counting(x: Any, n: list[int]) -> Any:
+    def counting(x: Array, n: list[int]) -> Array:
         n[0] += 1
         return np.sin(x)
 
@@ -279,7 +281,7 @@ def test_what_changes_an_argument_is_caught_and_the_caller_s_stays() -> None:
 def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
     buffer, cotangents = np.empty(X.shape), np.empty(X.shape)
 
-    def vjp_fn(args: Any, g: Any) -> Any:
+    def vjp_fn(args: tuple[Array, ...], g: Array) -> tuple[Array]:
         return (np.multiply(g, np.cos(args[0]), out=cotangents),)
 
     check_vjp(lambda x: np.sin(x, out=buffer), vjp_fn, (X,))
@@ -289,7 +291,7 @@ def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
 
 
 def test_what_is_linear_near_the_weights_alone_is_caught() -> None:
-    def clipped(g: Any) -> Any:
+    def clipped(g: Array) -> Array:
         return np.clip(g, -2.0, 2.0)
 
     message = caught(check_vjp, np.sin, lambda a, g: (clipped(g) * np.cos(a[0]),), (X,))
@@ -302,11 +304,11 @@ def test_what_is_linear_near_the_weights_alone_is_caught() -> None:
 
 
 def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> None:
-    def inside(x: Any) -> Any:
+    def inside(x: Array) -> Array:
         return np.sin(x.astype(np.float32)).astype(np.float64)
 
-    def scaled(by: float) -> Any:
-        def vjp_fn(args: Any, g: Any) -> Any:
+    def scaled(by: float) -> Callable[..., Any]:
+        def vjp_fn(args: tuple[Array, ...], g: Array) -> tuple[Array]:
             slope = np.cos(args[0].astype(np.float32)) * np.float32(by)
             return ((g.astype(np.float32) * slope).astype(np.float64),)
 

@@ -4,6 +4,7 @@ At kinks any slope between the two sides is right, and none beyond them.
 """
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from trees import Params
 
 import tapegrad as tg
 from tapegrad.testing import check_grads
+from tapegrad.types import Array, DTypeLike, PyTree
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 ROW = np.array([1.0, -2.0, 0.5])
@@ -31,7 +33,7 @@ each_mode = pytest.mark.parametrize(
 )
 
 
-def caught(fn: Any, *args: Any, **options: Any) -> str:
+def caught(fn: Callable[..., Any], *args: Any, **options: Any) -> str:
     """The message that check_grads fails with."""
     with pytest.raises(AssertionError) as error:
         check_grads(fn, args, **options)
@@ -41,11 +43,11 @@ def caught(fn: Any, *args: Any, **options: Any) -> str:
 # --- planted wrong rules -----------------------------------------------------------------
 
 
-def planted(forward: Any, *rules: Any) -> Any:
+def planted(forward: Callable[..., Any], *rules: Any) -> tg.Op:
     return tg.custom_op(vjps=rules)(forward)
 
 
-def zero_one_entry(g: Any, y: Any, x: Any) -> Any:
+def zero_one_entry(g: Array, y: Array, x: Array) -> Array:
     keep = np.ones(x.shape)
     keep[-1, -1] = 0
     return g * 2 * x * keep
@@ -72,7 +74,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 
 @each_mode
 @pytest.mark.parametrize("fault", sorted(WRONG))
-def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: Any) -> None:
+def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: tuple[str, ...]) -> None:
     fn, *args = WRONG[fault]
     assert "order 1" in caught(fn, *args, order=1, modes=modes)
 
@@ -83,7 +85,7 @@ TRIPLED = planted(lambda x: 3 * x, lambda g, y, x: 3 * tg.stop_gradient(g))
 
 
 @pytest.mark.parametrize("fn", [CUBED, TRIPLED])
-def test_a_wrong_second_order_is_caught_where_the_first_is_right(fn: Any) -> None:
+def test_a_wrong_second_order_is_caught_where_the_first_is_right(fn: tg.Op) -> None:
     check_grads(fn, (X,), order=1, modes=("reverse",))
     assert "order 2" in caught(fn, X, modes=("reverse",))
     caught(fn, X)
@@ -98,7 +100,9 @@ def test_a_wrong_third_order_is_caught_where_the_second_is_right() -> None:
 
 @pytest.mark.parametrize("slopes", [np.linspace, np.geomspace])
 @pytest.mark.parametrize("n", [2, 17, 64] if THOROUGH else [17])
-def test_what_is_wrong_among_inputs_that_move_together_is_caught(n: int, slopes: Any) -> None:
+def test_what_is_wrong_among_inputs_that_move_together_is_caught(
+    n: int, slopes: Callable[..., Any]
+) -> None:
     x, right, off = np.linspace(1.0, 2.0, n), slopes(1.0, 1e6, n), np.ones(n)
     off[0] += 1e-3  # much of the least slope, and nothing beside the largest
     for wrong in (right[::-1], right * off, np.full(n, np.mean(right)), -right, 0 * right):
@@ -109,15 +113,17 @@ def test_what_is_wrong_among_inputs_that_move_together_is_caught(n: int, slopes:
 
 
 @each_mode
-def test_more_inputs_take_no_more_calls_and_more_outputs_no_more_recordings(modes: Any) -> None:
+def test_more_inputs_take_no_more_calls_and_more_outputs_no_more_recordings(
+    modes: tuple[str, ...],
+) -> None:
     """Inputs that agree when they move together are not moved one by one; weights move alone."""
     calls: list[bool] = []
 
-    def fn(x: Any, scale: Any) -> Any:
+    def fn(x: Array | float, scale: Array | float) -> Array:
         calls.append(isinstance(x, tg.Tensor))
         return np.sin(x * scale)
 
-    def counts(x: Any, scale: Any, order: int) -> tuple[int, int]:
+    def counts(x: Array | float, scale: Array | float, order: int) -> tuple[int, int]:
         calls.clear()
         check_grads(lambda x: fn(x, scale), (x,), order=order, modes=modes)
         return len(calls), sum(calls)
@@ -135,7 +141,7 @@ def test_more_inputs_take_no_more_calls_and_more_outputs_no_more_recordings(mode
 def test_the_message_says_which_number_is_which_and_where() -> None:
     half = planted(lambda x: x * x, lambda g, y, x: g * x)
 
-    def model(params: Any, x: Any) -> Any:
+    def model(params: dict[str, Params], x: Array) -> dict[str, Array]:
         return {"sin": tg.sin(x), "out": half(params["layer"].weight) * x + params["layer"].bias}
 
     params = {"layer": Params(np.array([[1.0, 0.0], [0.0, 3.0]]), 0.5)}
@@ -154,7 +160,7 @@ def test_the_message_says_which_number_is_which_and_where() -> None:
 
 def test_the_message_names_the_op_that_is_wrong() -> None:
     @tg.custom_op(vjps=(lambda g, y, x: g * x,))
-    def halved(x: Any) -> Any:
+    def halved(x: Array) -> Array:
         return x * x
 
     message = caught(lambda x: tg.sum(tg.sin(x) * halved(x)[..., ::-1]), X)
@@ -177,7 +183,7 @@ def test_a_derivative_that_is_not_finite_is_reported() -> None:
 # --- kinks -----------------------------------------------------------------------------------
 
 
-def kinked(slope: float) -> Any:
+def kinked(slope: float) -> tg.Op:
     """abs, with this slope at 0."""
     return planted(
         lambda x: np.abs(x), lambda g, y, x: g * tg.where(np.equal(x, 0), slope, np.sign(x))
@@ -185,7 +191,9 @@ def kinked(slope: float) -> Any:
 
 
 @each_mode
-def test_a_slope_between_the_one_sided_ones_is_right_at_a_kink_and_no_other(modes: Any) -> None:
+def test_a_slope_between_the_one_sided_ones_is_right_at_a_kink_and_no_other(
+    modes: tuple[str, ...],
+) -> None:
     for fn in map(kinked, (-1.0, -0.3, 0.0, 0.5, 1.0)):
         check_grads(fn, (np.array([-1.0, 0.0, 2.0]),), modes=modes)
         check_grads(lambda x, fn=fn: tg.sum(fn(x)), (np.zeros(3),), order=1, modes=modes)
@@ -209,7 +217,7 @@ TIED: dict[str, Any] = {
 @pytest.mark.parametrize("name", sorted(TIED) if THOROUGH else ["several", "middle"])
 @pytest.mark.parametrize("n", [3, 5] if THOROUGH else [4])
 @pytest.mark.parametrize("modes", MODES if THOROUGH else MODES[2:])
-def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: Any) -> None:
+def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: tuple[str, ...]) -> None:
     tied = np.full(n, 0.3)
     check_grads(TIED[name], (np.append(tied, [2.0, 2.0]),), modes=modes)
     check_grads(TIED[name], (1e6 * tied,), 2 if THOROUGH else 1, modes)
@@ -219,7 +227,9 @@ def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: Any) ->
 
 @each_mode
 @pytest.mark.parametrize("share", [-0.1, 1.1, 5.0])
-def test_a_share_that_no_point_close_by_has_is_wrong_among_ties(share: float, modes: Any) -> None:
+def test_a_share_that_no_point_close_by_has_is_wrong_among_ties(
+    share: float, modes: tuple[str, ...]
+) -> None:
     middle = planted(np.median, lambda g, y, x: g * np.full(x.shape, share))
     message = caught(middle, np.ones(5), modes=modes)
     assert "numeric    from 0 to 1 at points close by: this is a kink," in message
@@ -240,7 +250,7 @@ def test_a_kink_does_not_hide_a_wrong_entry_elsewhere() -> None:
     x=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, -0.0, 1e-12, -1e-9, 1e-6, 1.0])),
     y=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, 1e-12, -1e-9, 1e-6, 1.0])),
 )
-def test_kinks_at_and_close_to_the_point_are_no_false_alarm(x: Any, y: Any) -> None:
+def test_kinks_at_and_close_to_the_point_are_no_false_alarm(x: Array, y: Array) -> None:
     check_grads(lambda x: (tg.relu(x), tg.abs(x), tg.max(x), tg.min(x)), (x,))
     check_grads(lambda x, y: (tg.maximum(x, y), tg.minimum(x, y)), (x, y))
 
@@ -252,8 +262,8 @@ NAN = np.array([1.5, np.nan, -2.0, np.inf])
 
 
 @each_mode
-def test_what_is_not_finite_in_an_argument_is_no_false_alarm(modes: Any) -> None:
-    def squares(x: Any) -> Any:
+def test_what_is_not_finite_in_an_argument_is_no_false_alarm(modes: tuple[str, ...]) -> None:
+    def squares(x: Array) -> Array:
         return tg.where(np.isfinite(x), x * x, 0.0)
 
     for fn in (np.nansum, np.nanmean, np.nanmax, np.nanmedian, np.nanvar):
@@ -270,7 +280,7 @@ def test_what_is_not_finite_in_an_argument_is_no_false_alarm(modes: Any) -> None
 
 @each_mode
 @pytest.mark.parametrize("more", [0, 70])
-def test_what_is_not_finite_does_not_hide_a_wrong_rule(modes: Any, more: int) -> None:
+def test_what_is_not_finite_does_not_hide_a_wrong_rule(modes: tuple[str, ...], more: int) -> None:
     off = np.ones(4 + more)
     off[2] += 1e-4
     wrong = planted(lambda x: np.where(np.isfinite(x), x, 0), lambda g, y, x: g * off)
@@ -298,10 +308,10 @@ def test_the_noise_of_a_solver_that_chooses_its_steps_excuses_small_errors_alone
     # y' = -k (1 + sin(3 t) / 2) y from 1
     integral = times + (1 - np.cos(3 * times)) / 6
 
-    def solved(k: Any) -> Any:
+    def solved(k: Array | float) -> Array:
         return odeint(lambda y, t: -k * y * (1 + 0.5 * np.sin(3 * t)), 1.0, times)[:, 0]
 
-    def rule(factor: float) -> Any:
+    def rule(factor: float) -> tg.Op:
         return planted(
             solved, lambda g, y, k: tg.sum(-g * integral * tg.exp(-k * integral)) * factor
         )
@@ -333,7 +343,7 @@ def test_no_right_rule_is_told_wrong_beside_inputs_of_another_size_and_each_wron
     fn, args = MIXED[name]
     check_grads(fn, args, order=1)
 
-    def wrong(*xs: Any) -> Any:
+    def wrong(*xs: Any) -> PyTree:
         # with a derivative of 0.95 times the right one
         return tg.tree.map(lambda y: 0.95 * y + 0.05 * tg.stop_gradient(y), fn(*xs))
 
@@ -348,7 +358,7 @@ def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
     check_grads(lambda x: np.gradient(x, edge_order=2), (x,))
     tg.testing.check_compiled(lambda x: np.gradient(x, edge_order=2), (x,))
 
-    def off(x: Any) -> Any:
+    def off(x: Array) -> Array:
         step = 0.0 if isinstance(x, np.ndarray) else 1e-8 * value
         return x - x + step
 
@@ -360,14 +370,14 @@ def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_narrow_arguments_are_checked_in_float64_and_numbers_stay_numbers(dtype: Any) -> None:
+def test_narrow_arguments_are_checked_in_float64_and_numbers_stay_numbers(dtype: DTypeLike) -> None:
     for number in (0.5, 0.5 + 0.25j):
         check_grads(
             lambda x, n=number: x * x if isinstance(x, type(n) | tg.Tensor) else 0, (number,)
         )
     seen = []
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         seen.append(x.dtype)
         return tg.sin(x) * x
 
@@ -376,7 +386,7 @@ def test_narrow_arguments_are_checked_in_float64_and_numbers_stay_numbers(dtype:
     caught(WRONG["slightly off"][0], X.astype(dtype))
 
 
-def pieces(params: Any, index: Any, flag: Any) -> Any:
+def pieces(params: dict[str, Any], index: Array, flag: bool) -> tuple[PyTree, PyTree, PyTree]:
     rows = params["w"][index]
     return {"rows": rows, "loss": tg.sum(rows * params["b"].weight)}, index, [tg.argmax(rows)]
 
@@ -401,7 +411,9 @@ PASSES: list[tuple[Any, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("fn", "args"), PASSES)
-def test_any_function_of_trees_is_checked_and_changes_nothing(fn: Any, args: Any) -> None:
+def test_any_function_of_trees_is_checked_and_changes_nothing(
+    fn: Callable[..., Any], args: tuple[PyTree, ...]
+) -> None:
     before = [np.array(x) for x in tg.tree.leaves(args)]
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
     check_grads(fn, args)
@@ -413,13 +425,13 @@ def test_any_function_of_trees_is_checked_and_changes_nothing(fn: Any, args: Any
 def test_where_plain_arrays_give_something_else_the_recorded_function_is_checked() -> None:
     plain = []
 
-    def off(x: Any) -> Any:
+    def off(x: Array) -> Array:
         if isinstance(x, tg.Tensor):
             return tg.sin(x)
         plain.append(x)
         return np.nextafter(np.sin(x), 2.0) + (np.sum(x) != np.sum(ROW))
 
-    def raising(x: Any) -> Any:
+    def raising(x: Array) -> Array:
         if not isinstance(x, tg.Tensor) and not np.array_equal(x, ROW):
             raise TypeError("elsewhere")
         return tg.sin(x)

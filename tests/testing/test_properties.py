@@ -5,6 +5,7 @@ Programs drawn print as the Python that writes them.
 
 import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,35 +20,36 @@ import tapegrad as tg
 from tapegrad import testing
 from tapegrad.domain import NONZERO
 from tapegrad.testing import check_properties, properties
+from tapegrad.types import Array, PyTree
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 
 
-def planted(forward: Any, *rules: Any) -> Any:
+def planted(forward: Callable[..., Any], *rules: Any) -> tg.Op:
     return tg.custom_op(vjps=rules)(forward)
 
 
-def overwrite(x: Any) -> Any:
+def overwrite(x: Array) -> Array:
     if isinstance(x, np.ndarray):
         x *= 2
     return x * 3
 
 
-def grow(params: Any) -> Any:
+def grow(params: dict[str, Any]) -> Array:
     params["seen"] = params.get("seen", 0.0)
     return tg.sum(params["w"])
 
 
-def counted() -> Any:
+def counted() -> Callable[..., Any]:
     numbers = itertools.count()
     return lambda x: x * float(next(numbers))
 
 
-def centred_where_plain(x: Any) -> Any:
+def centred_where_plain(x: Array) -> dict[str, list[Array]]:
     return {"out": [x - x.mean()] if isinstance(x, np.ndarray) else [x - 0.0]}
 
 
-def broken_where_plain(x: Any) -> Any:
+def broken_where_plain(x: Any) -> Array:
     return x / np.linalg.norm(x) if not isinstance(x, np.ndarray) else x.missing
 
 
@@ -104,7 +106,9 @@ WRONG: list[tuple[Any, Any, tuple[Any, ...], str]] = [
 
 
 @pytest.mark.parametrize(("check", "fn", "args", "message"), WRONG)
-def test_a_check_fails_and_says_why(check: Any, fn: Any, args: Any, message: str) -> None:
+def test_a_check_fails_and_says_why(
+    check: Callable[..., Any], fn: Callable[..., Any], args: tuple[PyTree, ...], message: str
+) -> None:
     with pytest.raises(AssertionError, match=message):
         check(fn, copy.deepcopy(args))
     if check is not testing.check_compiled:
@@ -130,10 +134,10 @@ def test_what_only_a_tensor_has_is_no_fault_and_what_neither_has_is() -> None:
 
 
 def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
-    def summed(x: Any) -> Any:
+    def summed(x: Array) -> Array:
         return x[::-1].cumsum() if isinstance(x, np.ndarray) else np.cumsum(x[::-1]) * (1 + 1e-14)
 
-    def in_place(x: Any) -> Any:
+    def in_place(x: Array) -> Array:
         if isinstance(x, np.ndarray):
             x *= 2
             return x
@@ -159,7 +163,7 @@ def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
             testing.check_values(unlike, (X,))
 
 
-def said_of_the_hessian(fn: Any, *args: Any) -> str:
+def said_of_the_hessian(fn: Callable[..., Any], *args: Any) -> str:
     with pytest.raises(AssertionError) as error:
         testing.check_symmetric_hessian(fn, args)
     return str(error.value)
@@ -195,7 +199,7 @@ def test_a_hessian_that_is_not_symmetric_at_a_kink_alone_says_so() -> None:
     assert "a = 0.0, b = 3.0" in message or "b = 3.0, a = 0.0" in message
 
 
-def test_what_passes_through_a_stopped_gradient_is_caught(monkeypatch: Any) -> None:
+def test_what_passes_through_a_stopped_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(properties, "stop_gradient", lambda tree: tree)
     with pytest.raises(AssertionError, match="through stop_gradient is 2"):
         testing.check_stop_gradient(lambda x: 2 * x, (1.0,))
@@ -216,7 +220,7 @@ def test_right_derivatives_have_all_properties(size: float, dtype: str) -> None:
 @depth("properties")
 @given(params=testing.parameter_trees())
 def test_trees_and_integers_are_taken_as_they_are(params: Any) -> None:
-    def fn(params: Any, index: Any) -> Any:
+    def fn(params: Any, index: Array) -> tuple[PyTree, PyTree]:
         return {"rows": [leaf[index] for leaf in tg.tree.leaves(params)]}, index
 
     padded = tg.tree.map(lambda x: np.append(x, [1.0, 2.0]).astype(x.dtype), params)
@@ -277,7 +281,7 @@ def test_strategies_reach_what_is_awkward(kind: str) -> None:
 
 @depth("properties")
 @given(data=st.data())
-def test_arrays_are_as_they_are_asked_for(data: Any) -> None:
+def test_arrays_are_as_they_are_asked_for(data: st.DataObject) -> None:
     x = data.draw(testing.arrays((2, 3), NONZERO, "f"))
     assert (x.shape, x.dtype) == ((2, 3), np.float32)
     assert ((np.abs(x) >= 1 / 16) & (np.abs(x) <= 4)).all()

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.types import Array, PyTree
 
 Fn = Callable[[Any], Any]
 
@@ -35,7 +36,7 @@ class Held:
 # --- trees, and what becomes of them ------------------------------------------------------
 
 
-def rebuilt(x: Any, leaf: Fn = lambda x: x) -> Any:
+def rebuilt(x: PyTree, leaf: Fn = lambda x: x) -> PyTree:
     """A tree with other leaves in containers of its own."""
     return tg.tree.map(leaf, x)
 
@@ -53,18 +54,18 @@ def is_number(x: Any) -> bool:
     return isinstance(x, float | np.ndarray | np.generic | tg.Tensor)
 
 
-def numbers(x: Any) -> list[Any]:
+def numbers(x: PyTree) -> list[Any]:
     return [part for part in nodes(x) if is_number(part)]
 
 
-def scalar(x: Any) -> Any:
+def scalar(x: PyTree) -> Array | float:
     """A number that depends on each leaf, and on its place."""
     return sum(
         [(i + 1) * np.sum(leaf * leaf * 0.1 + leaf) for i, leaf in enumerate(numbers(x))], 0.0
     )
 
 
-def change(x: Any, script: list[tuple[int, int, int]]) -> None:
+def change(x: PyTree, script: list[tuple[int, int, int]]) -> None:
     """Change a tree's containers as a script says."""
     for where, how, which in script:
         places = [part for part in nodes(x) if isinstance(part, dict | list | Box)]
@@ -92,7 +93,7 @@ def change(x: Any, script: list[tuple[int, int, int]]) -> None:
                 place[other] = place.pop(other)
 
 
-def assign(x: Any, leaf: Fn) -> None:
+def assign(x: PyTree, leaf: Fn) -> None:
     """Replace the leaves of a tree where they stand, if they stand where they can be replaced."""
     for part in list(nodes(x)):
         if isinstance(part, Box) and is_number(part.value):
@@ -230,16 +231,16 @@ def test_a_function_that_changes_its_trees_gives_what_one_gives_that_copies_them
 # --- loops --------------------------------------------------------------------------------
 
 
-def scanned(step: Fn, x: Any) -> Any:
-    def body(carry: Any, rows: Any) -> Any:
+def scanned(step: Fn, x: PyTree) -> tuple[PyTree, PyTree]:
+    def body(carry: PyTree, rows: dict[str, Array]) -> tuple[PyTree, PyTree]:
         after = step(carry)
         return after, (after, rows.pop("row"), rows)
 
     return tg.scan(body, x, {"row": np.arange(3.0)})
 
 
-def while_looped(step: Fn, x: Any) -> Any:
-    def body(carry: Any) -> Any:
+def while_looped(step: Fn, x: PyTree) -> dict[str, Any]:
+    def body(carry: dict[str, Any]) -> dict[str, Any]:
         carry["n"], carry["x"] = carry["n"] + 1, step(carry["x"])
         return carry
 
@@ -284,9 +285,9 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 @depth("own tree, in a loop")
 @given(x=trees, script=scripts, in_place=st.booleans())
 def test_a_step_that_changes_its_carry_gives_what_one_gives_that_copies_it(
-    name: str, way: str, x: Any, script: Any, in_place: bool
+    name: str, way: str, x: PyTree, script: list[tuple[int, ...]], in_place: bool
 ) -> None:
-    def step(carry: Any) -> Any:
+    def step(carry: PyTree) -> PyTree:
         kept = rebuilt(carry)
         if in_place:
             total = scalar(carry)
@@ -303,13 +304,15 @@ def test_a_step_that_changes_its_carry_gives_what_one_gives_that_copies_it(
     assert same_bits(got, run(lambda carry: step(rebuilt(carry)), before))
 
 
-def add_in_place(carry: Any, x: Any) -> Any:
+def add_in_place(carry: Array | float, x: Array) -> tuple[Array, Array]:
     carry += x
     return carry, carry
 
 
 @pytest.mark.parametrize("start", [0, 0.0, np.float32(0), np.zeros(()), np.zeros(2)])
-def test_a_carry_changed_in_place_gives_what_a_new_one_gives_or_raises(start: Any) -> None:
+def test_a_carry_changed_in_place_gives_what_a_new_one_gives_or_raises(
+    start: Array | float,
+) -> None:
     xs = np.arange(1, 4).astype(np.asarray(start).dtype)
     for run in (tg.scan, tg.compile(tg.scan, static_argnums=0)):
         try:
@@ -325,7 +328,7 @@ def test_a_carry_changed_in_place_gives_what_a_new_one_gives_or_raises(start: An
 def test_a_pullback_goes_by_the_output_as_it_was() -> None:
     kept: list[Any] = []
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array | float) -> list[PyTree]:
         kept[:] = [x * 2.0, {"y": x * 3.0}]
         return kept
 

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import alike
@@ -18,6 +19,7 @@ from tapegrad.core import forward
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.testing import check_batched, check_compiled, check_grads
 from tapegrad.transforms import replay
+from tapegrad.types import Array, PyTree
 
 same = functools.partial(alike.same, rtol=1e-12)
 
@@ -79,10 +81,10 @@ def test_an_axis_that_numpy_takes_of_a_number_is_taken_in_a_batch_and_by_rules(n
         except (TypeError, ValueError, IndexError):
             continue  # what NumPy refuses, or takes several arrays
 
-        def fn(x: Any, options: Any = options) -> Any:
+        def fn(x: Array, options: dict[str, Array | float] = options) -> Array:
             return op(x, **options)
 
-        def as_array(x: Any, options: Any = options) -> Any:
+        def as_array(x: Array, options: dict[str, Array | float] = options) -> Array:
             return op(x[None], **options)
 
         same(tg.vmap(fn)(xs), want)
@@ -94,7 +96,7 @@ def test_an_axis_that_numpy_takes_of_a_number_is_taken_in_a_batch_and_by_rules(n
             same(*slopes)
 
 
-def loss(w: Any, x: Any, y: Any) -> Any:
+def loss(w: dict[str, Array], x: Array, y: Array) -> Array:
     return tg.sum((tg.tanh(x * w["a"]) @ w["b"] - y) ** 2)
 
 
@@ -102,7 +104,7 @@ W = {"a": np.array([0.5, 2.0]), "b": np.array([[1.0, -1.0, 0.5], [2.0, 0.25, -0.
 Y = np.array([1.0, 0.0, -1.0])
 
 
-def by_loop(fn: Any, *batches: Any) -> Any:
+def by_loop(fn: Callable[..., Any], *batches: Any) -> PyTree:
     """What `vmap` is to give, for functions of arrays batched along their first axes."""
     rows = [fn(*row) for row in zip(*batches, strict=True)]
     return tg.tree.map(lambda *parts: np.stack(parts), *rows)
@@ -111,7 +113,7 @@ def by_loop(fn: Any, *batches: Any) -> Any:
 # --- nesting -----------------------------------------------------------------------
 
 
-def product_of_gauss_and_newton(fn: Any, x: Any, v: Any) -> Any:
+def product_of_gauss_and_newton(fn: Callable[..., Any], x: Array, v: Array) -> Array:
     _, push = tg.linearize(fn, x)
     return push.transpose(push(v))[0]
 
@@ -138,7 +140,7 @@ TRANSFORMED = {
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMED))
 def test_a_transform_inside_is_its_loop_compiled_and_differentiated_too(name):
-    def batched(x: Any) -> Any:
+    def batched(x: Array) -> PyTree:
         return tg.vmap(TRANSFORMED[name])(x, Y)
 
     same(batched(X), by_loop(TRANSFORMED[name], X, Y))
@@ -154,7 +156,7 @@ def test_programs_of_many_ops_are_what_they_are_in_a_loop(program):
 
 
 def test_what_is_around_the_function_has_its_gradient():
-    def fn(w: Any) -> Any:
+    def fn(w: Array) -> Array:
         return tg.sum(tg.vmap(lambda x: tg.tanh(x @ w) * tg.grad(lambda v: v @ w)(x)[0])(X))
 
     check_grads(fn, (V,))
@@ -172,7 +174,7 @@ def test_rules_of_a_users_own_are_called_for_each_example():
         assert np.ndim(x) == 0
         return x * x
 
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         return cube(x) * squared(x)
 
     same(tg.vmap(fn)(Y), Y**5)
@@ -221,7 +223,7 @@ def test_the_examples_lie_along_the_axes_that_are_named(i, o):
 
 
 def test_axes_are_trees_that_may_end_before_the_argument():
-    def fn(p: Any, x: Any, *, scale: Any) -> Any:
+    def fn(p: dict[str, Any], x: list[Array], *, scale: Array) -> dict[str, Array | float]:
         return {"y": p["w"] * x[0] + p["b"][1] * scale, "b": p["b"][1]}
 
     args = ({"w": X, "b": (V, 3.0)}, [X.T, V])
@@ -260,7 +262,7 @@ CUBES = {
 
 @pytest.mark.parametrize("name", CUBES)
 def test_what_all_examples_share_is_computed_and_no_placeholder(name):
-    def f(x: Any) -> Any:
+    def f(x: Array) -> Array:
         return tg.sum(CUBES[name](x)) ** 2
 
     x = np.array([1.5, -2.0])

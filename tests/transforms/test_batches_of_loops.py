@@ -1,7 +1,6 @@
 """vmap of loops and branches gives what a loop over the examples gives, and its derivatives."""
 
 import functools
-from typing import Any
 
 import alike
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.testing import check_batched
+from tapegrad.types import Array
 
 same = functools.partial(alike.same, rtol=1e-9)
 
@@ -17,10 +17,10 @@ Y = np.array([0.5, -1.0, 2.0])
 W = np.array([[0.5, -0.25], [0.75, 1.0]])
 
 
-def recurrence(x: Any, h: Any) -> Any:
+def recurrence(x: Array, h: Array) -> tuple[Array, Array, Array]:
     """A scan through the rows of x from h, with weights that it captures."""
 
-    def step(h: Any, row: Any) -> Any:
+    def step(h: Array, row: Array) -> tuple[Array, tuple[Array, float]]:
         h = tg.tanh(W @ h + row)
         return h, (h[0] * row, 1.0)
 
@@ -28,46 +28,46 @@ def recurrence(x: Any, h: Any) -> Any:
     return tg.sum(last), ys, ones
 
 
-def counted(x: Any, h: Any) -> Any:
+def counted(x: Array, h: Array) -> Array:
     return tg.fori_loop(0, 4, lambda i, c: tg.sin(c) * i + x, x * h)
 
 
-def same_number(x: Any, h: Any) -> Any:
+def same_number(x: Array, h: Array) -> Array:
     """A loop that ends by a value that is the same for all."""
     return tg.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * h + x), (0, x))[1]
 
 
-def halved(x: Any, h: Any) -> Any:
+def halved(x: Array, h: Array | float) -> Array:
     """As many steps as each example needs."""
     return tg.while_loop(
         lambda c: tg.sum(c * c) > 0.1, lambda c: c / (1.0 + tg.sqrt(tg.sum(c * c))), x * h
     )
 
 
-def root(x: Any, h: Any) -> Any:
+def root(x: Array, h: Array) -> Array:
     """A branch where the other one has no value."""
     return tg.cond(h > 0, lambda v: tg.sqrt(v) * x, lambda v: tg.log(-v) + x, h)
 
 
-def by_both(x: Any, h: Any) -> Any:
+def by_both(x: Array, h: Array) -> Array:
     """A branch that depends on both arguments, of one of them."""
     return tg.cond(tg.sum(x) * h > 0, lambda v: v * x, lambda v: v - x, h)
 
 
-def nested(x: Any, h: Any) -> Any:
-    def step(c: Any, r: Any) -> Any:
+def nested(x: Array, h: Array) -> tuple[Array, Array]:
+    def step(c: Array, r: Array) -> tuple[Array, Array]:
         return tg.cond(r > c, lambda: r * c, lambda: c - r), halved(r * x, 2.0)
 
     return tg.scan(step, h, x)
 
 
-def slope_within(x: Any, h: Any) -> Any:
+def slope_within(x: Array, h: Array) -> Array:
     """The slope of a loop whose steps are the same for all, where some examples run it."""
 
-    def shrunk(w: Any) -> Any:
+    def shrunk(w: Array) -> Array:
         return tg.while_loop(lambda c: tg.sum(c * c) > 0.1, lambda c: 0.6 * tg.tanh(c), w)
 
-    def loss(w: Any) -> Any:
+    def loss(w: Array) -> Array:
         return tg.cond(h > 0, lambda: tg.sum(shrunk(w) * x), lambda: tg.sum(w * h))
 
     return tg.grad(loss)(np.arange(1.0, 1.0 + np.size(x)))
@@ -81,7 +81,7 @@ every_function = pytest.mark.parametrize("name", FUNCTIONS)
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
-def rows_of(name: str) -> Any:
+def rows_of(name: str) -> Array:
     return np.stack([X, X + 1.0], axis=2) if name == "recurrence" else X
 
 
@@ -98,7 +98,7 @@ def test_vmap_of_a_loop_is_a_loop_over_the_examples(name):
 def test_vmap_of_a_loop_is_differentiated_inside_and_outside(name):
     fn, x = FUNCTIONS[name], rows_of(name)
 
-    def loss(x: Any, y: Any) -> Any:
+    def loss(x: Array, y: Array) -> Array:
         return sum(tg.sum(v * v) for v in tg.tree.leaves(fn(x, y)))
 
     gradient = tg.grad(loss, argnums=(0, 1))

@@ -1,6 +1,7 @@
 """A checkpointed function has the values and derivatives of the function, in less memory."""
 
 import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,14 @@ from mappings import FLOATS, VECTORS, Pair
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 close = functools.partial(alike.same, rtol=1e-9)
 
 
-def busy(p: Any, x: Any, *, scale: Any = 1.0, mode: str = "sin") -> Any:
+def busy(
+    p: Pair, x: dict[str, Array | float], *, scale: Array | float = 1.0, mode: str = "sin"
+) -> dict[str, Any]:
     """A function of trees that returns a tree: several arrays, numbers, integers, text."""
     wave = {"sin": tg.sin, "cos": tg.cos}[mode](p.first * x["x"]) * scale
     outer = tg.tanh(wave[:, None] * p.second)
@@ -33,16 +37,16 @@ def busy(p: Any, x: Any, *, scale: Any = 1.0, mode: str = "sin") -> Any:
     }
 
 
-def floating(tree: Any) -> Any:
+def floating(tree: dict[str, Any]) -> Array:
     """The sum of a tree's floating leaves, each weighed in a way of its own."""
     leaves = [x for x in tg.tree.leaves(tree) if getattr(x, "dtype", np.dtype(int)).kind == "f"]
     return sum(tg.sum(tg.sin(x + i)) for i, x in enumerate(leaves))
 
 
-def total(fn: Any) -> Any:
+def total(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function of three vectors and a number made of one like `busy`."""
 
-    def loss(a: Any, b: Any, x: Any, scale: Any) -> Any:
+    def loss(a: Array, b: Array, x: Array, scale: Array | float) -> Array:
         output = fn(Pair(a, b), {"x": x, "n": 2}, scale=scale, mode="cos")
         assert output["text"] == "cos"
         assert output["count"] == 3
@@ -90,8 +94,8 @@ def test_a_checkpointed_call_returns_the_functions_tree():
             assert getattr(got, "dtype", None) == getattr(expected, "dtype", None)
 
 
-def chain(segment: Any, n: int) -> Any:
-    def run(x: Any) -> Any:
+def chain(segment: Callable[..., Any], n: int) -> Callable[..., Any]:
+    def run(x: Array) -> Array:
         for _ in range(n):
             x = segment(x)
         return tg.sum(x)
@@ -99,8 +103,8 @@ def chain(segment: Any, n: int) -> Any:
     return run
 
 
-def long_segment(steps: int) -> Any:
-    def segment(x: Any) -> Any:
+def long_segment(steps: int) -> Callable[..., Any]:
+    def segment(x: Array) -> Array:
         for _ in range(steps):
             x = tg.sin(x)
         return x
@@ -176,6 +180,6 @@ def test_a_function_that_is_not_pure_is_refused():
         tg.grad(lambda x: tg.checkpoint(growing)(x)[0])(1.0)
 
 
-def noisy(x: Any, rng: Any) -> Any:
+def noisy(x: Array, rng: Any) -> Array:
     """Not the same twice."""
     return x * rng.normal()

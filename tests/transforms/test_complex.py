@@ -1,5 +1,6 @@
 """Derivatives of complex numbers are adjoints in every transform; calls without one are refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from depth import THOROUGH
 from messages import Refusal, check_refusals
 
 import tapegrad as tg
+from tapegrad.types import Array, DType, PyTree
 
 Z = np.array([1 + 2j, -3 + 0.5j, 0.25 - 1j])
 X = np.array([1.0, -2.0, 0.5])
 W = np.array([0.5 - 1j, 2 + 0.25j, -1j])
 
 
-def inner(a: Any, b: Any) -> Any:
+def inner(a: Array, b: Array) -> Array:
     """The product under which a vjp is the adjoint."""
     return np.sum(np.real(np.conj(a) * b))
 
@@ -72,7 +74,7 @@ def test_no_part_of_a_derivative_is_a_negative_zero(name: str) -> None:
 
 
 def test_python_complex_numbers_are_weak() -> None:
-    def dtype(f: Any, x: Any) -> Any:
+    def dtype(f: Callable[..., Any], x: Array | float) -> DType:
         return tg.record(f)(x)[0].dtype
 
     for narrow in (np.float32, np.float16, np.complex64):
@@ -99,7 +101,7 @@ def test_slopes_follow_the_branch_that_the_sign_of_a_zero_chooses(
 
 
 def test_jacobians_of_complex_results_are_exact_in_both_modes() -> None:
-    def f(x: Any) -> Any:
+    def f(x: Array) -> dict[str, Array]:
         return {"y": np.exp(1j * x) * x[0], "n": np.sum(x)}
 
     want = 1j * np.diag(np.exp(1j * X) * X[0]) + np.outer(np.exp(1j * X), np.eye(3)[0])
@@ -115,15 +117,15 @@ def test_jacobians_of_complex_results_are_exact_in_both_modes() -> None:
     assert tg.jacobian(lambda x: 1j * x)(X.astype(np.float32)).dtype == np.complex64
 
 
-def step(optimizer: Any, params: Any, grads: Any) -> Any:
+def step(optimizer: tg.optim.Adam, params: Array, grads: Array) -> Any:
     return optimizer.update(params, grads, optimizer.init(params))
 
 
-def loss(z: Any) -> Any:
+def loss(z: Array) -> Array:
     return np.sum(np.abs(z) ** 2)
 
 
-def on(fn: Any, x: Any = Z) -> Any:
+def on(fn: Callable[..., Any], x: Array = Z) -> Callable[..., Any]:
     return lambda: tg.record(fn)(x)
 
 
@@ -182,10 +184,10 @@ LOOPS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_loops_and_programs_take_complex_numbers(name: str) -> None:
-    def f(z: Any, x: Any) -> Any:
+    def f(z: Array, x: Array) -> list[Array]:
         return tg.tree.leaves(LOOPS[name](z, x))
 
-    def loss(z: Any, x: Any) -> Any:
+    def loss(z: Array, x: Array) -> Array:
         return sum(np.sum(np.sin(np.real(y)) - np.abs(y) ** 2) for y in f(z, x))
 
     # the second derivatives are compared with differences below
@@ -205,7 +207,7 @@ def test_loops_and_programs_take_complex_numbers(name: str) -> None:
 
 def test_a_python_complex_number_is_an_argument_that_varies() -> None:
     @tg.compile
-    def turned(x: Any, by: Any) -> Any:
+    def turned(x: Array, by: Array | complex) -> tuple[Array, Array | complex, Array | complex]:
         return x * by, by * 2, by
 
     for by in (1j, 2 - 1j, 1j):
@@ -215,7 +217,7 @@ def test_a_python_complex_number_is_an_argument_that_varies() -> None:
 
 
 @tg.custom_op(vjps=(lambda g, y, a, b: g * np.conj(b), lambda g, y, a, b: g * np.conj(a)))
-def times(a: Any, b: Any) -> Any:
+def times(a: Array | complex, b: Array | complex) -> Array:
     return np.asarray(a * b)
 
 
@@ -236,10 +238,10 @@ CALLED: dict[str, Any] = {
 def test_a_batch_of_complex_calls_is_a_loop_over_the_examples(name: str, transform: str) -> None:
     f = CALLED[name]
 
-    def loss(a: Any, b: Any) -> Any:
+    def loss(a: Array, b: Array) -> Array:
         return np.sum(np.abs(f(a, b) + 1j) ** 2)
 
-    def of_one(a: Any, b: Any) -> Any:
+    def of_one(a: Array, b: Array) -> PyTree:
         if transform == "gradient":
             return tg.grad(loss, (0, 1))(a, b)
         if transform == "tangent":

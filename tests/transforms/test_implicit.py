@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from messages import Refusal, check_refusals
 import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_grads, check_properties
+from tapegrad.types import Array
 
 
-def equations(x: Any, a: Any, p: Any) -> Any:
+def equations(x: dict[str, Array], a: Array, p: dict[str, Any]) -> dict[str, Array]:
     """Three equations for a tree of three unknowns, monotone in each."""
     u, v = x["u"], x["v"]
     return {
@@ -25,7 +27,7 @@ def equations(x: Any, a: Any, p: Any) -> Any:
     }
 
 
-def newton(a: Any, p: Any) -> Any:
+def newton(a: Array, p: dict[str, Array | float]) -> dict[str, Array]:
     """A solver that a tape does not see: it is called on arrays, and asks for their values."""
     assert isinstance(a, np.ndarray)
     shift, target, v = float(p["shift"]), float(p["target"]), 0.0
@@ -39,7 +41,7 @@ def newton(a: Any, p: Any) -> Any:
     return {"u": (a - math.tanh(shift * v)) / 2, "v": np.array(v)}
 
 
-def by_columns(matvec: Any, b: Any) -> Any:
+def by_columns(matvec: Callable[..., Any], b: Array) -> Array:
     """A solver that is given products alone, and writes to what it gets."""
     columns = []
     for e in np.eye(b.size, dtype=b.dtype):
@@ -63,7 +65,7 @@ A, P = np.array([0.5, -1.0]), {"shift": 0.75, "target": np.array(1.5)}
     arrays((), Elements(-1.0, 1.0), "d"),
 )
 def test_derivatives_of_any_order_and_mode_are_those_of_differences(
-    root: Any, a: Any, shift: float, target: Any
+    root: Callable[..., Any], a: Array, shift: float, target: Array
 ) -> None:
     args = a, {"shift": shift, "target": target}
     left = tg.tree.ravel(equations(root(*args), *args))[0]
@@ -77,7 +79,7 @@ def test_derivatives_of_any_order_and_mode_are_those_of_differences(
 def test_no_jacobian_is_made_where_products_are_enough() -> None:
     n, counted = 200, []
 
-    def conjugate_gradients(matvec: Any, b: Any) -> Any:
+    def conjugate_gradients(matvec: Callable[..., Any], b: Array) -> Array:
         x, r, p = 0 * b, b, b
         while r @ r > 1e-24 * (b @ b):
             counted.append(len(b))
@@ -86,7 +88,7 @@ def test_no_jacobian_is_made_where_products_are_enough() -> None:
             r, p = new, new + (new @ new) / (r @ r) * p
         return x
 
-    def f(x: Any, a: Any) -> Any:
+    def f(x: Array, a: Array) -> Array:
         return a[0] * x + a[1] * np.mean(x) - 1
 
     root = tg.implicit_root(f, lambda a: np.full(n, 1 / (a[0] + a[1])), conjugate_gradients)
@@ -112,7 +114,7 @@ LOOPED: dict[str, Any] = {
 def test_a_solver_in_a_loop_is_called_at_values_of_the_call_alone(name: str) -> None:
     called: set[float] = set()
 
-    def solve(a: Any) -> Any:
+    def solve(a: Array) -> Array:
         called.add(round(float(a), 9))
         return np.sqrt(a)
 
@@ -129,7 +131,7 @@ def test_a_solver_in_a_loop_is_called_at_values_of_the_call_alone(name: str) -> 
 
 
 def test_no_gradient_passes_to_whole_numbers_and_float32_stays() -> None:
-    def f(x: Any, a: Any, n: int) -> Any:
+    def f(x: Array, a: Array, n: int) -> Array:
         return x**n - a
 
     root = tg.implicit_root(f, lambda a, n: a ** type(a.flat[0])(1 / n))
@@ -139,12 +141,14 @@ def test_no_gradient_passes_to_whole_numbers_and_float32_stays() -> None:
     np.testing.assert_allclose(gradient, 0.5 / np.sqrt(a), rtol=1e-6)
 
 
-def gradient(linear_solve: Any, f: Any = lambda x, a: 2 * x - a) -> Any:
+def gradient(
+    linear_solve: int | Callable[..., Any], f: Callable[..., Any] = lambda x, a: 2 * x - a
+) -> Array:
     root = tg.implicit_root(f, lambda a: a / 2, linear_solve)
     return tg.grad(lambda a: tg.sum(root(a)))(np.ones(2))
 
 
-def rooted(f: Any, solve: Any, *args: Any) -> Any:
+def rooted(f: Callable[..., Any], solve: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     return lambda: tg.implicit_root(f, solve)(*args)
 
 
@@ -202,18 +206,18 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
     st.floats(0.0, 1.0),
 )
 def test_equations_that_have_changed_are_told(
-    linear_solve: Any, c: float, scale: float, size: float, left: float
+    linear_solve: Callable[..., Any] | None, c: float, scale: float, size: float, left: float
 ) -> None:
     """Whatever the equations are multiplied by, the size of the root, and what the solver left."""
     held = np.array([c, 2.0, -3.0])
 
-    def gradient(change: float) -> Any:
+    def gradient(change: float) -> Array:
         held[:] = [c, 2.0, -3.0]
         root = tg.implicit_root(
             lambda x, a: scale * (x - held * a), lambda a: a * held * (1 + left), linear_solve
         )
 
-        def loss(a: Any) -> Any:
+        def loss(a: Array) -> Array:
             x = root(a)
             held[1] += change
             return tg.sum(x * x)

@@ -1,7 +1,6 @@
 """Jacobians are the same in both modes, in blocks of any size, and trees like the arguments."""
 
 import functools
-from typing import Any
 
 import alike
 import numpy as np
@@ -14,6 +13,7 @@ from random_programs import programs
 
 import tapegrad as tg
 from tapegrad.transforms import jacobians
+from tapegrad.types import Array
 
 same = functools.partial(alike.same, rtol=1e-9)
 
@@ -21,7 +21,7 @@ MODES = ("forward", "reverse")
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
-def fn(p: Any, x: Any) -> Any:
+def fn(p: dict[str, Array | float], x: Array) -> dict[str, Array | float]:
     """Of two leaves and a number, with a leaf that nothing leads to."""
     return {"y": tg.tanh(p["w"] @ x) * p["b"], "n": tg.sum(x > 0), "s": tg.sum(p["w"]), "c": 2.0}
 

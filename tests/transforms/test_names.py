@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from messages import Refusal, check_refusals
 import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays
+from tapegrad.types import Array
 
 P, X = {"w": np.array([0.5, -1.0])}, np.array([2.0, 3.0])
 
 
-def loss(p: Any, x: Any, *, scale: Any = 2.0) -> Any:
+def loss(p: dict[str, Array], x: Array, *, scale: Array | float = 2.0) -> Array:
     return tg.sum(p["w"] ** 3 * x**2) * scale**2
 
 
@@ -28,7 +30,7 @@ TRANSFORMS = [
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_name_means_its_position_and_its_keyword(transform: Any) -> None:
+def test_a_name_means_its_position_and_its_keyword(transform: Callable[..., Any]) -> None:
     for names, argnums in (("p", 0), ("x", 1), (("x",), (1,)), (("x", "p"), (1, 0)), (["p"], (0,))):
         want = transform(loss, argnums)(P, X, scale=1.5)
         by_name = transform(loss, argnames=names)
@@ -52,10 +54,10 @@ def test_names_reach_through_transforms_methods_and_keywords() -> None:
     )
 
     class Model:
-        def __call__(self, w: Any, x: Any) -> Any:
+        def __call__(self, w: Array, x: Array) -> Array:
             return tg.sum(w * x)
 
-        def loss(self, w: Any, x: Any) -> Any:
+        def loss(self, w: Array, x: Array) -> Array:
             return self(w, x) ** 2
 
     assert same_bits(tg.grad(Model().loss, argnames="x")(X, X), tg.grad(Model().loss, 1)(X, X))
@@ -68,7 +70,7 @@ def test_names_reach_through_transforms_methods_and_keywords() -> None:
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_name_that_means_nothing_is_refused(transform: Any) -> None:
+def test_a_name_that_means_nothing_is_refused(transform: Callable[..., Any]) -> None:
     of = functools.partial(transform, loss)
     of_scale = of(argnames="scale")
     refused: list[Refusal] = [
@@ -89,8 +91,8 @@ def test_a_name_that_means_nothing_is_refused(transform: Any) -> None:
 
 
 @given(arrays(None, Elements(-1.5, 1.5)))
-def test_the_diagonal_is_that_of_the_hessian(x: Any) -> None:
-    def fn(p: Any) -> Any:
+def test_the_diagonal_is_that_of_the_hessian(x: Array) -> None:
+    def fn(p: dict[str, Array]) -> Array:
         return tg.sum(np.sin(p["x"]) * np.roll(p["x"], 1) ** 2) * p["y"] ** 3 + tg.sum(p["x"])
 
     p = {"x": x, "y": np.asarray(1.5, x.dtype)}
@@ -107,7 +109,7 @@ def test_the_diagonal_is_that_of_the_hessian(x: Any) -> None:
 
 
 def test_what_is_not_finite_elsewhere_is_no_part_of_the_diagonal() -> None:
-    def fn(x: Any) -> Any:
+    def fn(x: Array) -> Array:
         return x[0] ** 2 + (x[0] * 1e200) * (x[1] * 1e200)
 
     with np.errstate(over="ignore"):

@@ -1,5 +1,6 @@
 """Transforms nest in any order and to any depth, and keep their perturbations apart."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from mappings import FLOATS, close
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
+from tapegrad.types import Array
 
 
 def test_perturbations_are_not_confused():
@@ -50,26 +52,26 @@ def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent()
     assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
 
 
-def scanned(f: Any, checkpoint: Any) -> Any:
+def scanned(f: Callable[..., Any], checkpoint: Any) -> Callable[..., Any]:
     """A function as a sum of parts, in steps that capture its argument."""
     parts = np.array([0.5, -0.25, 1.0, 0.25, -0.5])
     return lambda x: tg.scan(lambda c, w: (c + w * f(x), c), 0.0, parts, checkpoint=checkpoint)[0]
 
 
-def counted(f: Any, checkpoint: Any) -> Any:
+def counted(f: Callable[..., Any], checkpoint: Any) -> Callable[..., Any]:
     """A function of the carry in the third of five steps."""
 
-    def body(i: Any, c: Any) -> Any:
+    def body(i: Array, c: Array | float) -> Array | float:
         return tg.cond(i == 2, f, lambda c: c * 1.0, c)
 
     return lambda x: tg.fori_loop(0, 5, body, x, checkpoint)
 
 
-def ended(f: Any, checkpoint: Any) -> Any:
+def ended(f: Callable[..., Any], checkpoint: Any) -> Callable[..., Any]:
     """A function as a sum of parts, which a value ends."""
 
-    def fn(x: Any) -> Any:
-        def body(carry: Any) -> Any:
+    def fn(x: Array | float) -> Array:
+        def body(carry: tuple[Array | float, ...]) -> tuple[Array | float, ...]:
             return carry[0] + 0.25, carry[1] + 0.25 * f(x)
 
         return tg.while_loop(lambda carry: carry[0] < 1 + 0 * x, body, (0.0, 0.0), checkpoint)[1]
@@ -109,21 +111,21 @@ NESTED: dict[str, tuple[int, Any]] = {
 }
 
 
-def read(x: Any) -> Any:
+def read(x: Array) -> Array:
     """A record's value where no recording goes on, which could still use it."""
     return x if CURRENT.get() is not None or type(x) is not tg.Tensor else x.value
 
 
 @tg.custom_vjp(lambda g, y, x: (g * wave(x + np.pi / 2),))
-def wave(x: Any) -> Any:
+def wave(x: Array | float) -> Array:
     return np.sin(x)
 
 
-def polynomial(x: Any) -> Any:
+def polynomial(x: Array | float) -> Array | float:
     return ((0.5 * x - 1) * x + 2) * x * x + x
 
 
-def damped(x: Any) -> Any:
+def damped(x: Array) -> Array:
     return tg.exp(-0.5 * x) * 2
 
 

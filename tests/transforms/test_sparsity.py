@@ -10,6 +10,7 @@ import pickle
 
 import numpy as np
 import pytest
+from depth import THOROUGH, depth
 from hypothesis import given
 from hypothesis import strategies as st
 from op_calls import sample_calls
@@ -20,7 +21,6 @@ from tapegrad import tree
 from tapegrad.declare import OPS
 from tapegrad.transforms.coloring import color_columns, color_symmetric
 from tapegrad.transforms.sparsity import find_pattern
-from tests.support.depth import THOROUGH, depth
 
 sparse = pytest.importorskip("scipy.sparse", reason="sparse arrays need SciPy")
 

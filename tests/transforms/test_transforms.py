@@ -1,17 +1,17 @@
 """All transforms keep names, hand on aux and other leaves, and refuse in the same words."""
 
 import inspect
-from typing import Any
 
 import numpy as np
 import pytest
 from messages import Refusal, check_refusals
 
 import tapegrad as tg
+from tapegrad.types import Array
 
 
 def test_transforms_keep_name_docstring_and_signature():
-    def loss(params: Any, x: Any = 1.0) -> Any:
+    def loss(params: Array | float, x: Array | float = 1.0) -> Array:
         """How wrong it is."""
         return params * x
 
@@ -73,11 +73,11 @@ def test_transforms_hand_aux_on():
         np.testing.assert_array_equal(found["x"], 2 * x)
 
 
-def square(p: Any) -> Any:
+def square(p: Array | float) -> Array:
     return p * p
 
 
-def first(p: Any) -> Any:
+def first(p: dict[str, list[Array]]) -> Array:
     return p["a"][0]
 
 

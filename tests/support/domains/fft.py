@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from domains import words as w
 from tapegrad.domain import Call, Choices, Domain
+from tapegrad.types import Array
 
 _NORMS = [None, "backward", "ortho", "forward"]
 
 
-def _along_one(axis: Any = w.axis, halves: bool = False) -> Domain:
+def _along_one(axis: int | Callable[..., Any] = w.axis, halves: bool = False) -> Domain:
     """Calls along this axis, or any; `halves` if it holds half of the bins."""
     x = w.array(1, 3, 2 if halves else 1, 4)
     return w.calls(x, n=[None, w.whole(1, 6)], axis=axis, norm=_NORMS)
@@ -49,7 +51,7 @@ def _of_axes(axes: tuple[int, ...] = (), halves: bool = False, *, lengths: bool 
     return call
 
 
-def _shifted_axes(choose: Choices, x: Any) -> Any:
+def _shifted_axes(choose: Choices, x: Array) -> Any:
     return choose.among([None, choose.axis(x.ndim), tuple(choose.permutation(x.ndim))])
 
 

@@ -20,9 +20,10 @@ from tapegrad.domain import (
     matrix,
 )
 from tapegrad.ops.product import move_axis
+from tapegrad.types import Array
 
 
-def _hermitian(choose: Choices, a: Any) -> bool:
+def _hermitian(choose: Choices, a: Array) -> bool:
     """Whether a matrix is to count as hermitian: if it is square, it may."""
     return a.shape[-1] == a.shape[-2] and choose.among(w.FLAG)
 
@@ -53,7 +54,7 @@ _ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
 _MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
 
 
-def _vectors(choose: Choices, ord: Any) -> Any:
+def _vectors(choose: Choices, ord: float | None) -> Array:
     """An array of vectors to take norms of."""
     # the slopes of powers below 1, and second slopes of those below 2, are infinite at 0
     elements = Elements(poles=(0.0,)) if ord in (2.5, 0.5, -1, -2) else REAL
@@ -86,7 +87,7 @@ def _vector_norm_calls(choose: Choices) -> Call:
     )
 
 
-def _right_side(choose: Choices, a: Any) -> Any:
+def _right_side(choose: Choices, a: Array) -> Array:
     return choose.array(choose.among([a.shape[:1], (len(a), 2)]), REAL, "df")
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from domains import words as w
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.functions.sorting import METHODS
+from tapegrad.types import Array
 
 _WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"stable": True}]
 _DISTINCT = w.array(0, 3, 1, distinct=True)
 
 
-def _partition_options(choose: Choices, x: Any) -> dict[str, Any]:
+def _partition_options(choose: Choices, x: Array) -> dict[str, Any]:
     """Places along one axis of an array, or None."""
     axis = w.axis_or_none(choose, x)
     n = x.size if axis is None else x.shape[axis]
@@ -34,7 +35,7 @@ def _searchsorted_call(choose: Choices) -> Call:
 def _levels(most: int, min_dims: int, max_dims: int) -> w.Word:
     """A quantile, or an array of them, which is differentiated."""
 
-    def word(choose: Choices, *_: Any) -> Any:
+    def word(choose: Choices, *_: Any) -> Array | float:
         some = choose.array(choose.shape(min_dims, max_dims, 1, 2), Elements(0, most), "d")
         return choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
 

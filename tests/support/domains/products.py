@@ -12,6 +12,7 @@ from domains import words as w
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.product import move_axis
 from tapegrad.ops.window import patches
+from tapegrad.types import Array
 
 
 def calls_of_shapes(*shapes: str) -> Domain:
@@ -96,7 +97,7 @@ def _chain_calls(choose: Choices) -> Call:
     return Call((chain,))
 
 
-def _arguments(choose: Choices, x: Any) -> dict[str, Any]:
+def _arguments(choose: Choices, x: Array) -> dict[str, Any]:
     axis = choose.axes(x.ndim)
     sides = [x.shape[i] for i in (range(x.ndim) if axis is None else np.atleast_1d(axis))]
     shape = tuple(choose.integer(0, side) for side in sides)

@@ -10,14 +10,15 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from domains import words as w
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements, any_of
 from tapegrad.ops.partial_reduction import count
+from tapegrad.types import Array
 
 
-def _reduction_axes(choose: Choices, x: Any) -> Any:
+def _reduction_axes(choose: Choices, x: Array) -> Any:
     """The axes of a reduction; for a number NumPy takes axis 0 too."""
     return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
 
 
-def _mask(choose: Choices, x: Any) -> Any:
+def _mask(choose: Choices, x: Array) -> Array | float:
     """The elements that a reduction takes."""
     return choose.among([True, choose.booleans(x.shape[choose.integer(0, x.ndim) :])])
 
@@ -89,7 +90,7 @@ def _observations(choose: Choices) -> Call:
     """Calls on one or two arrays of variables with distinct elements."""
     n, rowvar = choose.integer(2, 4), choose.among(w.FLAG)
 
-    def some(*others: tuple[int, int]) -> Any:
+    def some(*others: tuple[int, int]) -> Array:
         k = choose.integer(1, 2)
         shapes = [(n,), (k, n) if rowvar else (n, k), *others]
         return choose.array(choose.among(shapes), distinct=True)
@@ -98,7 +99,7 @@ def _observations(choose: Choices) -> Call:
     return Call((some(), choose.among([None, some((1, n))])), {"rowvar": rowvar})
 
 
-def _covariances(choose: Choices, m: Any, *_: Any) -> dict[str, Any]:
+def _covariances(choose: Choices, m: Array, *_: Any) -> dict[str, Any]:
     """The options of a covariance; each variable has as many observations."""
     n = max(m.shape)
     kinds = choose.among(["", "", "a", "f", "af"])
@@ -110,13 +111,13 @@ def _covariances(choose: Choices, m: Any, *_: Any) -> dict[str, Any]:
     return options if kinds else {**options, "dtype": choose.among([None, np.float32])}
 
 
-def _edges(choose: Choices, a: Any) -> dict[str, Any]:
+def _edges(choose: Choices, a: Array) -> dict[str, Any]:
     edges = choose.laid_out(np.sort(choose.array((choose.integer(2, 4),), distinct=True)))
     bins, span = choose.among([(3, None), (2, (-2.5, 3.0)), (edges, None)])
     return {"bins": bins, "range": span}
 
 
-def _bins(choose: Choices, x: Any) -> Any:
+def _bins(choose: Choices, x: Array) -> Array:
     return choose.laid_out(np.sort(w.array(1, 1, 1, 4)(choose))[:: choose.among([1, -1])])
 
 

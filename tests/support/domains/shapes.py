@@ -21,29 +21,30 @@ from tapegrad.domain import (
     each,
 )
 from tapegrad.functions.padding import INDEX_MODES, STATISTICS
+from tapegrad.types import Array, ArrayLike, PyTree
 
 
-def _transpose_axes(choose: Choices, a: Any) -> Any:
+def _transpose_axes(choose: Choices, a: Array) -> Any:
     """All axes in any order, as a tuple or a list, or None."""
     order = w.from_either_end(choose, choose.permutation(a.ndim), a.ndim)
     return choose.among([None, tuple(order), order])
 
 
-def _new_shape(choose: Choices, a: Any) -> Any:
+def _new_shape(choose: Choices, a: Array) -> Any:
     first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
     rest = a.size // first if first else 3
     shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
     return choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
 
 
-def _new_axes(choose: Choices, a: Any) -> Any:
+def _new_axes(choose: Choices, a: Array) -> Any:
     n = choose.integer(1, 2)
     places = choose.permutation(a.ndim + n)[:n]
     axes = w.from_either_end(choose, places, a.ndim + n)
     return axes[0] if n == 1 and choose.among(w.FLAG) else tuple(axes)
 
 
-def _squeeze_options(choose: Choices, a: Any) -> dict[str, Any]:
+def _squeeze_options(choose: Choices, a: Array) -> dict[str, Any]:
     if not a.ndim:
         return {"axis": choose.among([None, (), 0, -1])}
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
@@ -51,18 +52,18 @@ def _squeeze_options(choose: Choices, a: Any) -> dict[str, Any]:
     return {"axis": choose.among([tuple(axes), *axes])} if axes else {}
 
 
-def _wider(choose: Choices, array: Any) -> Any:
+def _wider(choose: Choices, array: Array) -> tuple[int, ...]:
     sides = [choose.integer(0, 3) if side == 1 else side for side in array.shape]
     return (*choose.shape(max_dims=2, max_side=2), *sides)
 
 
-def _rolls(choose: Choices, a: Any) -> dict[str, Any]:
+def _rolls(choose: Choices, a: Array) -> dict[str, Any]:
     axis: Any = choose.axes(a.ndim) if a.ndim else None
     shifts = tuple(choose.integer(-4, 4) for _ in np.atleast_1d(axis))
     return {"shift": shifts if isinstance(axis, tuple) else shifts[0], "axis": axis}
 
 
-def _moves(choose: Choices, a: Any) -> Any:
+def _moves(choose: Choices, a: Array) -> dict[str, Any]:
     if a.ndim and choose.among(w.FLAG):
         return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
     n = choose.integer(0, a.ndim)
@@ -70,12 +71,12 @@ def _moves(choose: Choices, a: Any) -> Any:
     return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
 
 
-def _diagonals(choose: Choices, a: Any) -> Any:
+def _diagonals(choose: Choices, a: Array) -> dict[str, int]:
     axis1, axis2 = choose.permutation(a.ndim)[:2]
     return {"offset": choose.integer(-4, 4), "axis1": axis1, "axis2": axis2 - a.ndim}
 
 
-def _repeats(choose: Choices, a: Any) -> Any:
+def _repeats(choose: Choices, a: Array) -> dict[str, ArrayLike | None]:
     axis, n = axis_or_flat(choose, a)
     repeats = choose.among([choose.integer(0, 3), choose.integers((n,), 0, 3), [2]])
     return {"repeats": repeats, "axis": axis}
@@ -106,12 +107,12 @@ def _inserts(choose: Choices) -> Call:
     return Call((arr,), {"obj": obj, "values": choose.array(tuple(values)), "axis": axis})
 
 
-def _deletes(choose: Choices, arr: Any) -> Any:
+def _deletes(choose: Choices, arr: Array) -> dict[str, Any]:
     axis, n = axis_or_flat(choose, arr)
     return {"obj": _places(choose, n), "axis": axis}
 
 
-def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any]:
+def _joinable(choose: Choices, shape: tuple[int, ...], axis: int | None, n: int) -> list[Any]:
     """n arrays of a shape, except for one axis if any."""
     shapes = [[*shape] for _ in range(n)]
     for sides in shapes:
@@ -154,7 +155,7 @@ def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
 def _split(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Domain:
     """Calls on an array and where to cut it, along one axis or a chosen one."""
 
-    def ways(choose: Choices, ary: Any) -> dict[str, Any]:
+    def ways(choose: Choices, ary: Array) -> dict[str, Any]:
         along = choose.axis(ary.ndim) if axis is None else min(axis, ary.ndim - 1)
         cuts = {"indices_or_sections": _cuts(choose, ary.shape[along], even)}
         return cuts | ({"axis": along} if axis is None else {})
@@ -162,7 +163,7 @@ def _split(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Dom
     return w.calls(w.array(min_dims), ways=ways)
 
 
-def _widths(choose: Choices, ndim: int) -> Any:
+def _widths(choose: Choices, ndim: int) -> PyTree:
     """The widths of padding, in every form that `pad` takes."""
     pairs = [(choose.integer(0, 4), choose.integer(0, 4)) for _ in range(ndim)]
     kinds = [pairs, choose.integer(0, 2), (1, 2), [(2, 0)], [3]]
@@ -194,10 +195,10 @@ def _pads(choose: Choices) -> Call:
 def _nested_call(choose: Choices) -> Call:
     shape = choose.shape(max_dims=1)
 
-    def item() -> Any:
+    def item() -> Array | float:
         return choose.among([1, 2.5, True]) if not shape and choose.integer(0, 1) else part()
 
-    def part() -> Any:
+    def part() -> Array:
         return choose.array(shape)
 
     m = choose.integer(1, 2)
@@ -218,7 +219,7 @@ def _fills(choose: Choices, like: bool) -> Call:
 def _between(elements: Elements) -> Domain:
     """Calls on two ends whose shapes broadcast."""
 
-    def axis(choose: Choices, start: Any, stop: Any) -> int:
+    def axis(choose: Choices, start: Array, stop: Array) -> int:
         return choose.axis(np.broadcast(start, stop).ndim + 1)
 
     return w.more(each(elements, elements), num=w.whole(0, 4), endpoint=w.FLAG, axis=axis)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.domain import Call, Choices, Domain
+from tapegrad.types import Array
 
 Word = Callable[..., Any]
 
@@ -54,19 +55,19 @@ def array(*bounds: int, **of: Any) -> Word:
 def sparse(*bounds: int) -> Word:
     """An array with some zeros."""
 
-    def word(choose: Choices, *_: Any) -> Any:
+    def word(choose: Choices, *_: Any) -> Array:
         x = choose.array(choose.shape(*bounds))
         return choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
 
     return word
 
 
-def same(choose: Choices, x: Any, *_: Any) -> Any:
+def same(choose: Choices, x: Array, *_: Any) -> Array:
     """An array of the first operand's shape."""
     return choose.array(x.shape)
 
 
-def alike(choose: Choices, x: Any, *_: Any) -> Any:
+def alike(choose: Choices, x: Array, *_: Any) -> Array:
     """An array of the first operand's shape and dtype."""
     return choose.array(x.shape, dtypes=x.dtype.char)
 
@@ -76,17 +77,17 @@ def whole(low: int, high: int) -> Word:
     return lambda choose, *_: choose.integer(low, high)
 
 
-def axis(choose: Choices, x: Any, *_: Any) -> Any:
+def axis(choose: Choices, x: Array, *_: Any) -> int:
     """One of the first operand's axes."""
     return choose.axis(x.ndim)
 
 
-def axis_or_none(choose: Choices, x: Any, *_: Any) -> Any:
+def axis_or_none(choose: Choices, x: Array, *_: Any) -> int:
     """One of the first operand's axes, or None."""
     return choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
 
 
-def axes(choose: Choices, x: Any, *_: Any) -> Any:
+def axes(choose: Choices, x: Array, *_: Any) -> Any:
     """Axes of the first operand: one, several, all, or None."""
     return choose.axes(x.ndim)
 
@@ -106,12 +107,12 @@ def broadcast(*operands: Word) -> Domain:
     return call
 
 
-def reals(choose: Choices, shape: Any) -> Any:
+def reals(choose: Choices, shape: tuple[int, ...]) -> Array:
     """An array of a shape."""
     return choose.array(shape)
 
 
-def truths(choose: Choices, shape: Any = None) -> Any:
+def truths(choose: Choices, shape: tuple[int, ...] | None = None) -> Array:
     """Truth values, of a shape or of any."""
     return choose.booleans(choose.shape() if shape is None else shape)
 
