@@ -19,7 +19,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.errors.functions import label
-from tapegrad.testing.choices import Sampled, clear_numbers
+from tapegrad.testing.choices import RandomChoices, clear_numbers
 from tapegrad.transforms.reverse import reverse_sweep
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
@@ -327,7 +327,7 @@ class _Trials:
 
     def accepts(self, domain: AssumedDomain, test: Callable[..., bool]) -> bool:
         """Whether calls of a domain pass a test."""
-        generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
+        generators = [RandomChoices(np.random.default_rng(seed)) for seed in range(_RUNS)]
         generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
         for generator in generators:
             try:
@@ -361,7 +361,7 @@ def _draw_expression(numbers: Numbers, shape: str, is_number: bool) -> tuple[str
 
 
 @attrs.frozen
-class _Extreme(Sampled):
+class _Extreme(RandomChoices):
     """Choices of one number everywhere: the simplest number, or an end of the interval."""
 
     which: int = 0

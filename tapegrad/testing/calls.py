@@ -17,7 +17,7 @@ from tapegrad.domain import Call, Choices, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assume_domain
-from tapegrad.testing.choices import Sampled
+from tapegrad.testing.choices import RandomChoices
 from tapegrad.tree.structure import replace_leaves
 from tapegrad.types import Array
 
@@ -177,4 +177,4 @@ def sample_calls(
     ...     tg.testing.check_properties(tanh, call.args)
     """
     domain, rng = domain_of(op, complex), np.random.default_rng(seed)
-    return [domain(Sampled(rng)) for _ in range(n)]
+    return [domain(RandomChoices(rng)) for _ in range(n)]

@@ -33,7 +33,7 @@ def clear_numbers(elements: Elements) -> tuple[float, ...]:
 
 
 @attrs.frozen
-class Sampled(Choices):
+class RandomChoices(Choices):
     """Choices by a random generator."""
 
     rng: np.random.Generator

@@ -1,7 +1,7 @@
-"""Properties that any derivative must have, each a check that raises AssertionError.
+"""Checks of properties that any derivative must have.
 
-They need neither differences nor a tolerance: they compare two float64 computations that must
-agree up to rounding.
+The checks need neither differences nor a tolerance: each compares two computations in float64 that
+must agree up to rounding, and raises AssertionError if they do not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tapegrad.testing.values import (
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.structure import replace_leaves
-from tapegrad.types import Array
+from tapegrad.types import Array, Cotangent, PyTree, Scalar
 
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 
@@ -69,10 +69,10 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     >>> tg.testing.check_linear_in_cotangent(tg.tanh, (np.ones(3),))
     """
     f = flatten_function(fn, args, np.float64)
-    outputs, pulled = _pullback(f)
+    outputs, pull_back = _pullback(f)
     rng = np.random.default_rng(1)
     u, w = (random_weights(rng, outputs.size) for _ in range(2))
-    check_linear(f, _recorded_tolerance(f), "the pullback", "u", pulled, u, w)
+    check_linear(f, _recorded_tolerance(f), "the pullback", "u", pull_back, u, w)
 
 
 @warns_at_users_line
@@ -95,11 +95,11 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     >>> tg.testing.check_transposes(lambda x: tg.softmax(x @ x.T), (np.eye(3),))
     """
     f = flatten_function(fn, args, np.float64)
-    outputs, pulled = _pullback(f)
+    outputs, pull_back = _pullback(f)
     rng = np.random.default_rng(2)
     u, v = random_weights(rng, outputs.size), random_weights(rng, pack(f.xs).size)
-    pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
-    check_transposed(f, _recorded_tolerance(f), ("the JVP", "the VJP"), u, v, pushed, pulled(u))
+    tangent = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
+    check_transposed(f, _recorded_tolerance(f), ("the JVP", "the VJP"), u, v, tangent, pull_back(u))
 
 
 @warns_at_users_line
@@ -114,8 +114,8 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If the VJP rules are not the derivatives of any function. At a kink they may fail this and
-        still be right; the message says whether the point is one.
+        If the VJP rules are not the derivatives of any function. At a kink the check may fail for
+        right rules; the message says whether the point is a kink.
 
     Examples
     --------
@@ -143,34 +143,35 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     v, w = (random_weights(rng, n) for _ in range(2))
     close = _recorded_tolerance(f)
 
-    def slope(*xs: Any) -> list[Any]:
+    def gradient(*xs: Array | Scalar) -> list[Cotangent]:
         return list(vjp(f.fn, *xs)[1](u))
 
     def product(xs: tuple[Any, ...], t: Array) -> Array:
-        return pack(jvp(slope, xs, unpack(t, xs))[1])
+        return pack(jvp(gradient, xs, unpack(t, xs))[1])
 
-    def is_symmetric(xs: tuple[Any, ...]) -> Any:
+    def is_symmetric(xs: tuple[Any, ...]) -> bool:
         hv, hw = product(xs, v), product(xs, w)
         size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + FLOOR * norm_product(v, w)
-        return np.abs(np.sum(w * hv) - np.sum(v * hw)) <= close * size
+        return bool(np.abs(np.sum(w * hv) - np.sum(v * hw)) <= close * size)
 
     if is_symmetric(f.xs):
         return
 
     def reverse_product(t: Array) -> Array:
-        return pack(vjp(slope, *f.xs)[1](list(unpack(t, f.xs))))
+        return pack(vjp(gradient, *f.xs)[1](list(unpack(t, f.xs))))
 
     i = int(np.argmax(np.abs(product(f.xs, v) - reverse_product(v))))
-    by_i, into_i = (of(np.eye(1, n, i)[0]) for of in (partial(product, f.xs), reverse_product))
-    j = int(np.argmax(np.abs(by_i - into_i)))
-    forward, backward = by_i[j], into_i[j]
+    basis = np.eye(1, n, i)[0]
+    column, row = product(f.xs, basis), reverse_product(basis)
+    j = int(np.argmax(np.abs(column - row)))
+    forward, backward = column[j], row[j]
     if j < i:
         i, j, forward, backward = j, i, backward, forward
     x = pack(f.xs)
-    beside = x + _NEAR * np.maximum(1, np.abs(x)) * random_weights(rng, n)
+    nearby = x + _NEAR * np.maximum(1, np.abs(x)) * random_weights(rng, n)
     verdict = (
         "not at points close by: this is a kink, where they may; check at another point"
-        if is_symmetric(unpack(beside, f.xs))
+        if is_symmetric(unpack(nearby, f.xs))
         else "at points close by too: a VJP rule is not the derivative of its op (check_grads\n"
         "  names the op), or there is a kink at each of them"
     )
@@ -207,10 +208,10 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     """
     f = flatten_function(fn, args)
     stopped = attrs.evolve(f, fn=lambda *xs: f.fn(*stop_gradient(list(xs))))
-    (outputs, _), (values, pulled) = _pullback(f), _pullback(stopped)
+    (outputs, _), (values, pull_back) = _pullback(f), _pullback(stopped)
     if outputs.tobytes() != values.tobytes():
         raise AssertionError(f"{f.name} returns another value for stop_gradient(x) than for x")
-    gradient = pulled(np.ones(values.size))
+    gradient = pull_back(np.ones(values.size))
     what, zero = "the gradient through stop_gradient", 0 * gradient
     compare(f, _recorded_tolerance(f), what, gradient, "zero", zero, zero)
 
@@ -282,9 +283,9 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
 def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a compiled function returns the function's values and gradients.
 
-    It is also compiled with computed arguments, and with further values that are computed after it
-    and can take the arguments' memory. So a result that shares this memory without the program's
-    knowledge comes out wrong.
+    A second program calls the function with computed arguments and computes further values, which
+    can take the arguments' memory. So a result that shares this memory without the program's
+    knowledge is wrong.
 
     Parameters
     ----------
@@ -295,7 +296,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     ------
     AssertionError
         If a shape or a dtype differs, or a value by more than the rounding of the narrowest
-        floating dtype that is computed with.
+        floating dtype in the program.
 
     Examples
     --------
@@ -304,7 +305,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     """
     f = flatten_function(fn, args)
 
-    def step(*xs: Any) -> tuple[Any, Any]:
+    def step(*xs: Array | Scalar) -> tuple[Any, Any]:
         outputs, pullback = vjp(f.fn, *xs)
         return outputs, pullback([_wave_cotangent(y) for y in outputs])
 
@@ -316,23 +317,23 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def _call_amid_temporaries(fn: Fn, xs: Any, ones: Any, twos: Any, one: Any, two: Any) -> list[Any]:
-    """The outputs for computed arguments, used after further values of the arguments' size."""
+    """Call a function on computed arguments, and use the outputs after further computations."""
     outputs = fn(*[x * y for x, y in zip(xs, ones, strict=True)])
     later = [x * y for x, y in zip(xs, twos, strict=True)]
-    # known only when all of them are
+    # the factor of the outputs depends on all of the further values
     above = [np.max(np.real(x)) > 0 for x in later if x.size]
     factor = np.where(np.any(np.stack(above)), one, two) if above else one
     return [y * factor for y in outputs]
 
 
 def _compare_compiled(f: FlatFunction, step: Fn, args: Sequence[Any]) -> None:
-    """Raise unless a function of floating arguments gives the same, compiled, in two runs."""
+    """Raise unless a compiled function returns the function's results in two runs."""
     compiled = compile_(step)
     want = tree.leaves(step(*args))
-    # a result is as accurate as the narrowest value that it is computed from
+    # a result is as accurate as the narrowest value in the program
     steps = [x for code in nested_codes(compiled.program(*args)) for x in code.instructions]
     eps = 64 * coarsest_eps([*steps, *map(np.asarray, want)])
-    # twice, since the second run finds the buffers full
+    # in the second run the buffers are full
     for run in ("first", "second"):
         for i, (one, other) in enumerate(zip(tree.leaves(compiled(*args)), want, strict=True)):
             got, recorded = np.asarray(one), np.asarray(other)
@@ -377,7 +378,7 @@ def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> Non
     Raises
     ------
     AssertionError
-        If one does not hold.
+        If a property does not hold.
 
     Examples
     --------
@@ -395,31 +396,31 @@ def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> Non
 
 
 def _pullback(f: FlatFunction) -> tuple[Array, Callable[[Array], Array]]:
-    """The packed outputs, and the packed gradient of a packed cotangent."""
+    """Return the packed outputs, and a function from a packed cotangent to the packed gradient."""
     output, pullback = vjp(f.fn, *f.xs)
     like = [np.asarray(y) for y in output]
     return pack(like), lambda u: pack(pullback(list(unpack(u, like))))
 
 
 def _value_and_derivatives(f: FlatFunction) -> dict[str, Array]:
-    """The value, the gradient and the tangent along fixed directions."""
-    value, pulled = _pullback(f)
+    """Return the value, the gradient and the tangent along fixed directions."""
+    value, pull_back = _pullback(f)
     rng = np.random.default_rng(4)
-    gradient = pulled(random_weights(rng, value.size))
+    gradient = pull_back(random_weights(rng, value.size))
     moves = unpack(random_weights(rng, pack(f.xs).size), f.xs)
     tangents = [np.asarray(v, np.asarray(x).dtype) for v, x in zip(moves, f.xs, strict=True)]
     tangent = pack(jvp(f.fn, f.xs, tangents)[1])
     return {"value": value, "gradient": gradient, "tangent": tangent}
 
 
-def _wave_cotangent(y: Any) -> Any:
-    """A cotangent for an output."""
+def _wave_cotangent(y: Array) -> Cotangent:
+    """Return a cotangent for an output, with elements on a wave."""
     c = np.cos(np.arange(y.size)).reshape(y.shape)
     return c + 1j * np.sin(2 + c) if y.dtype.kind == "c" else c
 
 
 def _snapshots(args: Sequence[Any]) -> dict[str, Any]:
-    """By the path of each leaf, everything in it that a call could change."""
+    """Return snapshots of the leaves by path."""
     paths, leaves = tree.paths(list(args)), tree.leaves(list(args))
     return {path: snapshot(leaf) for path, leaf in zip(paths, leaves, strict=True)}
 
@@ -440,10 +441,10 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     fn
         A function of trees, as `vmap` takes it.
     args
-        The arguments of one example. The check makes a second one of it, with floating arrays
-        scaled and others reversed. It batches all arrays at once, then the floating ones alone,
-        then each alone. A function may refuse to batch arrays that are not floating, if it has to
-        read their values.
+        The arguments of one example. The check makes a second example with floating arrays scaled
+        and others reversed. It batches all arrays at once, then the floating arrays alone, then
+        each array alone. A function may raise for a batch of arrays that are not floating, if it
+        has to read their values.
 
     Raises
     ------
@@ -465,7 +466,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
         raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
     examples = [leaves, [_vary(x) for x in leaves]]
 
-    def call(leaves: Sequence[Any]) -> Any:
+    def call(leaves: Sequence[object]) -> Any:
         return fn(*tree.unflatten(structure, leaves))
 
     for chosen in dict.fromkeys(tuple(x) for x in (arrays, floating, *[[i] for i in arrays]) if x):
@@ -473,11 +474,11 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
             call([row[i] if i in chosen else x for i, x in enumerate(leaves)]) for row in examples
         ]
 
-        def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
+        def call_on_example(*parts: Array, chosen: tuple[int, ...] = chosen) -> Any:
             return call(replace_leaves(leaves, chosen, parts))
 
         try:
-            got = vmap(one)(*[np.stack([row[i] for row in examples]) for i in chosen])
+            got = vmap(call_on_example)(*[np.stack([row[i] for row in examples]) for i in chosen])
         except TraceError:
             if set(chosen) <= set(floating):
                 raise
@@ -495,14 +496,14 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def _vary(x: Any) -> Any:
-    """Another array of the same shape and dtype, which the function can take in its place."""
+    """Change the values of an array within the function's domain."""
     if not isinstance(x, np.ndarray):
         return x
     return x * x.dtype.type(0.875) if x.dtype.kind in "fc" else np.flip(x)
 
 
-def _zip_results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The path of each array, its value in the batch, and its value in the loop."""
+def _zip_results(name: str, got: PyTree, rows: list[PyTree]) -> Iterator[tuple[str, Array, Array]]:
+    """Yield the path of each array, its value in the batch, and its value in the loop."""
     structure, others = tree.flatten(got)[1], [tree.flatten(row)[1] for row in rows]
     for other in others:
         if other != structure:

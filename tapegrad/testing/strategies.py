@@ -1,4 +1,4 @@
-"""Hypothesis strategies: awkward arrays, and calls of any op of the table."""
+"""Hypothesis strategies: awkward arrays, and calls of any op."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Strategy = st.SearchStrategy[Any]
 
 @functools.cache
 def integers(low: int, high: int) -> st.SearchStrategy[int]:
-    """Integers, by a cached strategy, since creating one takes longer than drawing from it."""
+    """Return a cached strategy for integers: its creation takes longer than a draw."""
     return st.integers(low, high)
 
 
 @functools.cache
 def numbers(elements: Elements) -> Strategy:
-    """Numbers in an interval: eighths, which tie often, signed zeros, and any others."""
-    # every floating dtype holds these
+    """Return a strategy for numbers in an interval: eighths, which tie, signed zeros, others."""
+    # every floating dtype can hold the numbers of float16
     low, high = float(np.float16(elements.low)), float(np.float16(elements.high))
     others = st.floats(low, high, width=16).filter(lambda x: is_clear(x, elements))
     tying = clear_numbers(elements)
@@ -40,8 +40,8 @@ def numbers(elements: Elements) -> Strategy:
 
 
 @attrs.frozen
-class Drawn(Choices):
-    """The choices that Hypothesis makes."""
+class HypothesisChoices(Choices):
+    """Choices by Hypothesis."""
 
     draw: st.DrawFn
 
@@ -59,21 +59,21 @@ def arrays(
     dtypes: str = "dfe",
     scales: Sequence[float] = (1.0,),
 ) -> st.SearchStrategy[Array]:
-    """Floating arrays of a shape, or of drawn shapes, in any layout.
+    """Draw floating arrays of a shape, or of drawn shapes, in any layout.
 
-    Elements often tie, and zeros have either sign. In memory they lie in C or Fortran order,
-    reversed or strided; some arrays are read-only.
+    Elements often tie, and zeros have either sign. The memory is in C or Fortran order, reversed or
+    strided; some arrays are read-only.
 
     Parameters
     ----------
     shape
-        A shape, a strategy for shapes, or None for small ones: 0-d and empty too.
+        A shape, a strategy for shapes, or None for small shapes, also 0-d and empty.
     elements
-        The numbers: an interval without its poles.
+        The interval of the numbers, without its poles.
     dtypes
         The characters of the dtypes to draw from.
     scales
-        Factors for the numbers; one is drawn for each array, if the dtype can hold it.
+        Factors for the numbers; each array has one of them if its dtype can hold the products.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def arrays(
 def _arrays(
     draw: st.DrawFn, shape: Any, elements: Elements, dtypes: str, scales: Sequence[float]
 ) -> Array:
-    choose = Drawn(draw)
+    choose = HypothesisChoices(draw)
     wanted = choose.shape() if shape is None else shape
     wanted = wanted if isinstance(wanted, tuple) else draw(wanted)
     scale = choose.among(scales)
@@ -110,7 +110,7 @@ def _arrays(
 def broadcasting(
     n: int, elements: Elements = REAL, dtypes: str = "dfe", scales: Sequence[float] = (1.0,)
 ) -> st.SearchStrategy[tuple[Array, ...]]:
-    """Tuples of n arrays whose shapes broadcast against each other.
+    """Draw tuples of n arrays whose shapes broadcast against each other.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def broadcasting(
 
     @st.composite
     def broadcasting_arrays(draw: st.DrawFn) -> tuple[Array, ...]:
-        shapes = Drawn(draw).broadcastable(n)
+        shapes = HypothesisChoices(draw).broadcastable(n)
         return tuple([draw(arrays(shape, elements, dtypes, scales)) for shape in shapes])
 
     return broadcasting_arrays()
@@ -160,12 +160,12 @@ class Weights:
 def parameter_trees(
     leaves: st.SearchStrategy[Any] | None = None, max_leaves: int = 6
 ) -> st.SearchStrategy[Any]:
-    """Trees of parameters: nested dicts, lists, tuples, NamedTuples and attrs classes.
+    """Draw trees of parameters: nested dicts, lists, tuples, NamedTuples and attrs classes.
 
     Parameters
     ----------
     leaves
-        Their leaves; small `arrays` by default.
+        A strategy for the leaves; small `arrays` by default.
     max_leaves
         The approximate maximum number of leaves; there is at least one.
 
@@ -205,21 +205,21 @@ def parameter_trees(
 def operands_for(
     op: Callable[..., Any], domain: Domain | None = None, complex: bool = False
 ) -> st.SearchStrategy[Call]:
-    """Calls of an op: arguments from its domain.
+    """Draw calls of an op: arguments from its domain.
 
-    For an op that declares no domain, one is assumed from its signature and from trial calls: the
-    widest numbers and the most general shapes for which the op and its rules raise nothing, and
-    results are finite. The strategy's repr and a failing test show the assumptions. Give a domain
-    if the op is meant for other calls.
+    For an op that declares no domain, its signature and trial calls determine a domain: the widest
+    numbers and the most general shapes for which the op and its rules do not raise and the results
+    are finite. The strategy's repr and a failing test show these assumptions. Give a domain if the
+    op is meant for other calls.
 
     Parameters
     ----------
     op
-        An op of the user's own, or any function of arrays.
+        A user's op, or any function of arrays.
     domain
-        Its domain (`tapegrad.domain`); by default the declared one.
+        The op's domain (`tapegrad.domain`); its declared domain by default.
     complex
-        Whether some of the floating operands are complex; for the declared domain.
+        Whether some of the floating operands are complex, in the declared domain.
 
     Returns
     -------
@@ -246,17 +246,15 @@ def operands_for(
     >>> tg.testing.operands_for(log)
     calls(assumed='x: real numbers from 0.0625 to 4; any shape')
     """
-    chosen: Any = domain_of(op, complex) if domain is None else domain
+    used_domain: Any = domain_of(op, complex) if domain is None else domain
 
     @st.composite
     def calls(draw: st.DrawFn, assumed: str = "") -> Call:
         if assumed and currently_in_test_context():
-            note(f"{chosen.name} declares no domain; assumed: {assumed}")
-        call: Call = chosen(Drawn(draw))
+            note(f"{used_domain.name} declares no domain; assumed: {assumed}")
+        call: Call = used_domain(HypothesisChoices(draw))
         return call
 
-    return (
-        calls(assumed="; ".join(chosen.assumptions))
-        if isinstance(chosen, AssumedDomain)
-        else calls()
-    )
+    if isinstance(used_domain, AssumedDomain):
+        return calls(assumed="; ".join(used_domain.assumptions))
+    return calls()

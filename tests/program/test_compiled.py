@@ -16,7 +16,7 @@ from trees import Empty, Level, Mode, Nothing, trees_of
 
 import tapegrad as tg
 from tapegrad.program import cost
-from tapegrad.testing.strategies import Drawn
+from tapegrad.testing.strategies import HypothesisChoices
 from tapegrad.tree.numbers import is_floating
 
 X = np.linspace(-1.0, 1.0, 4)
@@ -57,7 +57,7 @@ def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
     compiled = tg.compile(written.step)
     wanted = written.step(*written.arguments[0])
     args = [
-        Drawn(data.draw).laid_out(x.copy()) if isinstance(x, np.ndarray) else x
+        HypothesisChoices(data.draw).laid_out(x.copy()) if isinstance(x, np.ndarray) else x
         for x in written.arguments[0]
     ]
     before = [np.array(x) for x in args]

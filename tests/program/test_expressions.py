@@ -29,7 +29,7 @@ from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program
 from tapegrad.program.text import make_runner
-from tapegrad.testing.choices import Sampled
+from tapegrad.testing.choices import RandomChoices
 from tapegrad.testing.evaluation import evaluate
 from tapegrad.types import Array
 
@@ -322,7 +322,7 @@ COMPLEX = sorted(name for name in CASES if declaration(TABLE[name]).complex)
 
 @pytest.mark.parametrize("name", COMPLEX)
 def test_what_is_written_of_complex_numbers_gives_what_the_ops_give(name):
-    choices = Sampled(np.random.default_rng(len(name)))
+    choices = RandomChoices(np.random.default_rng(len(name)))
     for call in sample_calls(name, examples("op, written"), len(name), complex=True):
         check_written(case_of(name, call), choices.among)
         check_large(case_of(name, call), choices.among)

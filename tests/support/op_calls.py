@@ -13,8 +13,8 @@ from tapegrad.declare.declarations import declared_key, is_elementwise
 from tapegrad.domain import REAL, Call, Domain, each
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.calls import omit_options, with_complex_operands
-from tapegrad.testing.choices import Sampled
-from tapegrad.testing.strategies import Drawn
+from tapegrad.testing.choices import RandomChoices
+from tapegrad.testing.strategies import HypothesisChoices
 
 # functions composed of ops are declared when their modules are imported, and have calls too
 full_table()
@@ -25,13 +25,13 @@ def sample_calls(
 ) -> list[Call]:
     """Calls of an op of the package, or of the one with this name, without Hypothesis."""
     domain, rng = _domain(op, complex), np.random.default_rng(seed)
-    return [domain(Sampled(rng)) for _ in range(n)]
+    return [domain(RandomChoices(rng)) for _ in range(n)]
 
 
 def operands_for(op: str, complex: bool = False) -> st.SearchStrategy[Call]:
     """Calls of an op of the package, or of the one with this name."""
     domain = _domain(op, complex)
-    return st.composite(lambda draw: domain(Drawn(draw)))()
+    return st.composite(lambda draw: domain(HypothesisChoices(draw)))()
 
 
 def _domain(op: Callable[..., Any] | str, complex: bool) -> Domain:

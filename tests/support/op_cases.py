@@ -18,7 +18,7 @@ import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
-from tapegrad.testing.choices import Sampled
+from tapegrad.testing.choices import RandomChoices
 from tapegrad.tree.numbers import is_floating
 from tapegrad.types import Array, PyTree, Scalar
 
@@ -540,7 +540,7 @@ def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], Non
         def sampled(name: str) -> None:
             # others for each check
             seed = zlib.crc32(check.__name__.encode())
-            choices = Sampled(np.random.default_rng(seed))
+            choices = RandomChoices(np.random.default_rng(seed))
             for call in sample_calls(name, examples(family) - share, seed):
                 try:
                     check(*[case_of(name, call), choices.among][:n])

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.testing.strategies import Drawn
+from tapegrad.testing.strategies import HypothesisChoices
 
 # how far apart two values must be so that comparing them does not depend on the last bits
 _MARGIN = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
@@ -67,7 +67,7 @@ class Known:
 
 
 @attrs.frozen
-class Drawing(Drawn):
+class Drawing(HypothesisChoices):
     """The source of a step: Hypothesis's draw, and the values so far."""
 
     known: list[Known]
