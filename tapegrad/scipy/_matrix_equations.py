@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.primitive import Joint
+from tapegrad.core.forward import Tangents
+from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_stacks
@@ -29,6 +30,7 @@ from tapegrad.ops.triangular import (
     zeros_like_last,
 )
 from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.types import Array, ArrayLike, Cotangent, Tangent
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
 __all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
@@ -39,12 +41,12 @@ like_scipy = with_scipy_parameters(_scipy)
 # --- operands -------------------------------------------------------------------------------
 
 
-def as_matrix(x: Any) -> Any:
+def as_matrix(x: ArrayLike) -> Array:
     """A matrix or a stack of them, floating."""
     return as_floating(x, complex=True)
 
 
-def as_square(x: Any) -> Any:
+def as_square(x: ArrayLike) -> Array:
     x = as_matrix(x)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         # a ValueError, which some of SciPy's functions raise
@@ -52,7 +54,7 @@ def as_square(x: Any) -> Any:
     return x
 
 
-def solve_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
+def solve_columns(solve: Callable[[Array], Array], n: int, b: ArrayLike) -> Array:
     """A function of matrices with n rows, applied to such a matrix or to a vector."""
     b = as_matrix(b)
     if b.ndim == 0 or b.shape[-2 if b.ndim > 1 else 0] != n:
@@ -65,13 +67,13 @@ def solve_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
 
 @like_scipy
 def solve_triangular(
-    a: Any,
-    b: Any,
-    trans: Any = 0,
+    a: ArrayLike,
+    b: ArrayLike,
+    trans: int | str = 0,
     lower: bool = False,
     unit_diagonal: bool = False,
     check_finite: bool = True,
-) -> Any:
+) -> Array:
     """The solution x of ``a @ x = b`` for a triangular matrix, as `scipy.linalg.solve_triangular`.
 
     Parameters
@@ -115,7 +117,7 @@ def solve_triangular(
     return solve_columns(lambda b: triangular(a, b, kind > 0, *flags), a.shape[-1], b)
 
 
-def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
+def _factor_vjp(g: Cotangent, y: Array, a: Array, lower: bool, finite: bool) -> Cotangent:
     return cotangent_from_factor(y, g, not lower)
 
 
@@ -127,13 +129,13 @@ def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
     like=zeros_like_last,
     complex=rule_from_adjoint(_factor_vjp),
 )
-def _cho_factor(a: Any, lower: bool, finite: bool) -> Any:
+def _cho_factor(a: Array, lower: bool, finite: bool) -> Array:
     """The Cholesky factors of a stack of matrices."""
     return apply_to_stack(_scipy.cholesky, a, lower=lower, check_finite=finite)
 
 
 @like_scipy
-def cho_factor(a: Any, lower: bool = False, check_finite: bool = True) -> tuple[Any, bool]:
+def cho_factor(a: ArrayLike, lower: bool = False, check_finite: bool = True) -> tuple[Array, bool]:
     """The Cholesky factor of a matrix, for `cho_solve`, as `scipy.linalg.cho_factor`.
 
     Parameters
@@ -171,7 +173,9 @@ def cho_factor(a: Any, lower: bool = False, check_finite: bool = True) -> tuple[
 
 
 @like_scipy
-def cho_solve(c_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
+def cho_solve(
+    c_and_lower: tuple[ArrayLike, bool], b: ArrayLike, check_finite: bool = True
+) -> Array:
     """The solution x of ``a @ x = b`` from the Cholesky factor, as `scipy.linalg.cho_solve`.
 
     Parameters
@@ -203,14 +207,16 @@ def cho_solve(c_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
 # --- banded matrices ------------------------------------------------------------------------
 
 
-def _band_indices(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
+def _band_indices(lower: int, upper: int, n: int) -> tuple[Array, Array, Array]:
     """The rows and columns of a matrix's elements in banded form, and a mask of those inside."""
     cols = np.arange(n)
     rows = np.arange(lower + upper + 1)[:, None] - upper + cols
     return np.clip(rows, 0, max(n - 1, 0)), cols, (rows >= 0) & (rows < n)
 
 
-def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite: bool) -> list[Any]:
+def _banded_vjp(
+    g: Cotangent, y: Array, ab: Array, b: Array, lower: int, upper: int, finite: bool
+) -> list[Cotangent]:
     n = ab.shape[-1]
     # the transpose in banded form: the diagonals in the opposite order, moved to other columns
     rows, cols, inside = _band_indices(upper, lower, n)
@@ -222,10 +228,10 @@ def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite:
 
 
 @op(each_operand=Joint(_banded_vjp, 2), name="solve_banded", **STACKED)
-def _solve_banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
+def _solve_banded(ab: Array, b: Array, lower: int, upper: int, finite: bool) -> Array:
     """The solution for stacks of matrices."""
 
-    def solve(ab: Any, b: Any) -> Any:
+    def solve(ab: Array, b: Array) -> Array:
         return _scipy.solve_banded((lower, upper), ab, b, check_finite=finite)
 
     return apply_to_stack(solve, ab, b)
@@ -234,10 +240,10 @@ def _solve_banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
 @like_scipy
 def solve_banded(
     l_and_u: Sequence[int],
-    ab: Any,
-    b: Any,
+    ab: ArrayLike,
+    b: ArrayLike,
     check_finite: bool = True,
-) -> Any:
+) -> Array:
     """The solution x of ``a @ x = b`` for a banded matrix, as `scipy.linalg.solve_banded`.
 
     Parameters
@@ -282,12 +288,12 @@ def solve_banded(
 # --- the equation of Sylvester --------------------------------------------------------------
 
 
-def _sylvester_vjp(g: Any, y: Any, a: Any, b: Any, q: Any) -> list[Any]:
+def _sylvester_vjp(g: Cotangent, y: Array, a: Array, b: Array, q: Array) -> list[Cotangent]:
     c = solve_sylvester(transpose_matrices(a), transpose_matrices(b), g)
     return [-(c @ transpose_matrices(y)), -(transpose_matrices(y) @ c), c]
 
 
-def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
+def _sylvester_one(a: Array, b: Array, q: Array) -> Array:
     # of a real and a complex matrix SciPy's solution is wrong where the real one turns
     dtype = np.result_type(a, b, q)
     a, b, q = (x.astype(dtype, copy=False) for x in (a, b, q))
@@ -304,12 +310,12 @@ def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
 
 
 @op(each_operand=Joint(_sylvester_vjp, 3), name="solve_sylvester", **STACKED)
-def _sylvester(a: Any, b: Any, q: Any) -> Any:
+def _sylvester(a: Array, b: Array, q: Array) -> Array:
     """The solution for stacks of matrices."""
     return apply_to_stack(_sylvester_one, a, b, q)
 
 
-def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
+def solve_sylvester(a: ArrayLike, b: ArrayLike, q: ArrayLike) -> Array:
     """The solution x of ``a @ x + x @ b = q``, as `scipy.linalg.solve_sylvester`.
 
     Parameters
@@ -343,7 +349,7 @@ def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
 # --- functions of matrices ------------------------------------------------------------------
 
 
-def _frechet_vjp(g: Any, y: Any, a: Any, e: Any) -> list[Any]:
+def _frechet_vjp(g: Cotangent, y: Array, a: Array, e: Array) -> list[Cotangent]:
     # the derivative is a block of the exponential of [[a, e], [0, a]]
     zero = np.zeros_like(a)
     n = a.shape[-1]
@@ -353,21 +359,21 @@ def _frechet_vjp(g: Any, y: Any, a: Any, e: Any) -> list[Any]:
     return [c[..., :n, :n] + c[..., n:, n:], c[..., :n, n:]]
 
 
-def _frechet_one(a: Any, e: Any) -> Any:
+def _frechet_one(a: Array, e: Array) -> Array:
     derivative = _scipy.expm_frechet(a, e, compute_expm=False, check_finite=False)
     return derivative.astype(np.result_type(a, e), copy=False)
 
 
 @op(each_operand=Joint(_frechet_vjp, 2), name="expm_frechet", **STACKED)
-def _frechet(a: Any, e: Any) -> Any:
+def _frechet(a: Array, e: Array) -> Array:
     """The derivative along a direction, for stacks of matrices."""
     return apply_to_stack(_frechet_one, a, e)
 
 
 @like_scipy
 def expm_frechet(
-    A: Any,
-    E: Any,
+    A: ArrayLike,
+    E: ArrayLike,
     method: str | None = None,
     compute_expm: bool = True,
 ) -> Any:
@@ -401,17 +407,17 @@ def expm_frechet(
     return (expm(A), _frechet(A, E)) if compute_expm else _frechet(A, E)
 
 
-def _expm_jvp(op: Any, tangents: Any, y: Any, a: Any) -> Any:
+def _expm_jvp(op: Primitive, tangents: Tangents, y: Array, a: Array) -> Tangent:
     return _frechet(a, tangents[0])
 
 
 @op(lambda g, y, a: _frechet(transpose_matrices(a), g), jvp=_expm_jvp, name="expm", **STACKED)
-def _expm(a: Any) -> Any:
+def _expm(a: Array) -> Array:
     """The exponential for stacks of matrices."""
     return _scipy.expm(a)
 
 
-def expm(A: Any) -> Any:
+def expm(A: ArrayLike) -> Array:
     """The exponential of a matrix, as `scipy.linalg.expm`.
 
     Parameters
@@ -440,7 +446,7 @@ def expm(A: Any) -> Any:
     return _expm(as_square(A))
 
 
-def _sqrtm_one(a: Any, real: bool) -> Any:
+def _sqrtm_one(a: Array, real: bool) -> Array:
     with np.errstate(all="ignore"):
         y = _scipy.sqrtm(a)
         wide = np.result_type(a, np.complex64) if y.dtype.kind == "c" else a.dtype
@@ -455,21 +461,23 @@ def _sqrtm_one(a: Any, real: bool) -> Any:
     return y
 
 
-def _sqrtm_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
+def _sqrtm_vjp(g: Cotangent, y: Array, a: Array, real: bool = False) -> Cotangent:
     return solve_sylvester(transpose_matrices(y), transpose_matrices(y), g)
 
 
-def _sqrtm_jvp(op: Any, tangents: Any, y: Any, a: Any, real: bool = False) -> Any:
+def _sqrtm_jvp(
+    op: Primitive, tangents: Tangents, y: Array, a: Array, real: bool = False
+) -> Tangent:
     return solve_sylvester(y, y, tangents[0])
 
 
 @op(_sqrtm_vjp, jvp=_sqrtm_jvp, name="sqrtm", **STACKED)
-def _sqrtm(a: Any, real: bool = False) -> Any:
+def _sqrtm(a: Array, real: bool = False) -> Array:
     """The square root for stacks of matrices."""
     return apply_to_stack(_sqrtm_one, a, real=real)
 
 
-def sqrtm(A: Any) -> Any:
+def sqrtm(A: ArrayLike) -> Array:
     """The principal square root of a matrix, as `scipy.linalg.sqrtm`.
 
     Parameters
@@ -497,14 +505,14 @@ def sqrtm(A: Any) -> Any:
            [0.333333, 0.25    ]])
     """
     A = as_square(A)
-    compiling = type(A) is Tensor and A.origin.compiling and A.dtype.kind != "c"
+    compiling = isinstance(A, Tensor) and A.origin.compiling and A.dtype.kind != "c"
     return _sqrtm(A, real=True) if compiling else _sqrtm(A)
 
 
 # --- matrices from parts --------------------------------------------------------------------
 
 
-def block_diag(*arrs: Any) -> Any:
+def block_diag(*arrs: ArrayLike) -> Array:
     """A matrix with other matrices along its diagonal, as `scipy.linalg.block_diag`.
 
     Parameters
@@ -534,7 +542,7 @@ def block_diag(*arrs: Any) -> Any:
     return np.concatenate(rows, axis=0)
 
 
-def toeplitz(c: Any, r: Any = None) -> Any:
+def toeplitz(c: ArrayLike, r: ArrayLike | None = None) -> Array:
     """A matrix with constant diagonals, as `scipy.linalg.toeplitz`.
 
     Parameters

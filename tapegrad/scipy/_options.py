@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_elementwise
 from tapegrad.ops.casting import values_if_known
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["require_finite", "with_scipy_parameters"]
 __dir__ = __all__.copy
@@ -25,6 +26,8 @@ _WITHOUT_EFFECT = frozenset(("driver", "lapack_driver", "lwork", "plan", "worker
 # nothing is overwritten
 _ARRAYS = {"out", "output"}
 _REQUIRED = inspect.Parameter.empty
+
+R = TypeVar("R")
 
 
 @op(
@@ -37,12 +40,12 @@ _REQUIRED = inspect.Parameter.empty
     view=True,
     complex=True,
 )
-def _finite(a: Any) -> Any:
+def _finite(a: ArrayLike) -> Array:
     """The array itself, after a check that it holds no infinities and no nan."""
     return np.asarray_chkfinite(a)
 
 
-def require_finite(x: Any) -> Any:
+def require_finite(x: Array) -> Array:
     """A leaf of an operand, checked at once if its value is known, and else in each run."""
     value = values_if_known(x)
     if value is None:
@@ -53,7 +56,7 @@ def require_finite(x: Any) -> Any:
 
 def with_scipy_parameters(
     module: ModuleType, for_tensors: bool = False, kinds: str = "", **renamed: str
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Have a function take the arguments of the function of its name in a module of SciPy.
 
     The function names those that matter, some by names of its own, and gets SciPy's defaults. Of
@@ -63,7 +66,7 @@ def with_scipy_parameters(
     One `for_tensors` leaves calls without any to SciPy, or those whose first array is of `kinds`.
     """
 
-    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(fn: Callable[..., R]) -> Callable[..., R]:
         original = getattr(module, fn.__name__)
         theirs = inspect.signature(original)
         ours = inspect.signature(fn).parameters

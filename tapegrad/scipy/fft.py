@@ -7,7 +7,7 @@ its transpose is a transform of the same family, so one op computes all of them.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -20,8 +20,9 @@ from tapegrad.functions import fft as _numpy
 from tapegrad.functions.fft import fftshift as fftshift
 from tapegrad.functions.fft import ifftshift as ifftshift
 from tapegrad.ops.casting import as_floating, conjugate_of, to_array
-from tapegrad.ops.fourier import batch_transform_axes, crop_or_pad, swap_norm
+from tapegrad.ops.fourier import Norm, batch_transform_axes, crop_or_pad, swap_norm
 from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent, Shape, ShapeLike
 
 __all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
 __all__ += ["fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn"]
@@ -30,17 +31,16 @@ __all__ += ["fftshift", "ifftshift"]
 list_names(globals())
 
 
-def _lengths_and_axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _lengths_and_axes(x: Array, s: ShapeLike | None, axes: Axis) -> tuple[Shape, tuple[int, ...]]:
     """The lengths of a transform and its axes, as SciPy reads them."""
-    if axes is None:
-        axes = range(-x.ndim if s is None else -np.size(s), 0)
-    axes = normalize_axis_tuple(axes, x.ndim)
-    s = np.full(len(axes), -1) if s is None else np.atleast_1d(s)
-    lengths = [operator.index(n) for n in s.tolist()]
-    lengths = [x.shape[i] if n == -1 else n for n, i in zip(lengths, axes, strict=True)]
+    last = range(-x.ndim if s is None else -np.size(s), 0)
+    along = normalize_axis_tuple(last if axes is None else axes, x.ndim)
+    sizes = np.full(len(along), -1) if s is None else np.atleast_1d(s)
+    lengths = [operator.index(n) for n in sizes.tolist()]
+    lengths = [x.shape[i] if n == -1 else n for n, i in zip(lengths, along, strict=True)]
     if any(n < 1 for n in lengths):
         raise ValueError(f"the lengths of a transform must be 1 or more, not {lengths}")
-    return tuple(lengths), axes
+    return tuple(lengths), along
 
 
 # --- cosine and sine transforms -------------------------------------------------------------
@@ -48,7 +48,7 @@ def _lengths_and_axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple
 _TRANSPOSED = {1: 1, 2: 3, 3: 2, 4: 4}
 
 
-def _scale_ends(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
+def _scale_ends(x: Array, of: str, kind: int, axes: tuple[int, ...], weight: float) -> Array:
     """x with weights at the ends of axes that a transform without orthogonality treats apart."""
     if kind == 4 or (of, kind) == ("dst", 1):
         return x
@@ -61,8 +61,15 @@ def _scale_ends(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
 
 
 def _trigonometric_vjp(
-    g: Any, y: Any, x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool
-) -> Any:
+    g: Cotangent,
+    y: Array,
+    x: Array,
+    of: str,
+    kind: int,
+    axes: tuple[int, ...],
+    norm: Norm,
+    orthogonal: bool,
+) -> Cotangent:
     if not orthogonal and kind in (1, 2):
         g = _scale_ends(g, of, kind, axes, 2.0)
     c = _trigonometric(g, of, _TRANSPOSED[kind], axes, norm, orthogonal)
@@ -78,7 +85,9 @@ def _trigonometric_vjp(
     adds=True,
     complex=True,
 )
-def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool) -> Any:
+def _trigonometric(
+    x: Array, of: str, kind: int, axes: tuple[int, ...], norm: Norm, orthogonal: bool
+) -> Array:
     """A transform by SciPy, which loses an option for complex numbers."""
     transform = getattr(_scipy, of + "n")
     parts = [x.real, x.imag] if x.dtype.kind == "c" else [x]
@@ -87,8 +96,14 @@ def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal:
 
 
 def _call_trigonometric(
-    name: str, x: Any, kind: int, s: Any, axes: Any, norm: Any, orthogonalize: Any
-) -> Any:
+    name: str,
+    x: ArrayLike,
+    kind: int,
+    s: ShapeLike | None,
+    axes: Axis,
+    norm: Norm,
+    orthogonalize: bool | None,
+) -> Array:
     """The transform of a name; an inverse is a transform too."""
     if kind not in _TRANSPOSED:
         raise ValueError(f"the type must be 1, 2, 3 or 4, not {kind!r}")
@@ -110,7 +125,7 @@ def _call_trigonometric(
 # --- the functions --------------------------------------------------------------------------
 
 
-def _make_transform(name: str) -> Any:
+def _make_transform(name: str) -> Callable[..., Array]:
     """The function of a name, with its docstring."""
     kind = "Fourier" if "fft" in name else "cosine" if "dct" in name else "sine"
     one = name.endswith("t")
@@ -118,8 +133,13 @@ def _make_transform(name: str) -> Any:
     known = "irfftn" if name.startswith("h") else "rfftn" if name.startswith("ih") else name
 
     def transform(
-        x: Any, s: Any, axes: Any, norm: Any, type: int = 2, orthogonalize: Any = None
-    ) -> Any:
+        x: ArrayLike,
+        s: ShapeLike | None,
+        axes: Axis,
+        norm: Norm,
+        type: int = 2,
+        orthogonalize: bool | None = None,
+    ) -> Array:
         if kind != "Fourier":
             return _call_trigonometric(name, x, type, s, axes, norm, orthogonalize)
         if one:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from tapegrad.scipy._ode import OdeResult, odeint, solve_ivp
 from tapegrad.scipy._options import with_scipy_parameters
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, ArrayLike, Cotangent, PyTree
 
 __all__ = ["OdeResult", "cumulative_trapezoid", "odeint", "quad", "simpson", "solve_ivp"]
 __all__ += ["trapezoid"]
@@ -42,15 +43,15 @@ list_names(globals())
 
 @with_scipy_parameters(integrate)
 def quad(
-    func: Callable[..., Any],
-    a: Any,
-    b: Any,
-    args: Any = (),
+    func: Callable[..., Array],
+    a: ArrayLike,
+    b: ArrayLike,
+    args: PyTree = (),
     epsabs: float = 1.49e-8,
     epsrel: float = 1.49e-8,
     limit: int = 50,
-    points: Any = None,
-) -> tuple[Any, Any]:
+    points: ArrayLike | None = None,
+) -> tuple[Array, float]:
     """`scipy.integrate.quad`, with derivatives by the ends and by `args`.
 
     The derivative by an end is the integrand there; the derivative by an argument is the integral
@@ -94,30 +95,40 @@ def quad(
     check_options("quad", options)
     args = args if isinstance(args, tuple) else (args,)
 
-    def solve(fns: Any, captured: tuple[Any, ...]) -> tuple[Any, Any]:
+    def solve(
+        fns: Sequence[Callable[..., Array]], captured: tuple[Any, ...]
+    ) -> tuple[Array, float]:
         return _quad(fns[0], a, b, (*args, *captured), options)
 
     return solve_with_captured("quad", (func,), lambda: (0.0, *args), solve)
 
 
-def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+def _quad(
+    func: Callable[..., Array],
+    a: ArrayLike,
+    b: ArrayLike,
+    args: tuple[PyTree, ...],
+    options: dict[str, Any],
+) -> tuple[Array, float]:
     if not recorded_tensors("quad", (a, b, args)):
         return call_unrecorded(lambda: integrate.quad(func, a, b, args, **options))
     params, fill = split_tensors(args)
     ends = [as_float64(array(x)) for x in (a, b)]
 
-    def values(x: Any, *params: Any) -> Any:
+    def values(x: Array, *params: Array) -> Array:
         return as_float64(np.reshape(array(func(x, *fill(params))), (1,)))
 
     y = _integrals(values, 1, options, *ends, *params)
     return y[0], y[1]
 
 
-def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> Any:
+def _integrals(
+    fn: Callable[..., Array], n: int, options: Mapping[str, Any], a: Array, b: Array, *params: Array
+) -> Array:
     """The integrals of a vector of n numbers, ``fn(x, *params)``, and the largest error."""
-    is_moving = [type(x) is Tensor for x in (a, b)]
+    is_moving = [isinstance(x, Tensor) for x in (a, b)]
 
-    def run(a: Any, b: Any, *params: Any) -> tuple[Any]:
+    def run(a: Array, b: Array, *params: Array) -> tuple[Array]:
         known: dict[float, Any] = {}
 
         def element(x: float, i: int) -> float:
@@ -128,7 +139,9 @@ def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> A
         pairs = [integrate.quad(element, a, b, (i,), **options) for i in range(n)]
         return (np.array([*[y for y, _ in pairs], max(error for _, error in pairs)]),)
 
-    def back(cotangents: Any, a: Any, b: Any, *params: Any) -> list[Any]:
+    def back(
+        cotangents: tuple[Cotangent], a: Array, b: Array, *params: Array
+    ) -> list[Cotangent | None]:
         g = cotangents[0][:-1]
         by_ends: list[Any] = [None, None]
         for i, (end, sign) in enumerate(((a, -1), (b, 1))):
@@ -140,7 +153,7 @@ def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> A
         if not which:
             return [*by_ends, *[None] * len(params)]
 
-        def slopes(x: Any, g: Any, *params: Any) -> Any:
+        def slopes(x: Array, g: Cotangent, *params: Array) -> Array:
             pulled = pullback(lambda *xs: fn(x, *xs), params)[1](g)
             return as_float64(tree.ravel([pulled[i] for i in which])[0])
 
@@ -157,7 +170,7 @@ def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *params: Any) -> A
 # --- integrals of values --------------------------------------------------------------------
 
 
-def _spacings(y: Any, x: Any, dx: Any, axis: int) -> Any:
+def _spacings(y: Array, x: ArrayLike | None, dx: float | Array, axis: int) -> float | Array:
     """The distances between the points, which broadcast with the values."""
     if x is None:
         return dx
@@ -170,8 +183,12 @@ def _spacings(y: Any, x: Any, dx: Any, axis: int) -> Any:
 
 
 def cumulative_trapezoid(
-    y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None
-) -> Any:
+    y: ArrayLike,
+    x: ArrayLike | None = None,
+    dx: float | Array = 1.0,
+    axis: int = -1,
+    initial: float | None = None,
+) -> Array:
     """`scipy.integrate.cumulative_trapezoid`: the integrals up to each point but the first.
 
     Parameters
@@ -207,13 +224,15 @@ def cumulative_trapezoid(
     )
 
 
-def _divide_or_zero(a: Any, b: Any) -> Any:
+def _divide_or_zero(a: Array, b: Array) -> Array:
     """A ratio; 0 where the denominator is 0."""
     is_zero = np.equal(b, 0)
     return np.where(is_zero, 0.0, a / np.where(is_zero, 1.0, b))
 
 
-def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
+def simpson(
+    y: ArrayLike, x: ArrayLike | None = None, *, dx: float | Array = 1.0, axis: int = -1
+) -> Array:
     """`scipy.integrate.simpson`: the integral of parabolas through the points (Simpson's rule).
 
     An even number of points leaves an interval at the end, which Cartwright's correction adds.

@@ -6,6 +6,7 @@ functions but `block_diag`, `lstsq` and `toeplitz` take stacks of matrices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tapegrad.declare.batching import batch_stacks
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors.names import list_names
 from tapegrad.functions import linalg as _numpy
+from tapegrad.functions.matrices import Order
 from tapegrad.ops.casting import conjugate_of, real_of
 from tapegrad.ops.product import adjoint, transpose_matrices
 
@@ -49,6 +51,7 @@ from tapegrad.scipy._matrix_equations import (
     toeplitz,
 )
 from tapegrad.scipy._options import require_finite
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
 __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
@@ -60,7 +63,7 @@ list_names(globals())
 
 
 @like_scipy
-def cholesky(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
+def cholesky(a: ArrayLike, lower: bool = False, check_finite: bool = True) -> Array:
     """The Cholesky factor of a matrix, upper triangular unless `lower`.
 
     Only that triangle of the matrix is read, so the gradient is in that triangle.
@@ -81,7 +84,7 @@ _BANDS |= {"lower triangular": (-np.inf, 0.0), "upper triangular": (0.0, np.inf)
 _MIRRORED = ("sym", "symmetric", "her", "hermitian")
 
 
-def _read_structure(a: Any, kind: str, lower: bool) -> Any:
+def _read_structure(a: Array, kind: str, lower: bool) -> Array:
     """A square matrix of which only the elements that its kind needs are read."""
     off = np.arange(a.shape[-1]) - np.arange(a.shape[-1])[:, None]
     if kind in _BANDS:
@@ -94,8 +97,12 @@ def _read_structure(a: Any, kind: str, lower: bool) -> Any:
 
 @like_scipy
 def solve(
-    a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False
-) -> Any:
+    a: ArrayLike,
+    b: ArrayLike,
+    lower: bool = False,
+    assume_a: str | None = None,
+    transposed: bool = False,
+) -> Array:
     """The solution x of ``a @ x = b``, as `scipy.linalg.solve`.
 
     Parameters
@@ -141,7 +148,7 @@ def solve(
 
 
 @like_scipy
-def inv(a: Any) -> Any:
+def inv(a: ArrayLike) -> Array:
     """The inverse of a matrix.
 
     Examples
@@ -155,7 +162,7 @@ def inv(a: Any) -> Any:
 
 
 @like_scipy
-def det(a: Any) -> Any:
+def det(a: ArrayLike) -> Array:
     """The determinant of a matrix.
 
     Examples
@@ -171,11 +178,11 @@ def det(a: Any) -> Any:
 
 @like_scipy
 def eigh(
-    a: Any,
-    b: Any = None,
+    a: ArrayLike,
+    b: ArrayLike | None = None,
     lower: bool = True,
     eigvals_only: bool = False,
-    subset_by_index: Any = None,
+    subset_by_index: Sequence[int] | None = None,
 ) -> Any:
     """The eigenvalues of a symmetric matrix, ascending, and its eigenvectors.
 
@@ -218,7 +225,12 @@ def eigh(
 
 
 @like_scipy
-def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = None) -> Any:
+def eigvalsh(
+    a: ArrayLike,
+    b: ArrayLike | None = None,
+    lower: bool = True,
+    subset_by_index: Sequence[int] | None = None,
+) -> Array:
     """The eigenvalues of a symmetric matrix, ascending; arguments as for `eigh`.
 
     Examples
@@ -232,7 +244,7 @@ def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = N
 
 
 @like_scipy
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """The singular value decomposition, as `tapegrad.svd`.
 
     Examples
@@ -245,7 +257,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 
 @like_scipy
-def svdvals(a: Any) -> Any:
+def svdvals(a: ArrayLike) -> Array:
     """The singular values, in descending order.
 
     Examples
@@ -258,7 +270,7 @@ def svdvals(a: Any) -> Any:
 
 
 @like_scipy
-def qr(a: Any, mode: str = "full") -> Any:
+def qr(a: ArrayLike, mode: str = "full") -> Any:
     """The QR decomposition of a matrix of full rank, as `tapegrad.qr`.
 
     Parameters
@@ -284,7 +296,9 @@ def qr(a: Any, mode: str = "full") -> Any:
 
 
 @like_scipy
-def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(
+    a: ArrayLike, ord: Order | None = None, axis: Axis = None, keepdims: bool = False
+) -> Array:
     """The norm of a vector or a matrix, as `tapegrad.norm`.
 
     Examples
@@ -297,7 +311,7 @@ def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 @like_scipy
-def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
+def pinv(a: ArrayLike, rtol: float | None = None, return_rank: bool = False) -> Any:
     """The Moore-Penrose pseudo-inverse, with derivatives at constant rank, as `tapegrad.pinv`.
 
     Singular values below `rtol` times the largest count as 0; by default it is the machine epsilon
@@ -316,7 +330,9 @@ def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
 
 
 @like_scipy
-def lstsq(a: Any, b: Any, cond: Any = None) -> tuple[Any, Any, Any, Any]:
+def lstsq(
+    a: ArrayLike, b: ArrayLike, cond: float | None = None
+) -> tuple[Array, Array, Array, Array]:
     """The least-squares solution, residuals, rank and singular values, as `tapegrad.lstsq`.
 
     Singular values below `cond` times the largest count as 0; by default it is the machine
@@ -349,12 +365,12 @@ class LUResult(NamedTuple):
         The row that each row was exchanged with. It passes no gradient.
     """
 
-    lu: Any
-    piv: Any
+    lu: Array
+    piv: Array
 
 
 @op(None, name="permutation", scipy="", batch=batch_stacks(1))
-def _permutation(piv: Any) -> Any:
+def _permutation(piv: Array) -> Array:
     """The order of rows that exchanges lead to."""
     order = np.broadcast_to(np.arange(piv.shape[-1]), piv.shape).copy()
     for i in np.ndindex(*piv.shape[:-1]):
@@ -363,7 +379,7 @@ def _permutation(piv: Any) -> Any:
     return order
 
 
-def _permute_rows(x: Any, order: Any) -> Any:
+def _permute_rows(x: Array, order: Array) -> Array:
     """The rows of stacks of matrices in another order."""
     stack = np.broadcast_shapes(x.shape[:-2], order.shape[:-1])
     x = np.broadcast_to(x, (*stack, *x.shape[-2:]))
@@ -371,7 +387,7 @@ def _permute_rows(x: Any, order: Any) -> Any:
     return np.take_along_axis(x, np.expand_dims(order, -1), -2)
 
 
-def _lu_vjp(g: Any, y: Any, a: Any, finite: bool) -> Any:
+def _lu_vjp(g: Parts, y: Parts, a: Array, finite: bool) -> Cotangent:
     (lu, piv), g = parts_of(y), g.values[0]
     below = np.tri(a.shape[-1], k=-1, dtype=bool)
     unit = np.where(below, lu, np.eye(a.shape[-1], dtype=lu.dtype))
@@ -386,7 +402,7 @@ def _lu_vjp(g: Any, y: Any, a: Any, finite: bool) -> Any:
     return _permute_rows(c, np.argsort(_permutation(piv), axis=-1))
 
 
-def _lu_like(a: Any, finite: bool) -> Parts:
+def _lu_like(a: Array, finite: bool) -> Parts:
     return Parts((np.zeros_like(a), np.zeros(a.shape[:-1], np.int32)))
 
 
@@ -399,7 +415,7 @@ def _lu_like(a: Any, finite: bool) -> Parts:
     batch=batch_stacks(),
     complex=True,
 )
-def _lu(a: Any, finite: bool) -> Any:
+def _lu(a: Array, finite: bool) -> Parts:
     """The factors of a stack of matrices, by SciPy."""
     lu, piv = y = _lu_like(a, finite).values
     for i in np.ndindex(*a.shape[:-2]):
@@ -408,7 +424,7 @@ def _lu(a: Any, finite: bool) -> Any:
 
 
 @like_scipy
-def lu_factor(a: Any, check_finite: bool = True) -> Any:
+def lu_factor(a: ArrayLike, check_finite: bool = True) -> LUResult:
     """The LU decomposition of a square matrix, for `lu_solve`, as `scipy.linalg.lu_factor`.
 
     Examples
@@ -421,11 +437,14 @@ def lu_factor(a: Any, check_finite: bool = True) -> Any:
     array([[-0.5 , -0.5 ],
            [-0.25, -0.25]])
     """
-    return _lu(as_square(a), finite=bool(check_finite))
+    result: Any = _lu(as_square(a), finite=bool(check_finite))
+    return result
 
 
 @like_scipy
-def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True) -> Any:
+def lu_solve(
+    lu_and_piv: tuple[ArrayLike, Array], b: ArrayLike, trans: int = 0, check_finite: bool = True
+) -> Array:
     """The solution x of ``a @ x = b`` from the result of `lu_factor`, as `scipy.linalg.lu_solve`.
 
     With `trans` 1 the transpose of the matrix is meant, with 2 its adjoint.
@@ -440,7 +459,7 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
         raise ValueError(f"trans must be 0, 1 or 2, not {trans!r}")
     lu, order, finite = as_square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
 
-    def of_columns(b: Any) -> Any:
+    def of_columns(b: Array) -> Array:
         b = b if trans else _permute_rows(b, order)
         for lower in (False, True) if trans else (True, False):  # the lower one has ones
             b = solve_triangular(lu, b, trans, lower, lower, check_finite=finite)
@@ -453,7 +472,9 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
 
 
 @like_scipy
-def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = True) -> Any:
+def solveh_banded(
+    ab: ArrayLike, b: ArrayLike, lower: bool = False, check_finite: bool = True
+) -> Array:
     """The solution x of ``a @ x = b`` for a banded positive definite matrix.
 
     It is solved as by `solve_banded`, so a matrix that is not positive definite is not refused.
@@ -497,7 +518,7 @@ def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = Tru
 
 
 @like_scipy
-def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
+def solve_toeplitz(c_or_cr: ArrayLike | tuple[ArrayLike, ArrayLike], b: ArrayLike) -> Array:
     """The solution x of ``toeplitz(c, r) @ x = b``, by `solve`, as for any other matrix.
 
     Parameters
@@ -513,5 +534,5 @@ def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
     >>> solve_toeplitz(([2.0, 1.0], [2.0, 0.0]), [2.0, 3.0])
     array([1., 1.])
     """
-    a = toeplitz(*c_or_cr) if type(c_or_cr) is tuple else toeplitz(c_or_cr)
+    a = toeplitz(*c_or_cr) if isinstance(c_or_cr, tuple) else toeplitz(c_or_cr)
     return solve(a, b, check_finite=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from tapegrad.functions.selection import take
 from tapegrad.ops.casting import as_double, as_floating, sqrt_with_zero_slope, to_array
 from tapegrad.scipy._options import with_scipy_parameters
 from tapegrad.scipy.signal import extend, filter_extended
+from tapegrad.types import Array, ArrayLike, Axis, DType, Shape
 
 __all__ = ["affine_transform", "convolve", "convolve1d", "correlate", "correlate1d", "laplace"]
 __all__ += ["gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "zoom"]
@@ -27,12 +29,12 @@ _like_scipy = with_scipy_parameters(_scipy, for_tensors=True)
 _like_splines = with_scipy_parameters(_scipy, for_tensors=True, kinds="biu")
 
 
-def _check_floating(name: str, dtype: Any) -> None:
+def _check_floating(name: str, dtype: DType) -> None:
     if dtype.kind not in "fc":
         raise TypeError(f"{name} of {dtype} has no derivative; write input.astype(float)")
 
 
-def _repeat_for_axes(parameter: Any, n: int) -> list[Any]:
+def _repeat_for_axes(parameter: object, n: int) -> list[Any]:
     """A parameter for each of n axes, from one for all or a sequence."""
     if isinstance(parameter, str) or not np.iterable(parameter):
         return [parameter] * n
@@ -42,21 +44,30 @@ def _repeat_for_axes(parameter: Any, n: int) -> list[Any]:
     return each
 
 
-def _axis_parameters(x: Any, axes: Any, sorts: bool = False, **parameters: Any) -> dict[int, Any]:
+def _axis_parameters(
+    x: ArrayLike, axes: Axis, sorts: bool = False, **parameters: Any
+) -> dict[int, Any]:
     """The parameters for each axis of an image, or for some."""
-    axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
-    # of all axes, some of SciPy's filters do not see the order
-    axes = sorted(axes) if sorts and len(axes) == np.ndim(x) else axes
-    each = {name: _repeat_for_axes(x, len(axes)) for name, x in parameters.items()}
-    return {axis: {name: x[i] for name, x in each.items()} for i, axis in enumerate(axes)}
+    chosen = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
+    if sorts and len(chosen) == np.ndim(x):
+        # of all axes, some of SciPy's filters do not see the order
+        chosen = tuple(sorted(chosen))
+    each = {name: _repeat_for_axes(x, len(chosen)) for name, x in parameters.items()}
+    return {axis: {name: x[i] for name, x in each.items()} for i, axis in enumerate(chosen)}
+
+
+def _sum_parts(parts: Iterable[Array]) -> Array:
+    """The sum of arrays; 0 if there are none."""
+    total: Any = sum(parts)
+    return total
 
 
 # --- filters --------------------------------------------------------------------------------
 
 
 def _filter_window(
-    name: str, input: Any, weights: Any, mode: str, cval: Any, **options: Any
-) -> Any:
+    name: str, input: ArrayLike, weights: ArrayLike, mode: str, cval: ArrayLike, **options: Any
+) -> Array:
     """The correlation or convolution of an image with weights along some of its axes."""
     x, w = to_array(input), to_array(weights)
     # it refuses what is wrong
@@ -75,7 +86,7 @@ def _filter_window(
 
 
 @_like_scipy
-def correlate(input: Any, weights: Any, **options: Any) -> Any:
+def correlate(input: ArrayLike, weights: ArrayLike, **options: Any) -> Array:
     """The correlation of an image with weights, by both.
 
     Of Tensors, nan under a weight of 0 gives nan; of arrays SciPy leaves it out, in `convolve` too.
@@ -91,7 +102,7 @@ def correlate(input: Any, weights: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def convolve(input: Any, weights: Any, **options: Any) -> Any:
+def convolve(input: ArrayLike, weights: ArrayLike, **options: Any) -> Array:
     """The convolution of an image with weights, by both.
 
     Examples
@@ -105,7 +116,7 @@ def convolve(input: Any, weights: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def correlate1d(input: Any, weights: Any, **options: Any) -> Any:
+def correlate1d(input: ArrayLike, weights: ArrayLike, **options: Any) -> Array:
     """The correlation of an image with weights along an axis.
 
     Examples
@@ -118,7 +129,7 @@ def correlate1d(input: Any, weights: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def convolve1d(input: Any, weights: Any, **options: Any) -> Any:
+def convolve1d(input: ArrayLike, weights: ArrayLike, **options: Any) -> Array:
     """The convolution of an image with weights along an axis.
 
     Examples
@@ -132,8 +143,8 @@ def convolve1d(input: Any, weights: Any, **options: Any) -> Any:
 
 @_like_scipy
 def gaussian_filter1d(
-    input: Any, sigma: float, order: int, truncate: float, radius: int | None, **options: Any
-) -> Any:
+    input: ArrayLike, sigma: float, order: int, truncate: float, radius: int | None, **options: Any
+) -> Array:
     """The convolution of an image with a Gaussian, or a derivative of one, along an axis.
 
     Examples
@@ -151,8 +162,14 @@ def gaussian_filter1d(
 
 @_like_scipy
 def gaussian_filter(
-    input: Any, sigma: Any, order: Any, mode: Any, radius: Any, axes: Any, **options: Any
-) -> Any:
+    input: ArrayLike,
+    sigma: ArrayLike,
+    order: int | Sequence[int],
+    mode: str | Sequence[str],
+    radius: int | Sequence[int] | None,
+    axes: Axis,
+    **options: Any,
+) -> Array:
     """The convolution of an image with a Gaussian, or derivatives of one.
 
     Examples
@@ -167,11 +184,11 @@ def gaussian_filter(
     for axis, one in each.items():
         if one["sigma"] > 1e-15:
             input = gaussian_filter1d(input, axis=axis, **one, **options)
-    return input
+    return to_array(input)
 
 
 @_like_scipy
-def uniform_filter1d(input: Any, size: int, **options: Any) -> Any:
+def uniform_filter1d(input: ArrayLike, size: int, **options: Any) -> Array:
     """The mean of neighbours along an axis.
 
     Examples
@@ -184,7 +201,14 @@ def uniform_filter1d(input: Any, size: int, **options: Any) -> Any:
 
 
 @_like_scipy
-def uniform_filter(input: Any, size: Any, mode: Any, origin: Any, axes: Any, **options: Any) -> Any:
+def uniform_filter(
+    input: ArrayLike,
+    size: int | Sequence[int],
+    mode: str | Sequence[str],
+    origin: int | Sequence[int],
+    axes: Axis,
+    **options: Any,
+) -> Array:
     """The mean of neighbours.
 
     Examples
@@ -198,21 +222,23 @@ def uniform_filter(input: Any, size: Any, mode: Any, origin: Any, axes: Any, **o
     for axis, one in _axis_parameters(input, axes, size=size, mode=mode, origin=origin).items():
         if one["size"] > 1:
             input = uniform_filter1d(input, axis=axis, **one, **options)
-    return input
+    return to_array(input)
 
 
-def _filter_edges(across: list[int], input: Any, axis: int, mode: Any, **options: Any) -> Any:
+def _filter_edges(
+    across: list[int], input: ArrayLike, axis: int, mode: str | Sequence[str], **options: Any
+) -> Array:
     """Differences of neighbours along an axis, smoothed along the others."""
     each = _axis_parameters(input, None, mode=mode)
     axis = normalize_axis_index(axis, len(each))
     for i in sorted(each, key=lambda i: i != axis):
         weights = [-1, 0, 1] if i == axis else across
         input = correlate1d(input, weights, axis=i, **each[i], **options)
-    return input
+    return to_array(input)
 
 
 @_like_scipy
-def sobel(input: Any, **options: Any) -> Any:
+def sobel(input: ArrayLike, **options: Any) -> Array:
     """Differences along an axis, smoothed along the others with weights 1, 2 and 1.
 
     Examples
@@ -225,7 +251,7 @@ def sobel(input: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def prewitt(input: Any, **options: Any) -> Any:
+def prewitt(input: ArrayLike, **options: Any) -> Array:
     """Differences along an axis, smoothed along the others with equal weights.
 
     Examples
@@ -239,7 +265,9 @@ def prewitt(input: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def laplace(input: Any, mode: Any, axes: Any = None, **options: Any) -> Any:
+def laplace(
+    input: ArrayLike, mode: str | Sequence[str], axes: Axis = None, **options: Any
+) -> Array:
     """The sum of second differences along each axis.
 
     Examples
@@ -250,10 +278,12 @@ def laplace(input: Any, mode: Any, axes: Any = None, **options: Any) -> Any:
     array([ 1., -2.,  1.])
     """
     each = _axis_parameters(input, axes, mode=mode).items()
-    return sum(correlate1d(input, [1, -2, 1], axis=i, **one, **options) for i, one in each)
+    return _sum_parts(correlate1d(input, [1, -2, 1], axis=i, **one, **options) for i, one in each)
 
 
-def _gaussian_derivatives(n: int, input: Any, mode: Any, axes: Any, **options: Any) -> list[Any]:
+def _gaussian_derivatives(
+    n: int, input: ArrayLike, mode: str | Sequence[str], axes: Axis, **options: Any
+) -> list[Array]:
     """The derivatives of order n along each axis of an image that is convolved with a Gaussian."""
     orders = n * np.eye(np.ndim(input), dtype=int)
     each = _axis_parameters(input, axes, mode=mode).items()
@@ -261,7 +291,9 @@ def _gaussian_derivatives(n: int, input: Any, mode: Any, axes: Any, **options: A
 
 
 @_like_scipy
-def gaussian_laplace(input: Any, sigma: Any, axes: Any = None, **options: Any) -> Any:
+def gaussian_laplace(
+    input: ArrayLike, sigma: ArrayLike, axes: Axis = None, **options: Any
+) -> Array:
     """The sum of second derivatives of an image that is convolved with a Gaussian.
 
     Examples
@@ -273,11 +305,11 @@ def gaussian_laplace(input: Any, sigma: Any, axes: Any = None, **options: Any) -
     """
     each = _axis_parameters(input, axes, True, sigma=sigma)
     widths = [each[i]["sigma"] if i in each else 0 for i in range(np.ndim(input))]
-    return sum(_gaussian_derivatives(2, input, sigma=widths, axes=axes, **options))
+    return _sum_parts(_gaussian_derivatives(2, input, sigma=widths, axes=axes, **options))
 
 
 @_like_scipy
-def gaussian_gradient_magnitude(input: Any, axes: Any = None, **options: Any) -> Any:
+def gaussian_gradient_magnitude(input: ArrayLike, axes: Axis = None, **options: Any) -> Array:
     """The length of the gradient of an image that is convolved with a Gaussian.
 
     Where it is 0, so is the slope.
@@ -289,21 +321,21 @@ def gaussian_gradient_magnitude(input: Any, axes: Any = None, **options: Any) ->
     array([0.4258, 0.4279, 0.0021])
     """
     return sqrt_with_zero_slope(
-        sum(np.square(part) for part in _gaussian_derivatives(1, input, axes=axes, **options))
+        _sum_parts(map(np.square, _gaussian_derivatives(1, input, axes=axes, **options)))
     )
 
 
 # --- points between elements ----------------------------------------------------------------
 
 
-def _wrap_coordinates(c: Any, n: int) -> Any:
+def _wrap_coordinates(c: Array, n: int) -> Array:
     """Coordinates moved into n elements, the last of which equals the first."""
     turns = np.trunc(c / max(n - 1, 1))
     # a coordinate on a seam belongs to the end on the side of 0
     return c - max(n - 1, 1) * np.where(c < 0, turns - 1, np.where(c > n - 1, turns, 0.0))
 
 
-def _fold_coordinates(c: Any, n: int, mode: str) -> Any:
+def _fold_coordinates(c: Array, n: int, mode: str) -> Array:
     """The coordinate among n elements, or beside one, that stands for one outside."""
     if mode not in ("mirror", "reflect"):
         return np.mod(c, n) if mode == "grid-wrap" else c
@@ -315,7 +347,7 @@ def _fold_coordinates(c: Any, n: int, mode: str) -> Any:
     return np.where(turns, period - t if is_mirror else period - 1 - t, t)
 
 
-def _neighbour_weights(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
+def _neighbour_weights(c: Array, n: int, mode: str, order: int) -> list[tuple[Array, Array]]:
     """The neighbours along one axis: their indices and their weights."""
     c = _wrap_coordinates(c, n) if mode == "wrap" else _fold_coordinates(c, n, mode)
     half = 0.0 if order % 2 else 0.5
@@ -326,7 +358,8 @@ def _neighbour_weights(c: Any, n: int, mode: str, order: int) -> list[tuple[Any,
     elif order > 1:
         # coefficients of splines are continued where the image is not
         mode = {"constant": "mirror", "wrap": "mirror"}.get(mode, mode)
-    part, weights = c + half - first, [1.0]
+    part = c + half - first
+    weights: list[Any] = [1.0]
     for i in range(1, order + 1):
         # a spline of degree i from two of the degree below
         falling = [(1 - part + j) * w / i for j, w in enumerate(weights)]
@@ -340,7 +373,7 @@ def _neighbour_weights(c: Any, n: int, mode: str, order: int) -> list[tuple[Any,
 
 
 @with_scipy_parameters(_scipy)
-def spline_filter(input: Any, order: int, mode: str) -> Any:
+def spline_filter(input: ArrayLike, order: int, mode: str) -> Array:
     """The coefficients of a spline through an image, for `map_coordinates` without `prefilter`.
 
     With ``"reflect"`` they are exact, where SciPy's are not along axes of few elements.
@@ -367,8 +400,13 @@ def spline_filter(input: Any, order: int, mode: str) -> Any:
 
 @_like_splines
 def map_coordinates(
-    input: Any, coordinates: Any, order: int, mode: str, cval: Any, prefilter: bool
-) -> Any:
+    input: ArrayLike,
+    coordinates: ArrayLike,
+    order: int,
+    mode: str,
+    cval: ArrayLike,
+    prefilter: bool,
+) -> Array:
     """`scipy.ndimage.map_coordinates`, by the image and by the coordinates.
 
     Parameters
@@ -433,8 +471,14 @@ def map_coordinates(
 
 
 def _interpolate(
-    name: str, input: Any, places: Any, order: int, mode: str, cval: Any, prefilter: bool
-) -> Any:
+    name: str,
+    input: Array,
+    places: Array | Sequence[Array],
+    order: int,
+    mode: str,
+    cval: ArrayLike,
+    prefilter: bool,
+) -> Array:
     """The image at coordinates for each axis, of one shape or along the axes of a grid."""
     dtype, moved = input.dtype, 0
     _check_floating(name, dtype)
@@ -456,9 +500,9 @@ def _interpolate(
         inside = here & inside
         axes.append(_neighbour_weights(np.where(here, c, 0.0), n, mode, order))
     if name != "map_coordinates":
-        total = input
+        total: Any = input
         for i, neighbours in enumerate(axes):
-            total = sum(take(total, np.ravel(k), i) * w for k, w in neighbours)
+            total = _sum_parts(take(total, np.ravel(k), i) * w for k, w in neighbours)
     else:
         elements, total = np.reshape(input, -1), 0.0
         strides = [prod(input.shape[i + 1 :]) for i in range(input.ndim)]
@@ -470,8 +514,12 @@ def _interpolate(
 
 @_like_splines
 def affine_transform(
-    input: Any, matrix: Any, offset: Any, output_shape: Any, **options: Any
-) -> Any:
+    input: ArrayLike,
+    matrix: ArrayLike,
+    offset: ArrayLike,
+    output_shape: Shape | None,
+    **options: Any,
+) -> Array:
     """The image at ``matrix @ place + offset`` for each place, by all three.
 
     Examples
@@ -499,7 +547,7 @@ def affine_transform(
 
 
 @_like_splines
-def shift(input: Any, shift: Any, **options: Any) -> Any:
+def shift(input: ArrayLike, shift: ArrayLike, **options: Any) -> Array:
     """The image moved along its axes, by the image and by the distances.
 
     Examples
@@ -519,7 +567,7 @@ def shift(input: Any, shift: Any, **options: Any) -> Any:
 
 
 @_like_splines
-def zoom(input: Any, zoom: Any, grid_mode: bool, **options: Any) -> Any:
+def zoom(input: ArrayLike, zoom: float | Sequence[float], grid_mode: bool, **options: Any) -> Array:
     """The image with another number of elements along each axis.
 
     Examples

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import signal as _scipy
 
 from tapegrad.core.forward import apply
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, OneByOneError, batch_axis, repeat_all_for_batch
 from tapegrad.errors.names import list_names
@@ -18,6 +19,7 @@ from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.window import add_patches, patches
 from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.types import Array, ArrayLike, Axis, Cotangent
 
 __all__ = ["convolve", "convolve2d", "correlate", "correlate2d", "detrend", "fftconvolve"]
 __all__ += ["filtfilt", "hilbert", "istft", "lfilter", "savgol_filter", "sosfilt", "stft"]
@@ -29,8 +31,14 @@ _like_scipy = with_scipy_parameters(_scipy, for_tensors=True)
 
 
 def _convolve_vjp(
-    g: Any, x: Any, other: Any, swapped: bool, mode: str, method: str, axes: Any
-) -> Any:
+    g: Cotangent,
+    x: Array,
+    other: Array,
+    swapped: bool,
+    mode: str,
+    method: str,
+    axes: tuple[int, ...] | None,
+) -> Cotangent:
     """The cotangent of x, from the cotangents of all positions where the two overlap."""
     along = range(x.ndim) if axes is None else axes
     if not g.size:
@@ -48,8 +56,14 @@ def _convolve_vjp(
 
 
 def _convolve_batch(
-    op: Any, batched: Batched, a: Any, b: Any, mode: str, method: str, axes: Any
-) -> Any:
+    op: Primitive,
+    batched: Batched,
+    a: Array,
+    b: Array,
+    mode: str,
+    method: str,
+    axes: tuple[int, ...] | None,
+) -> Array:
     if axes is None:
         raise OneByOneError
     # SciPy's result is as long as the first operand along other axes too
@@ -67,7 +81,7 @@ def _convolve_batch(
     complex=True,
     adds=True,
 )
-def _convolve(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
+def _convolve(a: Array, b: Array, mode: str, method: str, axes: tuple[int, ...] | None) -> Array:
     """A convolution by SciPy: along some axes by the FFT, or along all by `method`.
 
     Directly and along several axes, NumPy is ten times as fast.
@@ -82,7 +96,9 @@ def _convolve(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
     return _scipy.fftconvolve(a, b, mode, axes)
 
 
-def _check_operands(name: str, in1: Any, in2: Any, *options: Any) -> tuple[Any, Any]:
+def _check_operands(
+    name: str, in1: ArrayLike, in2: ArrayLike, *options: Any
+) -> tuple[Array, Array]:
     """The operands, unless SciPy refuses their numbers of axes or the options."""
     a, b = as_floating(in1, complex=True), as_floating(in2, complex=True)
     getattr(_scipy, name)(np.zeros((1,) * a.ndim), np.zeros((1,) * b.ndim), *options)
@@ -90,7 +106,7 @@ def _check_operands(name: str, in1: Any, in2: Any, *options: Any) -> tuple[Any, 
 
 
 @_like_scipy
-def convolve(in1: Any, in2: Any, mode: str, method: str) -> Any:
+def convolve(in1: ArrayLike, in2: ArrayLike, mode: str, method: str) -> Array:
     """`scipy.signal.convolve`: the convolution of two arrays with the same number of axes.
 
     Parameters
@@ -121,7 +137,7 @@ def convolve(in1: Any, in2: Any, mode: str, method: str) -> Any:
 
 
 @_like_scipy
-def correlate(in1: Any, in2: Any, mode: str, method: str) -> Any:
+def correlate(in1: ArrayLike, in2: ArrayLike, mode: str, method: str) -> Array:
     """`scipy.signal.correlate`: the convolution of `in1` with `in2` reversed and conjugated.
 
     Parameters
@@ -143,7 +159,7 @@ def correlate(in1: Any, in2: Any, mode: str, method: str) -> Any:
 
 
 @_like_scipy
-def fftconvolve(in1: Any, in2: Any, mode: str, axes: Any) -> Any:
+def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str, axes: Axis) -> Array:
     """`scipy.signal.fftconvolve`: a convolution by the FFT, along some axes or all.
 
     Parameters
@@ -188,15 +204,24 @@ MODES |= dict.fromkeys(("mirror", "even", "odd"), "reflect")
 MODES |= {"nearest": "edge", "wrap": "wrap", "grid-wrap": "wrap"}
 
 
-def extend(x: Any, widths: Any, mode: str, cval: Any = 0.0) -> Any:
+def extend(
+    x: Array, widths: int | dict[int, tuple[int, int]], mode: str, cval: ArrayLike = 0.0
+) -> Array:
     """An array with elements around it, by one of SciPy's continuations."""
-    options = {"constant_values": cval} if MODES[mode] == "constant" else {}
+    options: dict[str, Any] = {"constant_values": cval} if MODES[mode] == "constant" else {}
     if mode == "odd":
         options = {"reflect_type": "odd"}
     return pad(x, widths, MODES[mode], **options)
 
 
-def filter_extended(correlates: bool, x: Any, w: Any, widths: Any, mode: str, cval: Any) -> Any:
+def filter_extended(
+    correlates: bool,
+    x: Array,
+    w: Array,
+    widths: dict[int, tuple[int, int]],
+    mode: str,
+    cval: ArrayLike,
+) -> Array:
     """The correlation of an array, continued at its ends, or a convolution with the ends turned."""
     if correlates:
         w = np.flip(conjugate_of(w))
@@ -206,8 +231,8 @@ def filter_extended(correlates: bool, x: Any, w: Any, widths: Any, mode: str, cv
 
 
 def _convolve_matrices(
-    correlates: bool, in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any
-) -> Any:
+    correlates: bool, in1: ArrayLike, in2: ArrayLike, mode: str, boundary: str, fillvalue: ArrayLike
+) -> Array:
     a, b = _check_operands("convolve2d", in1, in2, mode, boundary)
     ends = [((m - 1) // 2, m // 2) if mode == "same" else (m - 1, m - 1) for m in b.shape]
     if correlates and mode == "valid" and a.size < b.size:
@@ -218,7 +243,7 @@ def _convolve_matrices(
 
 
 @_like_scipy
-def convolve2d(in1: Any, in2: Any, **options: Any) -> Any:
+def convolve2d(in1: ArrayLike, in2: ArrayLike, **options: Any) -> Array:
     """The convolution of two matrices, the first of which is continued by `boundary`.
 
     Examples
@@ -233,7 +258,7 @@ def convolve2d(in1: Any, in2: Any, **options: Any) -> Any:
 
 
 @_like_scipy
-def correlate2d(in1: Any, in2: Any, **options: Any) -> Any:
+def correlate2d(in1: ArrayLike, in2: ArrayLike, **options: Any) -> Array:
     """The correlation of two matrices; arguments as for `convolve2d`.
 
     Examples
@@ -252,17 +277,19 @@ _convolved = _convolve
 # --- filters --------------------------------------------------------------------------------
 
 
-def _filter_backward(b: Any, a: Any, x: Any, axis: int) -> Any:
+def _filter_backward(b: Array, a: Array, x: Array, axis: int) -> Array:
     """The adjoint of a filter: it runs from the end to the beginning."""
     return np.flip(_lfilter(b, a, np.flip(x, axis), axis), axis)
 
 
-def _recursion_cotangent(a: Any, g: Any, axis: int) -> Any:
+def _recursion_cotangent(a: Array, g: Cotangent, axis: int) -> Array:
     """The cotangent of the sum that enters the recursion of a filter."""
     return _filter_backward(np.ones(1, g.dtype), a, g, axis)
 
 
-def _lfilter_batch(op: Any, batched: Batched, b: Any, a: Any, x: Any, axis: int) -> Any:
+def _lfilter_batch(
+    op: Primitive, batched: Batched, b: Array, a: Array, x: Array, axis: int
+) -> Array:
     if batched[0] or batched[1]:
         raise OneByOneError
     return apply(op, (b, a, x), {"axis": batch_axis(axis, x.ndim - 1)})
@@ -280,14 +307,14 @@ def _lfilter_batch(op: Any, batched: Batched, b: Any, a: Any, x: Any, axis: int)
     complex=True,
     adds=True,
 )
-def _lfilter(b: Any, a: Any, x: Any, axis: int) -> Any:
+def _lfilter(b: Array, a: Array, x: Array, axis: int) -> Array:
     """A filter by SciPy, which refuses an empty signal if the denominator is one number."""
     if not x.size:
         return np.zeros(x.shape, np.result_type(b, a, x))
     return _scipy.lfilter(b, a, x, axis)
 
 
-def _lagged_products(v: Any, x: Any, n: int, axis: int) -> Any:
+def _lagged_products(v: Array, x: Array, n: int, axis: int) -> Array:
     """The sums of ``v[i] * x[i - k]`` over all i, for each k below n."""
     if not x.size:
         return np.zeros(n, x.dtype)
@@ -299,7 +326,9 @@ def _lagged_products(v: Any, x: Any, n: int, axis: int) -> Any:
 _filtered = _lfilter
 
 
-def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
+def lfilter(
+    b: ArrayLike, a: ArrayLike, x: ArrayLike, axis: int = -1, zi: ArrayLike | None = None
+) -> Array:
     """`scipy.signal.lfilter`: a recursive filter, with derivatives by all three operands.
 
     ``a[0] y[n] = b[0] x[n] + b[1] x[n - 1] + ... - a[1] y[n - 1] - ...``. The adjoint of a filter
@@ -348,7 +377,7 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
 
 # SciPy's takes no coefficients that are read-only
 @with_scipy_parameters(_scipy)
-def sosfilt(sos: Any, x: Any, axis: int) -> Any:
+def sosfilt(sos: ArrayLike, x: ArrayLike, axis: int) -> Array:
     """A recursive filter in sections of second order, by the signal and the coefficients.
 
     Examples
@@ -362,13 +391,16 @@ def sosfilt(sos: Any, x: Any, axis: int) -> Any:
     sos = to_array(sos)
     if sos.ndim != 2 or sos.shape[1] != 6:
         raise ValueError(f"sos must have shape (sections, 6), not {sos.shape}")
+    x = to_array(x)
     for i in range(len(sos)):
         x = lfilter(sos[i, :3], sos[i, 3:], x, axis)
     return x
 
 
 @_like_scipy
-def filtfilt(b: Any, a: Any, x: Any, axis: int, padtype: str | None, padlen: int | None) -> Any:
+def filtfilt(
+    b: ArrayLike, a: ArrayLike, x: ArrayLike, axis: int, padtype: str | None, padlen: int | None
+) -> Array:
     """A recursive filter forward and then backward, by the signal and the coefficients.
 
     Examples
@@ -397,7 +429,7 @@ def filtfilt(b: Any, a: Any, x: Any, axis: int, padtype: str | None, padlen: int
 
 
 @_like_scipy
-def detrend(data: Any, axis: int, type: str, bp: Any) -> Any:
+def detrend(data: ArrayLike, axis: int, type: str, bp: ArrayLike) -> Array:
     """The signal without its mean, or without the lines that fit its parts.
 
     Examples
@@ -421,8 +453,14 @@ def detrend(data: Any, axis: int, type: str, bp: Any) -> Any:
 
 @_like_scipy
 def savgol_filter(
-    x: Any, window_length: int, polyorder: int, axis: int, mode: str, cval: Any, **options: Any
-) -> Any:
+    x: ArrayLike,
+    window_length: int,
+    polyorder: int,
+    axis: int,
+    mode: str,
+    cval: ArrayLike,
+    **options: Any,
+) -> Array:
     """The polynomials that fit the parts of a signal, or their derivatives, at the middles.
 
     Examples
@@ -447,7 +485,7 @@ def savgol_filter(
 
 
 @_like_scipy
-def hilbert(x: Any, N: int | None, axis: int) -> Any:
+def hilbert(x: ArrayLike, N: int | None, axis: int) -> Array:
     """The analytic signal, of positive frequencies alone.
 
     Examples
@@ -464,7 +502,9 @@ def hilbert(x: Any, N: int | None, axis: int) -> Any:
     return np.moveaxis(np.fft.ifft(np.fft.fft(x, len(impulse)) * factors), -1, axis)
 
 
-def _window(window: Any, n: int, noverlap: Any, scaling: str, fs: float) -> tuple[Any, int, float]:
+def _window(
+    window: str | tuple[str, Any] | ArrayLike, n: int, noverlap: int | None, scaling: str, fs: float
+) -> tuple[Array, int, float]:
     """The window of n elements, the step from one to the next, and the scale of a transform."""
     w = _scipy.get_window(window, n) if isinstance(window, str | tuple) else np.asarray(window)
     scale = np.sum(w) if scaling == "spectrum" else np.sqrt(fs * np.sum(w * w))
@@ -472,7 +512,9 @@ def _window(window: Any, n: int, noverlap: Any, scaling: str, fs: float) -> tupl
 
 
 @_like_scipy
-def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> Any:
+def stft(
+    x: ArrayLike, nperseg: int, nfft: int | None, axis: int, **options: Any
+) -> tuple[Array, Array, Array]:
     """The frequencies, the times, and the Fourier transforms of the parts of a signal.
 
     Examples
@@ -503,7 +545,9 @@ def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> A
 
 # SciPy's has wrong times for several signals
 @with_scipy_parameters(_scipy)
-def istft(Zxx: Any, nperseg: int | None, nfft: int | None, **options: Any) -> Any:
+def istft(
+    Zxx: ArrayLike, nperseg: int | None, nfft: int | None, **options: Any
+) -> tuple[Array, Array]:
     """The times, and the signal whose parts have Fourier transforms.
 
     Examples

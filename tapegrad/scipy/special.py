@@ -21,6 +21,7 @@ from tapegrad.ops.scipy_special import *  # noqa: F403
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.ops.scipy_special import digamma as digamma
 from tapegrad.ops.scipy_special import jn as jn
+from tapegrad.types import Array, ArrayLike, Axis
 
 # SciPy computes those ufuncs
 _scipys = import_module("scipy.special")
@@ -31,7 +32,11 @@ list_names(globals())
 
 
 def logsumexp(
-    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+    a: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
 ) -> Any:
     """``log(sum(b * exp(a)))`` over an axis, several, or all, without overflow.
 
@@ -84,7 +89,7 @@ def logsumexp(
     return (as_scalar(y), as_scalar(stop_gradient(sign))) if return_sign else as_scalar(y)
 
 
-def log_softmax(x: Any, axis: Any = None) -> Any:
+def log_softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """``log(softmax(x))`` along an axis, several, or all, without overflow.
 
     `tapegrad.log_softmax` goes along the last axis by default.
@@ -99,7 +104,7 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
     return activation.log_softmax(x, axis)
 
 
-def softmax(x: Any, axis: Any = None) -> Any:
+def softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """``exp(x)`` scaled to sum to 1 along an axis, several, or all, without overflow.
 
     `tapegrad.softmax` goes along the last axis by default.
@@ -118,7 +123,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
     return activation.softmax(x, axis)
 
 
-def multigammaln(a: Any, d: Any) -> Any:
+def multigammaln(a: ArrayLike, d: int) -> Array:
     """The logarithm of the multivariate gamma function.
 
     Parameters
@@ -150,7 +155,7 @@ def multigammaln(a: Any, d: Any) -> Any:
     return as_scalar(sum(terms, a * 0 + d * (d - 1) * 0.25 * math.log(math.pi)))
 
 
-def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
+def comb(N: ArrayLike, k: ArrayLike, *, exact: bool = False, repetition: bool = False) -> Any:
     """The number of combinations of N things taken k at a time; 0 for k below 0 or above N.
 
     Between whole numbers it is `binom`, as are its derivatives.
@@ -177,7 +182,7 @@ def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> An
     (array(10.), array(4.5))
     """
     if exact:
-        if type(N) is Tensor or type(k) is Tensor:
+        if isinstance(N, Tensor) or isinstance(k, Tensor):
             raise TypeError("comb: an exact integer has no derivative; write exact=False")
         return _scipys.comb(N, k, exact=True, repetition=repetition)
     n, k = to_array(N), to_array(k)

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from scipy.spatial import distance as _scipy
 
-from tapegrad.core.primitive import Joint
+from tapegrad.core.forward import Tangents
+from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import batch_stacks
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import as_double, safe_divide
-from tapegrad.ops.element_pairs import product_pairs
+from tapegrad.ops.element_pairs import Pairs, product_pairs
 from tapegrad.ops.product import transpose_matrices
 from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.types import Array, ArrayLike, Cotangent, Tangent
 
 __all__ = ["cdist", "pdist"]
 list_names(globals())
@@ -32,18 +34,20 @@ _SLOPES: dict[Any, tuple[Any, Any]] = {
 }
 
 
-def _differences(a: Any, b: Any) -> Any:
+def _differences(a: Array, b: Array) -> Array:
     """The differences of points, with coordinates first."""
     return transpose_matrices(a)[..., :, None] - transpose_matrices(b)[..., None, :]
 
 
-def _cdist_vjp(g: Any, y: Any, a: Any, b: Any, metric: str) -> list[Any]:
+def _cdist_vjp(g: Cotangent, y: Array, a: Array, b: Array, metric: str) -> list[Cotangent]:
     weight, direction = _SLOPES[metric]
     c = weight(g, y)[..., None, :, :] * direction(_differences(a, b))
     return [transpose_matrices(np.sum(c, axis=-1)), -transpose_matrices(np.sum(c, axis=-2))]
 
 
-def _cdist_jvp(op: Any, tangents: Any, y: Any, a: Any, b: Any, metric: str) -> Any:
+def _cdist_jvp(
+    op: Primitive, tangents: Tangents, y: Array, a: Array, b: Array, metric: str
+) -> Tangent:
     weight, direction = _SLOPES[metric]
     moved: Any = 0.0
     if 0 in tangents:
@@ -53,12 +57,12 @@ def _cdist_jvp(op: Any, tangents: Any, y: Any, a: Any, b: Any, metric: str) -> A
     return weight(np.sum(direction(_differences(a, b)) * moved, axis=-3), y)
 
 
-def _cdist_like(a: Any, b: Any, metric: str) -> Any:
+def _cdist_like(a: Array, b: Array, metric: str) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return np.zeros((*stack, a.shape[-2], b.shape[-2]), np.result_type(a, b))
 
 
-def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
+def _cdist_pairs(k: int, *points: Array, metric: str) -> Pairs:
     # coordinates of 0 matter too
     return product_pairs("ik", "jk")(k, *[np.ones(x.shape) for x in points])
 
@@ -72,7 +76,7 @@ def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
     jvp=_cdist_jvp,
     batch=batch_stacks(),
 )
-def _cdist(a: Any, b: Any, metric: str) -> Any:
+def _cdist(a: Array, b: Array, metric: str) -> Array:
     """The distances of stacks of points."""
     y = _cdist_like(a, b, metric)
     a, b = (np.broadcast_to(x, (*y.shape[:-2], *x.shape[-2:])) for x in (a, b))
@@ -81,12 +85,12 @@ def _cdist(a: Any, b: Any, metric: str) -> Any:
     return y
 
 
-def _pairs_vjp(g: Any, y: Any, values: Any, n: int) -> Any:
+def _pairs_vjp(g: Cotangent, y: Array, values: Array, n: int) -> Cotangent:
     return (g + transpose_matrices(g))[..., *np.triu_indices(n, 1)]
 
 
 @linear_op(_pairs_vjp, name="squareform", scipy="", batch=batch_stacks(1))
-def _squareform(values: Any, n: int) -> Any:
+def _squareform(values: Array, n: int) -> Array:
     """Symmetric matrices with a value for each pair."""
     y = np.zeros((*values.shape[:-1], n, n), values.dtype)
     for i in np.ndindex(*values.shape[:-1]):
@@ -94,7 +98,7 @@ def _squareform(values: Any, n: int) -> Any:
     return y
 
 
-def _pdist_vjp(g: Any, y: Any, x: Any, metric: str) -> Any:
+def _pdist_vjp(g: Cotangent, y: Array, x: Array, metric: str) -> Cotangent:
     weight, direction = _SLOPES[metric]
     weights = _squareform(weight(g, y), n=x.shape[-2])
     return transpose_matrices(
@@ -102,12 +106,12 @@ def _pdist_vjp(g: Any, y: Any, x: Any, metric: str) -> Any:
     )
 
 
-def _pdist_like(x: Any, metric: str) -> Any:
+def _pdist_like(x: Array, metric: str) -> Array:
     n = x.shape[-2]
     return np.zeros((*x.shape[:-2], n * (n - 1) // 2), x.dtype)
 
 
-def _pdist_pairs(k: int, x: Any, metric: str) -> Any:
+def _pdist_pairs(k: int, x: Array, metric: str) -> Pairs:
     numbers = np.arange(x.size).reshape(x.shape)
     xs = np.concatenate([numbers[..., i, :] for i in np.triu_indices(x.shape[-2], 1)], axis=-1)
     return np.arange(xs.size) // max(xs.shape[-1], 1), xs.reshape(-1)
@@ -121,7 +125,7 @@ def _pdist_pairs(k: int, x: Any, metric: str) -> Any:
     like=_pdist_like,
     batch=batch_stacks(2),
 )
-def _pdist(x: Any, metric: str) -> Any:
+def _pdist(x: Array, metric: str) -> Array:
     """The distances within stacks of points."""
     y = _pdist_like(x, metric)
     for i in np.ndindex(*x.shape[:-2]):
@@ -130,7 +134,7 @@ def _pdist(x: Any, metric: str) -> Any:
 
 
 @_like_scipy
-def cdist(XA: Any, XB: Any, metric: str) -> Any:
+def cdist(XA: ArrayLike, XB: ArrayLike, metric: str) -> Array:
     """The distances of points from other points: euclidean, sqeuclidean or cityblock.
 
     Where two coordinates are equal, or for ``"euclidean"`` two points, the slope is 0.
@@ -158,7 +162,7 @@ def _check_metric(metric: str) -> str:
 
 
 @_like_scipy
-def pdist(X: Any, metric: str) -> Any:
+def pdist(X: ArrayLike, metric: str) -> Array:
     """The distances between the points of each pair, by the metrics of `cdist`.
 
     Examples
