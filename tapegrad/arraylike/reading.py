@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.table import remedy
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import caller_name, users_line
 from tapegrad.errors.words import html_text, printable
 from tapegrad.tree.ownership import readonly_array, readonly_view
-from tapegrad.tree.structure import is_record
 from tapegrad.types import Array
 
 # ops that return a number for a number, and an array for a 0-d array
@@ -34,7 +34,7 @@ def is_count(n: Any, least: int = 0) -> bool:
     TraceError
         For an argument of a function that is compiled, whose value is not known.
     """
-    if is_record(n) and n.origin.compiling:
+    if type(n) is Tensor and n.origin.compiling:
         n._read("use as a size")
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
 

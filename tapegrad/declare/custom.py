@@ -235,10 +235,10 @@ def _guard_rule(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any
             )
         shapes = {np.shape(x) for x in args[1:]}
         if np.ndim(c) > max(map(len, shapes)):
-            known = ", ".join(map(str, sorted(shapes)))
+            listed = ", ".join(map(str, sorted(shapes)))
             raise ValueError(
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
-                f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
+                f"{np.shape(c)}, which does not fit the operand's: the shapes are {listed}"
             )
         return conjugate_cotangent(as_cotangent(c, name))
 

@@ -70,10 +70,10 @@ def _define_like_function(name: str, make: Callable[..., Any]) -> Callable[..., 
     def array_like(
         a: Array, dtype: DTypeLike | None = None, *, shape: Shape | None = None
     ) -> Array:
-        a = stack_nested(a)
-        if not isinstance(a, Tensor):
-            refuse_objects(name, a)
-        a = to_array(a)
+        stacked = stack_nested(a)
+        if not isinstance(stacked, Tensor):
+            refuse_objects(name, stacked)
+        a = to_array(stacked)
         return make(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
 
     array_like.__name__ = array_like.__qualname__ = name

@@ -109,7 +109,7 @@ def to_array(x: ArrayLike) -> Array:
     if isinstance(x, np.ndarray):
         return x
     stacked = stack_nested(x)
-    if type(stacked) is Tensor:
+    if isinstance(stacked, Tensor):
         return stacked  # type: ignore[return-value]  # a record stands for its array
     array = np.asarray(stacked)
     if array.dtype.kind == "O":

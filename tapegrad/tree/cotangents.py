@@ -6,7 +6,6 @@ The sums are written as products where NumPy computes these faster.
 from __future__ import annotations
 
 from operator import iadd
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -61,7 +60,7 @@ def conjugate_cotangent(c: Cotangent) -> Cotangent:
     return drop_negative_zeros(c.conj()) if c.dtype.kind == "c" else c
 
 
-def drop_negative_zeros(zs: Any) -> Any:
+def drop_negative_zeros(zs: Array) -> Array:
     """Return new complex numbers with 0.0 for each -0.0; the new array `zs` may be overwritten.
 
     The conjugate of a real derivative has the imaginary part -0.0. The sign of a zero tells the

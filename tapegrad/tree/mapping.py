@@ -17,6 +17,7 @@ from tapegrad.errors.words import as_text
 from tapegrad.tree.structure import (
     ARRAYS,
     LEAVES,
+    Tree,
     build_node,
     child_names,
     flatten,
@@ -77,7 +78,7 @@ def map(f: Callable[..., Any], tree: PyTree, *rest: PyTree) -> Any:
     return _map_trees(f, (tree, *rest), ()) if rest else _map_tree(f, tree)
 
 
-def _map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
+def _map_tree(f: Callable[[Any], Any], tree: PyTree) -> Any:
     """`map` over one tree."""
     # this, `map_with_path` and `_map_trees` run in every training step, so they make no Structure
     node, keys, children = open_node(tree)
@@ -89,7 +90,7 @@ def _map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
     return build_node(node, keys, [_map_tree(f, x) for x in children])
 
 
-def copy_containers(tree: Any, f: Callable[[Any], Any] | None = None) -> Any:
+def copy_containers(tree: Tree, f: Callable[[Any], Any] | None = None) -> Tree:
     """Copy the containers of a tree, so that a function may change them as it likes.
 
     Tuples and frozen records that hold no dict or list cannot change and are shared. An object
@@ -97,17 +98,20 @@ def copy_containers(tree: Any, f: Callable[[Any], Any] | None = None) -> Any:
     leaf.
     """
     kind = type(tree)
+    copied: Any
     if kind in LEAVES:
         return tree if f is None else f(tree)
     # this runs in every training step, as `_map_tree` does; most containers hold leaves alone
     if kind is dict:
         plain = f is None and LEAVES.issuperset(builtins.map(type, tree.values()))
-        return tree.copy() if plain else {key: copy_containers(x, f) for key, x in tree.items()}
+        copied = tree.copy() if plain else {key: copy_containers(x, f) for key, x in tree.items()}
+        return copied
     if kind is list or kind is tuple:
         if f is None and LEAVES.issuperset(builtins.map(type, tree)):
             return tree if kind is tuple else tree.copy()
-        copied = [copy_containers(x, f) for x in tree]
-        return copied if kind is list else tuple(copied)
+        children = [copy_containers(x, f) for x in tree]
+        copied = children if kind is list else tuple(children)
+        return copied
     try:
         node, keys, children = open_node(tree)
     except TypeError:
@@ -189,12 +193,14 @@ def _map_trees(f: Callable[..., Any], row: Sequence[Any], path: Path) -> Any:
     return build_node(node, keys, mapped)
 
 
-def _matching_children(node: Any, keys: tuple[Any, ...], n: int, tree: Any, strict: bool) -> Any:
+def _matching_children(
+    node: type, keys: tuple[Any, ...], n: int, tree: PyTree, strict: bool
+) -> Sequence[Any] | None:
     """Return the children of another tree in the order of a node's; None if the nodes differ."""
     kind = type(tree)
     if kind is not node and (strict or kind is not tuple or not issubclass(node, tuple)):
         return None
-    if node is dict:
+    if type(tree) is dict:
         return [tree[key] for key in keys] if len(tree) == n and tree.keys() == {*keys} else None
     _, theirs, children = open_node(tree)
     return children if len(children) == n and theirs == keys else None

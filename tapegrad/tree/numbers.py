@@ -72,7 +72,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     )
 
 
-def is_masked(x: Any) -> bool:
+def is_masked(x: object) -> bool:
     """Whether x is a masked array."""
     # NumPy imports masked arrays, which takes longer than most programs, at their first use
     is_other = isinstance(x, ndarray) and type(x) is not ndarray
@@ -80,7 +80,7 @@ def is_masked(x: Any) -> bool:
 
 
 def refuse_unreal(
-    what: str, values: Iterable[Any], takes_complex: Any = False, takes_none: bool = True
+    what: str, values: Iterable[Any], takes_complex: object = False, takes_none: bool = True
 ) -> None:
     """Raise for an array or a number that a tape refuses, in a call that writes no record.
 
@@ -128,7 +128,7 @@ def refuse_lossy(what: str, leaves: Iterable[Any], find_paths: Callable[[], Sequ
             as_constant(x, f"{what}: the result{path and f' at {path}'}")
 
 
-def _is_real(x: Any) -> bool:
+def _is_real(x: object) -> bool:
     """Whether a tape takes x, an array of a subclass or a number."""
     if not isinstance(x, np.ndarray):
         return isinstance(x, np.generic) and x.dtype.kind in _REAL
@@ -142,7 +142,7 @@ def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -
         raise TypeError(f"{what} is {dtype}, but must hold real numbers{_PARTS}")
 
 
-def refuse_complex(what: str, x: Any) -> NoReturn:
+def refuse_complex(what: str, x: object) -> NoReturn:
     """Raise for complex numbers where real numbers are needed; `x` is a value or a dtype."""
     dtype = x if isinstance(x, np.dtype) else getattr(x, "dtype", "complex")
     raise TypeError(
@@ -175,7 +175,7 @@ def describe(x: Any) -> str:
     return f"{type(x).__name__} {x!r}"
 
 
-def is_foreign_array(x: Any) -> bool:
+def is_foreign_array(x: object) -> bool:
     """Whether an object is an array of another library, which NumPy reads."""
     like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
     return like_one and not isinstance(x, np.generic)

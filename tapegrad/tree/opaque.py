@@ -63,7 +63,7 @@ def refuse_hidden(leaf: object, what: str, recordings: bool = True) -> None:
         )
 
 
-def tensor_inside(x: Any, recordings: bool = False) -> Any:
+def tensor_inside(x: object, recordings: bool = False) -> Any:
     """The first Tensor found in an object, at any depth; None if there is none.
 
     The nearest thousand objects are searched, and of each container a hundred elements, so that a

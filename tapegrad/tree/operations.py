@@ -165,7 +165,7 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     return updated
 
 
-def _replace_parts(x: Any, path: str, changes: Mapping[str, Any], replaced: list[str]) -> Any:
+def _replace_parts(x: PyTree, path: str, changes: Mapping[str, Any], replaced: list[str]) -> Any:
     """Replace parts of the subtree at `path`; add the paths of replaced parts to `replaced`."""
     if path in changes:
         replaced.append(path)
@@ -178,6 +178,7 @@ def _replace_parts(x: Any, path: str, changes: Mapping[str, Any], replaced: list
         _replace_parts(child, start + name, changes, replaced) for name, child in own.items()
     ]
     node, keys, _ = open_node(x)
+    assert node is not None
     return build_node(node, keys, children)
 
 

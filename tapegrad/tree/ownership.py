@@ -24,7 +24,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.errors.words import a_kind
-from tapegrad.tree.structure import is_record
+from tapegrad.tree.structure import Tree, is_record
 from tapegrad.types import Array
 
 
@@ -78,7 +78,7 @@ def owned_copy(x: Any) -> Any:
     return _copy_object(x)
 
 
-def readonly_view(x: Any) -> Any:
+def readonly_view(x: Tree) -> Tree:
     """Return a read-only view of a value that the package or the caller holds.
 
     An array is a new object, so setting its shape, dtype or strides affects no other. Lists,
@@ -129,13 +129,13 @@ def as_primal(value: Any, is_weak: bool) -> Any:
     return value
 
 
-def as_readonly_leaf(x: Any) -> Any:
+def as_readonly_leaf(x: object) -> Array:
     """Return a record itself, and any other new leaf as a read-only array."""
     return x if is_record(x) else readonly_array(x)
 
 
 def _is_ours(x: Array) -> bool:
-    """Whether `readonly_array` marked an array, or the array of which it is a view."""
+    """Whether `readonly_array` marked an array or its base."""
     base = x.base
     return type(base) is _Ours or (type(base) is ndarray and type(base.base) is _Ours)
 
@@ -169,7 +169,7 @@ _CONSTANT: frozenset[Any] = frozenset(
 )
 
 
-def _copy_object(x: Any) -> Any:
+def _copy_object(x: object) -> Any:
     """Copy an option that is neither an array nor a plain container."""
     if isinstance(x, np.ndarray):
         x = x.copy("K")
@@ -192,7 +192,7 @@ def _copy_object(x: Any) -> Any:
         ) from error
 
 
-def _is_package_object(x: Any) -> bool:
+def _is_package_object(x: object) -> bool:
     """Whether x belongs to a class of this package whose objects never change."""
     kind: Any = type(x)
     return hasattr(kind, "__tree_leaf__") or hasattr(kind, "__compiled__")

@@ -6,14 +6,14 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, NoReturn, SupportsIndex, TypeVar
+from typing import Any, NoReturn, SupportsIndex, TypeGuard, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad.errors.names import name_attributes
 from tapegrad.errors.words import as_text, printable
-from tapegrad.types import PyTree
+from tapegrad.types import Array, PyTree
 
 # A function that returns a tree of the same type as its argument. The bound lets checkers see
 # through lambdas, whose arguments have no types.
@@ -25,7 +25,7 @@ ARRAYS: set[type] = {np.ndarray}
 LEAVES: set[type] = {np.ndarray, float, int, str, bool, complex, type(None)}
 
 
-def is_record(x: object) -> bool:
+def is_record(x: object) -> TypeGuard[Array]:
     """Whether x is a record of a tape: a Tensor."""
     return type(x) is not np.ndarray and type(x) in ARRAYS
 
@@ -173,7 +173,7 @@ def open_node(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _class_fields(node: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
+def _class_fields(node: type) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
     """Return the names and arguments of `init_fields`, and whether the class has more fields."""
     fields = init_fields(node)
     if fields is None:
@@ -191,7 +191,7 @@ def named_children(tree: PyTree) -> dict[str, Any] | None:
     return dict(zip(structure_paths(shallow), children, strict=True))
 
 
-def _refuse_computed(record: Any) -> None:
+def _refuse_computed(record: attrs.AttrsInstance) -> None:
     """Raise for a Tensor in a field that ``__init__`` does not take, since it would be lost."""
     for field in type(record).__attrs_attrs__:
         if not field.init and is_record(getattr(record, field.name, None)):
@@ -296,7 +296,7 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     return build_node(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
 
 
-def build_node(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
+def build_node(node: type, keys: tuple[Any, ...], children: list[Any]) -> Any:
     """Build a node from the parts that `open_node` returns."""
     if node is list:
         return children
@@ -384,22 +384,23 @@ class Records(tuple[Any, ...]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    def index(self, x: Any, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
+    def index(self, x: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
         """Return the first position of a record or a constant."""
         for i in range(*slice(start, stop).indices(len(self))):
             if _is_same(self[i], x):
                 return i
         raise ValueError("tuple.index(x): x not in tuple")
 
-    def count(self, x: Any) -> int:
+    def count(self, x: object) -> int:
         """Return how often a record or a constant occurs."""
         return sum(_is_same(x, y) for y in self)
 
 
-def _is_same(x: Any, y: Any) -> bool:
+def _is_same(x: object, y: object) -> bool:
     """Whether two operands are one record, or equal constants."""
     has_record = hasattr(x, "_operands") or hasattr(y, "_operands")
-    return x is y or (not has_record and bool(np.array_equal(x, y)))
+    # an object that is no array compares as an array of one object
+    return x is y or (not has_record and bool(np.array_equal(x, y)))  # type: ignore[arg-type]
 
 
 def paths(tree: PyTree) -> list[str]:

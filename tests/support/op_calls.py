@@ -39,7 +39,8 @@ def _domain(op: Callable[..., Any] | str, complex: bool) -> Domain:
     domain = declared_domain(function)
     if domain is None:
         raise LookupError(f"no file of tests/support/domains has calls of {function}")
-    signature = declaration(function).signature
+    declared = declaration(function)
+    signature = declared.signature if declared is not None else None
     domain = omit_options(function, domain, signature) if signature is not None else domain
     return with_complex_operands(function, domain) if complex else domain
 
