@@ -280,7 +280,7 @@ class _Trials:
     def find_widest(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
     ) -> AssumedDomain | None:
-        """Find the widest numbers for which the results are finite, if possible with slopes."""
+        """Find the widest numbers for which the results are finite, if possible with bounded slopes."""
         places = [i for i, x in enumerate(numbers) if isinstance(x, Elements)]
         # intervals after the third are as wide as the third
         ranks = sorted(
@@ -326,7 +326,7 @@ class _Trials:
         return AssumedDomain(label(self.fn), tuple(says), "\n".join([*head, *lines, ""]))
 
     def accepts(self, domain: AssumedDomain, test: Callable[..., bool]) -> bool:
-        """Whether calls of a domain pass a test."""
+        """Whether the function's calls from a domain pass a test."""
         generators = [RandomChoices(np.random.default_rng(seed)) for seed in range(_RUNS)]
         generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
         for generator in generators:

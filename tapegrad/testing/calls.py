@@ -56,8 +56,8 @@ def _is_in_package(function: object) -> bool:
 def with_complex_operands(function: Callable[..., Any], domain: Domain) -> Domain:
     """Make at least one floating operand of each call complex, and the dtypes.
 
-    If the function raises, since an array has to hold the values of another, all operands are
-    complex; if it still raises, none.
+    All operands are complex if the function raises for fewer, since an array may have to hold the
+    values of another; none if it raises for all, too.
     """
 
     def call(choose: Choices) -> Call:

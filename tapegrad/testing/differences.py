@@ -43,7 +43,7 @@ class Steps:
 
 
 # around the usual step, cbrt(eps): larger steps for functions with coarse rounding, and smaller
-# ones for kinks and poles close by
+# steps for kinks and poles close by
 _LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
 FINE_STEPS = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
@@ -313,8 +313,8 @@ class Comparison:
     ) -> Finding:
         """Compare some rows over the whole ladder of steps; `known` has the slopes at two steps.
 
-        With `own_rounding`, the tolerance of a derivative is the rounding of its own output, not of
-        the largest output.
+        With `own_rounding`, each output has the tolerance of its rounding; otherwise all outputs
+        have the tolerance of the largest.
         """
         ladder = self.problem.steps.ladder
         sides = np.array([known.get(h) or self.slopes(support, h) for h in ladder.tolist()])

@@ -50,7 +50,7 @@ def is_floating_leaf(x: object) -> bool:
 
 
 def _is_foreign(x: object) -> bool:
-    """Whether a leaf is an array of another library that can make new ones."""
+    """Whether a leaf is an array of another library that can make new arrays."""
     if isinstance(x, np.ndarray | np.generic):
         return False
     return hasattr(x, "new_tensor") or hasattr(x, "__array_namespace__")

@@ -6,8 +6,8 @@ whether the element is exact. After each pass the new program is evaluated and c
 have:
 
 - the inputs, the tree, the shapes and the dtypes of the program before, inferred again;
-- values that differ by at most `BOUND` times the effect of rounding on the recorded values, and at
-  least by one unit in the last place;
+- values within a tolerance of the recorded values: `BOUND` times the effect of rounding plus one
+  unit in the last place;
 - the exact zeros of the recorded values, and their ties: exact elements that are equal;
 - infinities and nans where the program before has them, and nowhere else, unless rounding decides
   between them (for example, the sum of the magnitudes of a reduction's terms overflows).
@@ -187,7 +187,7 @@ def find_fault(before: Values, after: Values, known: Results, paths: Sequence[st
 def _find_wrong_value(
     pairs: Sequence[tuple[Array, Array]], effect: RoundingEffect, paths: Sequence[str]
 ) -> Fault | None:
-    """Find the first difference that is larger than the effect of rounding."""
+    """Find the first difference that rounding does not explain."""
     for i, (x, y) in enumerate(pairs):
         if x.dtype.kind not in "fciub":
             continue
