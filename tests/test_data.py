@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from messages import Refusal, check_refusals
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Key
 
 
 @given(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.integers(0, 99))
@@ -27,7 +27,7 @@ def test_epoch_has_every_row_once_with_arrays_aligned(
 
 
 def test_key_decides_order_and_no_key_keeps_it() -> None:
-    def shuffled_rows(key: Array | int | None) -> list[int]:
+    def shuffled_rows(key: "Key | None") -> list[int]:
         return np.concatenate(list(tg.data.batches(key, np.arange(50), 8))).tolist()
 
     assert shuffled_rows(None) == list(range(50))
@@ -35,7 +35,7 @@ def test_key_decides_order_and_no_key_keeps_it() -> None:
     assert shuffled_rows(3) == tg.random.permutation(3, 50).tolist()
 
 
-REFUSED: list[Refusal] = [
+ERRORS: list[Refusal] = [
     (
         ValueError,
         lambda: tg.data.batches(0, {"x": np.ones(3), "y": np.ones(4)}, 2),
@@ -50,4 +50,4 @@ REFUSED: list[Refusal] = [
 
 
 def test_invalid_arguments_raise_before_first_batch() -> None:
-    check_refusals(REFUSED)
+    check_refusals(ERRORS)

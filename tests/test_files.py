@@ -339,8 +339,8 @@ def test_name_is_read_alike_by_numpy_or_save_raises(words: list[str]) -> None:
     tree = {name: np.array(float(i)) for i, name in enumerate(sorted(names))}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/names.npz"
-        own = {"metadata.json", *[f"{name}.npy" for name in names]}
-        if own & names:
+        entry_names = {"metadata.json", *[f"{name}.npy" for name in names]}
+        if entry_names & names:
             with pytest.raises(ValueError, match="is the name of another entry"):
                 tg.save(path, tree, epoch=3)
             return
@@ -398,15 +398,15 @@ def test_partial_load_reads_part_of_file(suffix, data):
     if suffix == "safetensors":
         pytest.importorskip("safetensors")
     names = data.draw(st.lists(st.sampled_from("abcdef"), min_size=1, unique=True))
-    kept = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    selected = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
     tree = {name: {"w": np.full(i, float(i))} for i, name in enumerate(names, 1)}
-    part = {name: tree[name] for name in kept}
+    part = {name: tree[name] for name in selected}
     like = tg.tree.map(np.zeros_like, part)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"run.{suffix}"
         tg.save(path, tree)
         assert tg.tree.all_close(tg.load(path, like=like, partial=True), part, rtol=0, atol=0)
-        if len(kept) < len(names):
+        if len(selected) < len(names):
             with pytest.raises(tg.FileError, match="partial=True"):
                 tg.load(path, like=like)
         with pytest.raises(tg.FileError, match="'g' is missing"):

@@ -385,7 +385,7 @@ def test_writing_to_a_read_only_array_never_changes_a_later_result(name, n):
 # --- arguments of functions ------------------------------------------------------------------
 
 
-def double_in_place(x: Array) -> Any:
+def double_in_place(x: Array) -> Array:
     """Double an array in place."""
     if isinstance(x, np.ndarray):
         np.multiply(x, 2, out=x)
@@ -425,7 +425,7 @@ def test_function_cannot_write_to_its_arguments(name: str) -> None:
     before = x.copy()
     transform(lambda x: x, x)
 
-    def double_leaves(tree: Any) -> Any:
+    def double_leaves(tree: PyTree) -> PyTree:
         return tg.tree.map(double_in_place, tree)
 
     with pytest.raises(ValueError, match="read-only"):
@@ -453,14 +453,14 @@ def test_copy_of_a_record_is_the_record():
 
 def test_attributes_cannot_be_set():
     tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
-    things = [tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x), tg.grad(np.sum)]
-    things += [tg.jacobian(np.sin), tg.vjp(lambda x: x, 1.0)[1], tg.nn.Linear(2, 3)]
-    things += [tg.nn.Sequential(tg.nn.Tanh()), tg.tree.flatten([1])[1]]
-    for thing in things:
-        names = [field.name for field in attrs.fields(type(thing))]
+    objects = [tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x), tg.grad(np.sum)]
+    objects += [tg.jacobian(np.sin), tg.vjp(lambda x: x, 1.0)[1], tg.nn.Linear(2, 3)]
+    objects += [tg.nn.Sequential(tg.nn.Tanh()), tg.tree.flatten([1])[1]]
+    for item in objects:
+        names = [field.name for field in attrs.fields(type(item))]
         for name in [*names, "a_new_one"]:
             with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
-                setattr(thing, name, 1.0)
+                setattr(item, name, 1.0)
         for name in names:
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
-                delattr(thing, name)
+                delattr(item, name)

@@ -34,22 +34,22 @@ def test_another_process_unpickles_everything(tmp_path: Path) -> None:
 
 
 def test_check_of_pickles_finds_a_changed_object() -> None:
-    things = pickle.loads(pickled.write())
-    assert pickled.read(pickle.dumps(things)) == len(things)
-    things["key"] = tg.random.key(8)
+    objects = pickle.loads(pickled.write())
+    assert pickled.read(pickle.dumps(objects)) == len(objects)
+    objects["key"] = tg.random.key(8)
     with pytest.raises(AssertionError, match=r"^key: "):
-        pickled.read(pickle.dumps(things))
+        pickled.read(pickle.dumps(objects))
 
 
 NAMED = [pickled.step, pickled.gradient, pickled.cube, pickled.steep, pickled.hidden]
 NAMED += [tg.add, tg.sum, tg.matmul, tg.getitem, tg.softmax]
 
 
-@pytest.mark.parametrize("thing", NAMED)
-def test_op_and_decorated_function_pickle_by_name(thing: Any) -> None:
+@pytest.mark.parametrize("function", NAMED)
+def test_op_and_decorated_function_pickle_by_name(function: Any) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        text = pickle.dumps(thing, protocol)
-        assert pickle.loads(text) is thing
+        text = pickle.dumps(function, protocol)
+        assert pickle.loads(text) is function
         assert len(text) < 100
 
 
@@ -127,5 +127,5 @@ def test_workers_receive_functions_compiled_in_a_script(how: str, tmp_path: Path
 def test_names_in_older_pickles_are_found(
     module: str, name: str, fields: tuple[str, ...] | None
 ) -> None:
-    thing = getattr(import_module(module), name)
-    assert fields is None or tuple(x.name for x in attrs.fields(thing)) == fields
+    cls = getattr(import_module(module), name)
+    assert fields is None or tuple(x.name for x in attrs.fields(cls)) == fields

@@ -116,7 +116,7 @@ def test_pool_of_the_guide_runs_as_a_script(tmp_path):
     assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
 
-def test_the_readme_is_short():
+def test_readme_is_short():
     assert TEXT.count("\n") <= 250
 
 
@@ -152,7 +152,7 @@ def unquote_code(cell: str) -> str:
 
 
 @pytest.mark.parametrize("row", KINKS, ids=[row[0] for row in KINKS])
-def test_the_conventions_at_kinks_are_true(row):
+def test_conventions_at_kinks_are_true(row):
     _, _, expression, result = row
     with np.errstate(all="ignore"):
         computed = eval(unquote_code(expression), {"tg": tg, "np": np})
@@ -161,10 +161,10 @@ def test_the_conventions_at_kinks_are_true(row):
         assert isinstance(computed, tuple)
     else:
         computed, expected = (computed,), (expected,)
-    for ours, theirs in zip(computed, expected, strict=True):
+    for got, want in zip(computed, expected, strict=True):
         # to the last bit: these are conventions, not approximations
-        dtype = complex if isinstance(theirs, complex) else float
-        np.testing.assert_array_equal(ours, np.asarray(theirs, dtype), strict=True)
+        dtype = complex if isinstance(want, complex) else float
+        np.testing.assert_array_equal(got, np.asarray(want, dtype), strict=True)
 
 
 def test_docstring_of_op_in_table_names_its_convention():
@@ -181,7 +181,7 @@ def test_docstring_of_op_in_table_names_its_convention():
     assert named > 25
 
 
-def test_the_readme_counts_the_functions_of_numpy():
+def test_readme_counts_the_functions_of_numpy():
     (count,) = re.findall(r"some\s(\d+)\sfunctions\sof\sNumPy", TEXT)
     assert abs(len([f for f in full_table() if type(f) not in (tuple, str)]) - int(count)) <= 10
 

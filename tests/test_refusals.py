@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
@@ -24,7 +24,7 @@ from tapegrad import nn
 from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.errors.remedies import TENSOR_ATTRIBUTES
 from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
-from tapegrad.types import Array
+from tapegrad.types import Array, DTypeLike, Key, PyTree
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 V = np.array([1.0, 2.0, 3.0])
@@ -192,7 +192,7 @@ def while_loss(body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.while_loop(lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": v})
 
 
-def scan_of_numbers(carry: Any, body: Callable[..., Any]) -> Callable[..., Any]:
+def scan_of_numbers(carry: PyTree, body: Callable[..., Any]) -> Callable[..., Any]:
     return lambda v: tg.scan(body, carry, np.stack([v.astype(np.float32)] * 3))
 
 
@@ -333,11 +333,11 @@ BRANCHES: list[Refusal] = [
 
 
 def test_loop_or_branch_error_names_the_mismatch():
-    ways: list[Any] = [lambda f: f(V), lambda f: tg.record(f)(V), lambda f: tg.compile(f)(V)]
-    for way in ways:
-        check_refusals(LOOPS, way)
-    for way in ways[1:]:
-        check_refusals(BRANCHES, way)
+    transforms: list[Any] = [lambda f: f(V), lambda f: tg.record(f)(V), lambda f: tg.compile(f)(V)]
+    for transform in transforms:
+        check_refusals(LOOPS, transform)
+    for transform in transforms[1:]:
+        check_refusals(BRANCHES, transform)
     with pytest.raises(TypeError, match=r"shape \(3,\).*tg\.where"):
         tg.cond(V > 0, abs, abs, 1.0)
 
@@ -435,7 +435,7 @@ def test_shape_error_names_op_shapes_and_line():
     check_refusals(SHAPES, run_on_second_record, "line 2|model")
 
 
-def astype_by_custom_op(x: Array, dtype: type[Any] | str) -> Any:
+def astype_by_custom_op(x: Array, dtype: DTypeLike) -> Array:
     return tg.custom_op(vjps=(None,), name="astype")(lambda x: x.astype(dtype))(x)
 
 
@@ -587,7 +587,7 @@ def test_error_names_lines_of_two_functions_of_one_name():
 SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, *, k: x * k)
 
 
-def raise_value_error(x: Array) -> Any:
+def raise_value_error(x: Array) -> NoReturn:
     raise ValueError("no good")
 
 
@@ -602,7 +602,7 @@ def gradient_by_custom_vjp(*result: Any) -> Any:
     return tg.grad(lambda p: tg.sum(fn(p, V)))({"w": V})
 
 
-def push_tangent(jvp: Callable[..., Any]) -> Any:
+def push_tangent(jvp: Callable[..., Any]) -> tuple[Array, Array]:
     op = tg.custom_op(vjps=(lambda g, y, x: g,), name="bad", jvp=jvp)(lambda x: x * 1)
     return tg.jvp(op, (V,), (V,))
 
@@ -786,12 +786,12 @@ MASKED = np.ma.array([0, 1], mask=[True, False])
 
 
 class Scale:
-    """A layer whose parameters have no choice of a dtype."""
+    """A layer whose init takes no dtype."""
 
-    def init(self, key: Any) -> Any:
+    def init(self, key: Key) -> Array:
         return np.ones(2)
 
-    def __call__(self, params: Any, x: Any) -> Any:
+    def __call__(self, params: Array, x: Array) -> Array:
         return params * x
 
 

@@ -18,7 +18,7 @@ from user_files import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
-from tapegrad.types import Array, PyTree
+from tapegrad.types import Array, ArrayLike, PyTree
 
 X = np.array([[3.0, 1.0], [2.0, 5.0]])
 
@@ -50,7 +50,7 @@ def run_compiled(fn: Callable[..., Any], *args: Any) -> PyTree:
     return tg.compile(fn)(*args)
 
 
-def run_compiled_gradient(fn: Callable[..., Any], *args: Any) -> Any:
+def run_compiled_gradient(fn: Callable[..., Any], *args: Any) -> PyTree:
     return tg.compile(tg.grad(lambda *xs: tg.sum(fn(*xs))))(*args)
 
 
@@ -68,7 +68,7 @@ def sort_indices(t: Array) -> Array:
 def test_operator_on_array_with_axes_raises(symbol: str, run: Callable[..., Any]) -> None:
     in_place, _ = OPERATORS[symbol]
 
-    def fn(x: Array) -> Any:
+    def fn(x: Array) -> Array:
         t = sort_indices(x) if symbol in INTEGER else x * 1.0
         return in_place(t, 1 if symbol in INTEGER else X)
 
@@ -166,7 +166,7 @@ def test_powers_and_conjugates_of_truth_values_have_numpys_dtype(run: Callable[.
 
 
 def test_number_of_outer_recording_is_changed_in_place() -> None:
-    def square(s: Array | float) -> Array:
+    def square(s: ArrayLike) -> Array:
         s *= s
         return s
 
@@ -174,7 +174,7 @@ def test_number_of_outer_recording_is_changed_in_place() -> None:
     assert tg.grad(square)(3.0) == 6
 
 
-def increment_in_place(result: Array) -> tuple[Any, Any]:
+def increment_in_place(result: Array) -> tuple[Array, Array]:
     other = result
     other += 1
     return result, other

@@ -121,9 +121,9 @@ def test_code_in_error_of_ufunc_method_computes_the_same(name: str, method: str)
 
     try:
         got = tg.record(call)(t)[0]
-    except TypeError as refused:
+    except TypeError as error:
         ends = "(?:, along axis 0|, if no index comes twice)?$"
-        code = re.search(f"; write (?:array = )?(.*?){ends}", str(refused))
+        code = re.search(f"; write (?:array = )?(.*?){ends}", str(error))
         assert code is not None
         names = {"np": np, "tg": tg, "t": t, "array": array, "index": index}
         got = tg.record(lambda t: eval(code[1], names | {"t": t}))(t)[0]

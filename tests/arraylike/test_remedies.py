@@ -183,7 +183,7 @@ def test_traceback_of_assignment_ends_in_users_line(
 
 
 def test_other_errors_of_assignments_are_unchanged() -> None:
-    def assign_list(x: Array) -> Any:
+    def assign_list(x: Array) -> Array:
         out = np.zeros(2)
         out[0] = [1.0, 2.0]
         return np.sum(x * out)
@@ -192,7 +192,7 @@ def test_other_errors_of_assignments_are_unchanged() -> None:
         def __float__(self) -> float:
             raise TypeError("gone")
 
-    def assign_unreadable(x: Array) -> Any:
+    def assign_unreadable(x: Array) -> Array:
         out = np.zeros(2)
         out[0] = Unreadable()
         return np.sum(x * out)
@@ -204,7 +204,9 @@ def test_other_errors_of_assignments_are_unchanged() -> None:
 
 
 @pytest.mark.thorough
-def test_numpy_function_of_a_list_raises_with_code_that_works(write_function: Any) -> None:
+def test_numpy_function_of_a_list_raises_with_code_that_works(
+    write_function: Callable[..., Any],
+) -> None:
     """The code in the message computes for a list of Tensors what NumPy computes for numbers."""
     n_compared = 0
     # functions that count integers, return no values, differ with one argument, or take matrices

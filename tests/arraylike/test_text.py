@@ -40,7 +40,7 @@ def compiled_step():
 
 
 @pytest.mark.parametrize(
-    ("thing", "words"),
+    ("item", "words"),
     [
         (named_tape()[0], [NAME, "multiply", "%0, %0", "[0. 1. 4.]"]),
         (named_tape()[0].parameters[0], [NAME, "[0., 1., 2.]", "line 0"]),
@@ -51,8 +51,8 @@ def compiled_step():
     ],
     ids=["tape", "tensor", "shown", "program", "compiled", "summary"],
 )
-def test_html_shows_an_object_as_text(thing, words):
-    page = PageText(thing._repr_html_())
+def test_html_shows_an_object_as_text(item, words):
+    page = PageText(item._repr_html_())
     assert "script" not in page.tags
     for word in words:
         assert word in page.words

@@ -53,10 +53,10 @@ def test_tape_written_by_hand_equals_recorded_tape(a, b):
     tape, z = tape.write(tg.sin, z)
     tape, z = tape.write(tg.add, z, y)
     assert str(tape) == str(recorded)
-    ours = tg.reverse_sweep(tape, z)
-    theirs = tg.reverse_sweep(recorded, output)
+    written = tg.reverse_sweep(tape, z)
+    wanted = tg.reverse_sweep(recorded, output)
     for p, q in zip(tape.parameters, recorded.parameters, strict=True):
-        assert ours[p].tobytes() == theirs[q].tobytes()
+        assert written[p].tobytes() == wanted[q].tobytes()
 
 
 # --- no gradient is cut off in silence ------------------------------------------------
@@ -190,7 +190,7 @@ def is_interrupted(call: Callable[..., Any], at: int) -> bool:
 
 
 @tg.custom_vjp(lambda g, y, x: (2 * g * x,))
-def square(x: Any) -> Any:
+def square(x: Array) -> Array:
     return x * x
 
 

@@ -19,7 +19,7 @@ import tapegrad as tg
 from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.errors import TapeError
 from tapegrad.ops.casting import stopped
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 
@@ -219,20 +219,20 @@ class ReverseAndComplexStep(RuleBasedStateMachine):
         return self.branches[-1 - min(at % 7, len(self.branches) - 2)]
 
     @initialize(value=VALUES)
-    def begin(self, value: Array | float) -> None:
+    def begin(self, value: ArrayLike) -> None:
         tape = tg.Tape()
         self.branches = [Branch(tape, (), (), (), str(tape), b"")]
         self.parameter(0, value)
 
     @rule(at=CHOICE, value=VALUES)
-    def parameter(self, at: int, value: Array | float) -> None:
+    def parameter(self, at: int, value: ArrayLike) -> None:
         branch = self.branches[0] if at % 9 == 0 else self.pick(at)
         tape, x = branch.tape.parameter(value)
         tangent = np.random.default_rng(len(self.branches)).normal(size=x.shape)
         self.add_branch(branch, tape, x, value + 1j * STEP * tangent)
 
     def write(
-        self, at: int, op: tg.Op, rule: Callable[..., Any], *arguments: Any, **options: Any
+        self, at: int, op: tg.Op, rule: Callable[..., Any], *arguments: ArrayLike, **options: Any
     ) -> None:
         """Write an op; an integer argument selects a record, others are constants."""
         branch = self.pick(at)
@@ -251,7 +251,7 @@ class ReverseAndComplexStep(RuleBasedStateMachine):
     @rule(
         at=CHOICE, i=CHOICE, j=CHOICE | VALUES, swapped=st.booleans(), op=st.sampled_from([*BINARY])
     )
-    def binary(self, at: int, i: int, j: Array | float, swapped: bool, op: tg.Op) -> None:
+    def binary(self, at: int, i: int, j: ArrayLike, swapped: bool, op: tg.Op) -> None:
         self.write(at, op, BINARY[op], *((j, i) if swapped else (i, j)))
 
     @rule(at=CHOICE, i=CHOICE, axis=st.sampled_from([None, -1]))

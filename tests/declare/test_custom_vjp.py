@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as hnp
 from mappings import VECTORS, close
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike
 
 
 @tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
-def log1pexp(x: Array | float) -> Array:
+def log1pexp(x: ArrayLike) -> Array:
     """Return log(1 + exp(x)) without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
 
@@ -74,7 +74,7 @@ def test_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
     close(tg.hessian(tg.checkpoint(custom))(*args), tg.hessian(plain)(*args))
 
 
-def fixed_point_backward(g: Array, x: Array | float, a: Array | float) -> tuple[Array]:
+def fixed_point_backward(g: Array, x: ArrayLike, a: ArrayLike) -> tuple[Array]:
     slope = tg.sin(a * x)
     return (-g * slope * x / (1 + a * slope),)
 

@@ -180,12 +180,12 @@ def test_error_for_argument_of_another_library_names_equivalent() -> None:
                 tg.nn.Sequential,
                 tg.optim.Optimizer,
             )
-            for other, ours in PARAMETERS.items() if is_configurable and parameters else ():
+            for other, tg_name in PARAMETERS.items() if is_configurable and parameters else ():
                 if other in parameters:
                     continue
                 with pytest.raises(TypeError) as caught:
                     cls(**{other: 1})
-                first = ours.split(" and ")[0]
-                assert str(caught.value).endswith(f": write {ours}") == (first in parameters)
+                first = tg_name.split(" and ")[0]
+                assert str(caught.value).endswith(f": write {tg_name}") == (first in parameters)
                 found |= {other} if first in parameters else set()
     assert found == set(PARAMETERS)

@@ -16,7 +16,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
 from tapegrad.program import PASSES
 from tapegrad.program.program import Improvement, rule
-from tapegrad.types import Array, Scalar
+from tapegrad.types import Array, ArrayLike, Scalar
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -97,7 +97,7 @@ def test_altered_line_is_the_first_difference():
     assert not missed
 
 
-def chain(names: list[str], x: Array | float) -> Tape:
+def chain(names: list[str], x: ArrayLike) -> Tape:
     """Record functions of NumPy, one after another."""
 
     def fn(x: Array) -> Array:

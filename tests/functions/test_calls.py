@@ -114,7 +114,7 @@ def test_shape_from_values_is_recorded_but_not_compiled() -> None:
 
 
 def test_creation_like_a_tensor_takes_numpys_arguments() -> None:
-    def fn(x: Array) -> tuple[Array | float, ...]:
+    def fn(x: Array) -> tuple[Array, ...]:
         return (
             np.array([x[0, 0]], np.float32, like=x),
             np.asarray([1, 2], dtype=float, like=x),

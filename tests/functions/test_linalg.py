@@ -18,7 +18,7 @@ ORDERS = [None, 1, 2, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
 MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
 
 
-def assert_close(got: ArrayLike, want: Any) -> None:
+def assert_close(got: ArrayLike, want: ArrayLike) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 

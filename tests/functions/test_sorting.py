@@ -1,7 +1,5 @@
 """Unique elements, trimmed zeros, and statistics that leave nan out, with their gradients."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,7 +37,7 @@ def test_first_of_equal_elements_has_the_gradient(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("trim", ["fb", "f", "b", "BF"])
 @pytest.mark.parametrize("x", [[0, 1, 0, 2, 0, 0], [0, 0], [], [3], [0, 5]])
-def test_trimmed_zeros_match_numpy(trim: Any, x: Any) -> None:
+def test_trimmed_zeros_match_numpy(trim: str, x: list[int]) -> None:
     x = np.array(x, float)
     output, tape = tg.record(lambda x: np.trim_zeros(x, trim))(x)
     want = np.trim_zeros(x, trim)

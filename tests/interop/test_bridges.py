@@ -10,10 +10,10 @@ from alike import same
 from trees import Params
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike
 
 
-def halve_until_small(x: Array, scale: Array | float) -> dict[str, Array]:
+def halve_until_small(x: Array, scale: ArrayLike) -> dict[str, Array]:
     """Halve until the sum of squares is small: control flow by values, which no program has."""
     y = np.sinc(x) * scale
     while np.sum(y * y) > 1:
@@ -21,7 +21,7 @@ def halve_until_small(x: Array, scale: Array | float) -> dict[str, Array]:
     return {"y": y, "steps": np.arange(2)}
 
 
-def affine(params: Params, x: Array, *, power: int) -> tuple[Array, Any]:
+def affine(params: Params, x: Array, *, power: int) -> tuple[Array, Array]:
     return (np.tanh(x @ params.weight + params.bias) ** power, np.argmax(params.bias))
 
 
@@ -53,7 +53,7 @@ def test_pytorch_bridge_keeps_trees_shapes_and_dtypes() -> None:
         arrays = Params(np.ones((3, 2), numpy_dtype), np.arange(2).astype(numpy_dtype))
         x_array = np.full((4, 3), 0.1, numpy_dtype)
 
-        def loss(params: Any, x: Any) -> Any:
+        def loss(params: Params, x: Array) -> Array:
             return tg.sum(affine(params, x, power=2)[0] * 2)
 
         wanted = tg.grad(loss, (0, 1))(arrays, x_array)
@@ -69,7 +69,7 @@ def test_pytorch_bridge_keeps_trees_shapes_and_dtypes() -> None:
 def test_function_cannot_write_to_tensors_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
 
-    def write_to_argument(x: Any, moving: Any) -> Any:
+    def write_to_argument(x: Array, moving: Array) -> Array:
         x[...] = 7.0
         return x * moving
 
@@ -150,7 +150,7 @@ def test_jax_bridge_keeps_trees_shapes_and_dtypes(jax: ModuleType) -> None:
     y, place = f(params, x, power=2)
     assert (y.dtype, y.shape, place.dtype) == (np.float32, (4, 2), np.int64)
 
-    def loss(params: Params) -> Any:
+    def loss(params: Params) -> Array:
         return f(params, x, power=2)[0].sum()
 
     got = jax.grad(loss)(params)
@@ -172,7 +172,7 @@ def test_narrowed_dtype_or_wrong_shape_in_jax_raises(jax: ModuleType) -> None:
 def test_complex_gradients_match_jax(jax: ModuleType) -> None:
     jnp = jax.numpy
 
-    def loss(f: Any, np: ModuleType = np) -> Callable[..., Any]:
+    def loss(f: Callable[..., Any], np: ModuleType = np) -> Callable[..., Any]:
         return lambda z, x: np.sum(np.abs(f(z, x)[0]) ** 2) + np.sum(f(z, x)[1] * 2)
 
     jax_gradients = jax.grad(

@@ -2,7 +2,7 @@
 
 import contextlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -13,14 +13,14 @@ from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_calls import sample_calls
-from op_cases import CASES, case_of
+from op_cases import CASES, Case, case_of
 from programs import trace
-from random_programs import programs
+from random_programs import Written, programs
 from scripts import print_of_script
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Key, PyTree
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -33,14 +33,14 @@ from tapegrad.transforms.reverse import SEED  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
-def enable_float64() -> Any:
+def enable_float64() -> Iterator[None]:
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", before)
 
 
-def assert_close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
+def assert_close(got: PyTree, wanted: PyTree, tolerance: float = 1e-10) -> None:
     """Check that two trees have equal structures and dtypes, and close values."""
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
@@ -69,10 +69,10 @@ def test_every_op_has_a_lowering() -> None:
     )
 
 
-def weighted_loss(case: Any) -> Callable[..., Any]:
+def weighted_loss(case: Case) -> Callable[..., Any]:
     """Return a loss of a call's operands: a weighted sum of its floating results."""
 
-    def loss(*args: Any) -> Array:
+    def loss(*args: Array) -> Array:
         results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
         if case.name in ARBITRARY_ORDER:
             return sum((tg.sum(np.cos(y)) for y in results), np.zeros(()))
@@ -82,7 +82,7 @@ def weighted_loss(case: Any) -> Callable[..., Any]:
 
 
 def values_and_slopes(
-    case: Any, transform: Callable[..., Any], differentiate: Callable[..., Any]
+    case: Case, transform: Callable[..., Any], differentiate: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Return a function of a call's operands: its values, and the slopes of their sum."""
     loss = weighted_loss(case)
@@ -90,14 +90,14 @@ def values_and_slopes(
     outputs = tg.tree.leaves(case.fn(*case.operands))
     slopes = floating and any(np.asarray(y).dtype.kind == "f" for y in outputs)
 
-    def compute_both(*args: Any) -> Any:
+    def compute_both(*args: Array) -> tuple[PyTree, PyTree]:
         values = () if case.name in ARBITRARY_ORDER else transform(case.fn)(*args)
         return values, differentiate(loss, floating)(*args) if slopes else ()
 
     return compute_both
 
 
-def check_on_jax(cases: list[Any]) -> None:
+def check_on_jax(cases: list[Case]) -> None:
     """Check values and slopes of calls in one compilation, which is faster than many."""
     jax_functions = [
         values_and_slopes(case, tg.to_jax, lambda f, at: jax.grad(tg.to_jax(f), at))
@@ -126,7 +126,7 @@ def check_on_jax(cases: list[Any]) -> None:
         CASES.__getitem__
     )
 )
-def test_values_and_slopes_of_an_op_match(case: Any) -> None:
+def test_values_and_slopes_of_an_op_match(case: Case) -> None:
     with np.errstate(all="ignore"):
         try:
             trace(case.fn, case.operands, {})
@@ -135,7 +135,7 @@ def test_values_and_slopes_of_an_op_match(case: Any) -> None:
         check_on_jax([case])
 
 
-def find_call(name: str) -> Any:
+def find_call(name: str) -> Case | None:
     """Return a fixed call of an op with several numbers, or None if none can be recorded.
 
     Calls in half precision, which has few digits to compare, are left out.
@@ -171,7 +171,7 @@ def test_complex_losses_match_and_their_slopes_are_conjugated(part: int) -> None
 
     # one compilation is faster than many
     @jax.jit
-    def on_jax(args: Any) -> Any:
+    def on_jax(args: PyTree) -> PyTree:
         return [
             (tg.to_jax(f)(*x), jax.grad(tg.to_jax(f), at)(*x), tg.to_jax(tg.grad(f, at))(*x))
             for f, at, x in zip(fns, places, args, strict=True)
@@ -195,7 +195,7 @@ def weights(y: Array) -> Array:
 
 @depth("program on JAX")
 @given(programs(max_steps=15))
-def test_random_programs_and_gradients_match(written: Any) -> None:
+def test_random_programs_and_gradients_match(written: Written) -> None:
     args = written.arguments[0]
     tolerance = 1e-9 if written.narrowest == np.float64 else 1e-3
     wanted = tg.compile(written.step, passes=())(*args)
@@ -210,7 +210,7 @@ def test_derivatives_at_kinks_match_to_second_order_in_both_modes() -> None:
     on_jax = tg.to_jax(f)
 
     @jax.jit
-    def slopes(x: Any) -> Any:
+    def slopes(x: Array) -> tuple[Array, ...]:
         # derivatives by tapegrad are part of the program
         hessians = jax.hessian(on_jax)(x), jax.jacrev(tg.to_jax(tg.grad(f)))(x)
         return jax.jacfwd(on_jax)(x), *hessians
@@ -219,7 +219,7 @@ def test_derivatives_at_kinks_match_to_second_order_in_both_modes() -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [None, 2, "binomial"])
-def test_loops_and_branches_match(checkpoint: Any) -> None:
+def test_loops_and_branches_match(checkpoint: int | str | None) -> None:
     def loss(w: Array, xs: Array) -> Array:
         def step(carry: Array, x: Array) -> tuple[Array, Array]:
             carry = np.tanh(w @ carry + x)
@@ -236,7 +236,7 @@ def test_loops_and_branches_match(checkpoint: Any) -> None:
     w, xs = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 10).reshape(5, 2)
 
     @jax.jit
-    def on_jax(w: Any, xs: Any) -> Any:
+    def on_jax(w: Array, xs: Array) -> PyTree:
         # differentiated by JAX, and by tapegrad as part of the program
         gradients = tg.to_jax(tg.grad(loss, (0, 1)))(w, xs)
         return jax.grad(tg.to_jax(loss), (0, 1))(w, xs), gradients, tg.to_jax(grow)(w)
@@ -258,7 +258,7 @@ def test_loop_in_jax_returns_only_results_that_are_read() -> None:
 
 
 def test_checkpointed_loop_keeps_few_residuals_in_jax() -> None:
-    def residual_bytes(checkpoint: Any) -> int:
+    def residual_bytes(checkpoint: int | str | None) -> int:
         loss = tg.to_jax(lambda x: tg.fori_loop(0, 400, lambda i, s: np.sin(s * s), x, checkpoint))
         pullback = jax.vjp(loss, np.ones(10))[1]
         return sum(x.nbytes for x in jax.tree.leaves(pullback))
@@ -273,7 +273,7 @@ def test_checkpointed_loop_keeps_few_residuals_in_jax() -> None:
 @depth("program on JAX")
 @given(st.integers(0, 2**64), st.integers(0, 70), st.integers(0, 2**63 - 1))
 def test_keys_and_draws_have_the_same_bits(seed: int, n: int, data: int) -> None:
-    def draw_all(key: Array, data: Array | int) -> dict[str, Array]:
+    def draw_all(key: Key, data: ArrayLike) -> dict[str, Array]:
         return {
             "split": tg.random.split(key, n),
             "folded": tg.random.fold_in(key, data),
@@ -289,7 +289,7 @@ def test_keys_and_draws_have_the_same_bits(seed: int, n: int, data: int) -> None
 
 
 def test_draws_by_numpy_work_under_jit_and_vmap() -> None:
-    def draw_all(key: Array) -> tuple[Array, ...]:
+    def draw_all(key: Key) -> tuple[Array, ...]:
         return (
             tg.random.normal(key, (3,)),
             tg.random.truncated_normal(key, (2,)),
@@ -320,7 +320,7 @@ class Pair:
 
 
 def test_trees_are_pytrees_in_jax() -> None:
-    def fn(pair: Pair, scale: float, layer: Any = None) -> dict[str, int | Pair]:
+    def fn(pair: Pair, scale: float, layer: tg.nn.Linear | None = None) -> dict[str, int | Pair]:
         return {"pair": Pair(pair.right * scale, [pair.left["a"], None]), "n": 3}
 
     on_jax = tg.to_jax(fn, records=[Pair])
@@ -380,7 +380,7 @@ def test_op_without_lowering_raises_or_is_given_in_ops() -> None:
 
 
 def test_function_that_fails_with_placeholders_is_recorded_with_values() -> None:
-    def fn(key: Array, a: Array, p: Array) -> tuple[Array, Array]:
+    def fn(key: Key, a: Array, p: Array) -> tuple[Array, Array]:
         return np.linalg.inv(a @ a.T), tg.random.choice(key, 3, p=p)
 
     on_jax = tg.to_jax(fn)
@@ -462,7 +462,7 @@ def test_sharded_batch_gives_the_same_step() -> None:
 
 
 @pytest.mark.thorough
-def test_script_has_the_same_losses_with_jax_and_numpy(capsys: Any) -> None:
+def test_script_has_the_same_losses_with_jax_and_numpy(capsys: pytest.CaptureFixture[str]) -> None:
     import on_jax
 
     got, wanted = on_jax.main("jax", 1, 1), on_jax.main("numpy", 1, 1)

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.testing import parameter_trees
-from tapegrad.types import Array
+from tapegrad.types import Array, PyTree
 
 # --- threads in place of ranks ------------------------------------------------------------
 
@@ -55,13 +55,13 @@ class Rank:
         self.world.barrier.wait()
         return gathered
 
-    def Allgather(self, sent: Any, received: Any) -> None:
+    def Allgather(self, sent: Array, received: Array) -> None:
         self.world.messages.append("Allgather")
         gathered = self.allgather(sent.copy())
         assert {(x.size, x.dtype) for x in gathered} == {(sent.size, received.dtype)}
         received.reshape(-1)[:] = np.concatenate([x.reshape(-1) for x in gathered])
 
-    def Alltoall(self, sent: Any, received: Any) -> None:
+    def Alltoall(self, sent: Array, received: Array) -> None:
         self.world.messages.append("Alltoall")
         gathered = self.allgather(sent.copy())
         assert {(x.size, x.dtype) for x in gathered} == {(received.size, received.dtype)}
@@ -83,13 +83,13 @@ def run_on_ranks(size: int, run: Callable[[Any, int], Any]) -> list[Any]:
         return list(pool.map(run_rank, range(size)))
 
 
-def vary_by_rank(tree: Any, rank: int) -> Any:
+def vary_by_rank(tree: PyTree, rank: int) -> PyTree:
     """Return a tree of the same structure, with numbers that depend on the rank."""
     with np.errstate(all="ignore"):
         return tg.tree.map(lambda x: (np.asarray(x) * (1 + rank / 3) + rank).astype(x.dtype), tree)
 
 
-def real_parts(x: Array) -> list[Any]:
+def real_parts(x: Array) -> list[Array]:
     return [x.real, x.imag] if x.dtype.kind == "c" else [x]
 
 
@@ -102,7 +102,7 @@ trees_of_numbers = parameter_trees(reals | complexes)
 
 
 @given(trees_of_numbers, sizes)
-def test_mean_is_summed_in_rank_order_on_every_rank(tree: Any, size: int) -> None:
+def test_mean_is_summed_in_rank_order_on_every_rank(tree: PyTree, size: int) -> None:
     trees = [vary_by_rank(tree, rank) for rank in range(size)]
     before = [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
     with np.errstate(all="ignore"):
@@ -215,7 +215,7 @@ def test_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_column:
 
 @given(trees_of_numbers, sizes, st.data())
 def test_error_names_leaf_that_differs_and_its_ranks(
-    tree: Any, size: int, data: st.DataObject
+    tree: PyTree, size: int, data: st.DataObject
 ) -> None:
     paths = tg.tree.paths(tree)
     leaves, structure = tg.tree.flatten(tree)
@@ -298,14 +298,14 @@ mpi = pytest.mark.skipif(
 )
 
 
-def run_command(*command: Any) -> subprocess.CompletedProcess[str]:
+def run_command(*command: object) -> subprocess.CompletedProcess[str]:
     """Run a command in the root folder; a hang is an error."""
     words = [str(word) for word in command]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
-def example_command(*options: Any) -> list[Any]:
+def example_command(*options: object) -> list[object]:
     return [sys.executable, "-W", "error", EXAMPLE, "--rows", 64, *options]
 
 

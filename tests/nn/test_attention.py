@@ -34,13 +34,13 @@ def test_causal_attention_ignores_later_positions() -> None:
     st.sampled_from([(), (1,), (2,), (3, 1)]), st.sampled_from([(), (2,), (3, 2)]), st.booleans()
 )
 def test_attention_broadcasts_leading_axes(
-    mine: tuple[int, ...], others: tuple[int, ...], masked: bool
+    leading_of_x: tuple[int, ...], leading_of_memory: tuple[int, ...], masked: bool
 ) -> None:
     layer = nn.MultiHeadAttention(4, 2)
     params, rng = layer.init(0), np.random.default_rng(0)
-    x, memory = rng.normal(size=(*mine, 3, 4)), rng.normal(size=(*others, 5, 4))
-    mask = rng.random((*others, 3, 5)) < 0.7 if masked else None
-    leading = np.broadcast_shapes(mine, others)
+    x, memory = rng.normal(size=(*leading_of_x, 3, 4)), rng.normal(size=(*leading_of_memory, 5, 4))
+    mask = rng.random((*leading_of_memory, 3, 5)) < 0.7 if masked else None
+    leading = np.broadcast_shapes(leading_of_x, leading_of_memory)
     got = layer(params, x, memory, mask)
     whole = None if mask is None else np.broadcast_to(mask, (*leading, 3, 5))
     want = layer(

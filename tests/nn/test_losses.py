@@ -150,13 +150,13 @@ def test_losses_of_complex_errors_depend_on_absolute_values():
         tg.testing.check_grads(lambda z, loss=loss: loss(z, goal[:2]), (z[:2],))
         tg.testing.check_grads(lambda x, loss=loss: loss(x, goal[:2]), (z.real[:2],))
     np.testing.assert_allclose(tg.grad(tg.nn.mse_loss)(z, goal), 2 / 3 * (z - goal))
-    for refused in (tg.nn.binary_cross_entropy_loss, tg.nn.kl_loss):
+    for loss in (tg.nn.binary_cross_entropy_loss, tg.nn.kl_loss):
         for args in ((z, goal.real), (z.real, goal)):
-            with pytest.raises(TypeError, match=f"{refused.__name__}.*complex"):
-                refused(*args)
-    for refused in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
+            with pytest.raises(TypeError, match=f"{loss.__name__}.*complex"):
+                loss(*args)
+    for loss in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
         with pytest.raises(TypeError, match=r"complex|real numbers"):
-            refused(z, np.array(0))
+            loss(z, np.array(0))
 
 
 def test_one_hot_has_a_one_at_each_label_in_range():

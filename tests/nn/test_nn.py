@@ -19,7 +19,7 @@ from trees import bytes_of
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike
 
 
 def test_layers_of_one_model_have_different_weights():
@@ -75,7 +75,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
 def multi_head_attention(
-    heads: int, params: Any, x: Array, memory: Array, mask: Array | float
+    heads: int, params: Any, x: Array, memory: Array, mask: ArrayLike
 ) -> Array:
     """Compute the published formula: attention of each head over its part of the last axis."""
     query, key, value = (
@@ -104,9 +104,7 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def normalize(
-    p: Any, x: Array, mean: Array | float, variance: Array, epsilon: float = 1e-5
-) -> Array:
+def normalize(p: Any, x: Array, mean: ArrayLike, variance: Array, epsilon: float = 1e-5) -> Array:
     return (x - mean) / np.sqrt(variance + epsilon) * p.weight + getattr(p, "bias", 0.0)
 
 
@@ -114,7 +112,7 @@ def standardize(p: Any, x: Array, axis: int) -> Array:
     return normalize(p, x, x.mean(axis, keepdims=True), x.var(axis, keepdims=True))
 
 
-def affine(p: Any, x: Array) -> Array:
+def affine(p: tg.nn.layers.LinearParams, x: Array) -> Array:
     return x @ p.weight + p.bias
 
 
@@ -219,7 +217,7 @@ def test_layer_is_a_value_and_parameters_depend_only_on_the_key(kind: Kind) -> N
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell(3, 2, 2), nn.GRUCell(3, 2), nn.LSTMCell(3, 2)])
-def test_float64_state_keeps_float32_outputs(cell: Any) -> None:
+def test_float64_state_keeps_float32_outputs(cell: nn.RNNCell | nn.GRUCell | nn.LSTMCell) -> None:
     params, x = cell.init(0, np.float32), np.ones((4, 3), np.float32)
     output, state = cell(params, x, cell.initial_hidden(4))
     again = cell(params, x, state)

@@ -174,7 +174,7 @@ AFFINE = AffineCallable(np.eye(2))
 
 
 @pytest.mark.parametrize(
-    ("thing", "where"),
+    ("fn", "where"),
     [
         (AFFINE, "weight"),
         (AFFINE.apply, "weight"),
@@ -184,13 +184,13 @@ AFFINE = AffineCallable(np.eye(2))
         (SlottedCallable(SlottedCallable(AFFINE.apply)), "parts.parts.weight"),
     ],
 )
-def test_sequential_raises_for_a_callable_with_arrays(thing, where):
+def test_sequential_raises_for_a_callable_with_arrays(fn, where):
     with pytest.raises(TypeError, match=rf"holds an array in {where}, .* layer\(params, x\)"):
-        tg.nn.Sequential(tg.nn.Tanh(), thing)
+        tg.nn.Sequential(tg.nn.Tanh(), fn)
 
 
 def test_sequential_takes_a_callable_without_arrays():
     loop = AffineCallable(2.0)
     loop.itself = loop
-    for thing in (SlottedCallable((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
-        assert tg.nn.Sequential(thing).init(0) == (None,)
+    for fn in (SlottedCallable((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
+        assert tg.nn.Sequential(fn).init(0) == (None,)

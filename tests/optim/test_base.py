@@ -20,10 +20,10 @@ from trees import bytes_of, random_tree
 
 import tapegrad as tg
 from tapegrad.optim.base import compute_into
-from tapegrad.types import Array, DTypeLike
+from tapegrad.types import Array, ArrayLike, DTypeLike, PyTree
 
 
-def only_weights(path: str, leaf: Any) -> bool:
+def only_weights(path: str, leaf: Array) -> bool:
     return path.endswith("weight")
 
 
@@ -45,8 +45,11 @@ every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=
 
 
 def run_steps(
-    optimizer: Any, n: int, dtype: DTypeLike = float, update: Callable[..., Any] | None = None
-) -> tuple[Any, ...]:
+    optimizer: tg.optim.Optimizer,
+    n: int,
+    dtype: DTypeLike = float,
+    update: Callable[..., Any] | None = None,
+) -> tuple[PyTree, Any]:
     """Return parameters and state after n steps along random gradients."""
     params = random_tree(0, dtype)
     state = optimizer.init(params)
@@ -92,7 +95,7 @@ def test_complex_optimizer_commutes_with_a_change_of_phase(optimizer, dtype):
     )
 
 
-def reference_steps(o: Any, p: Array, grads: list[Any]) -> Array:
+def reference_steps(o: Any, p: Array, grads: list[Array]) -> Array:
     """Compute the published formulas on one array."""
     v = m = s = np.zeros(p.shape)
     total = np.full(p.shape, getattr(o, "initial", 0.0))
@@ -120,7 +123,7 @@ def reference_steps(o: Any, p: Array, grads: list[Any]) -> Array:
 
 
 @every_optimizer
-def test_optimizer_steps_match_their_definition(optimizer: Any) -> None:
+def test_optimizer_steps_match_their_definition(optimizer: tg.optim.Optimizer) -> None:
     trees = [random_tree(i) for i in range(8)]
     params, state = run_steps(optimizer, 7)
     assert state.step == 7
@@ -132,7 +135,7 @@ def test_optimizer_steps_match_their_definition(optimizer: Any) -> None:
 
 
 @every_optimizer
-def test_optimizer_step_compiles_once(optimizer: Any) -> None:
+def test_optimizer_step_compiles_once(optimizer: tg.optim.Optimizer) -> None:
     for rate in (0.01, tg.optim.warmup_cosine(0.01, 3, 9)):
         scheduled = attrs.evolve(optimizer, learning_rate=rate)
         update = tg.compile(scheduled.update)
@@ -142,7 +145,7 @@ def test_optimizer_step_compiles_once(optimizer: Any) -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_optimizer_keeps_dtypes(optimizer: Any, dtype: DTypeLike) -> None:
+def test_optimizer_keeps_dtypes(optimizer: tg.optim.Optimizer, dtype: DTypeLike) -> None:
     for rate in (0.01, tg.optim.piecewise([0.1, 0.01], [1]), lambda step: np.float64(0.01)):
         scheduled = attrs.evolve(optimizer, learning_rate=rate)
         updates = [scheduled.update]
@@ -158,7 +161,7 @@ def test_optimizer_keeps_dtypes(optimizer: Any, dtype: DTypeLike) -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_small_gradients_make_finite_steps(optimizer: Any, dtype: DTypeLike) -> None:
+def test_small_gradients_make_finite_steps(optimizer: tg.optim.Optimizer, dtype: DTypeLike) -> None:
     g = np.array([0.0, 1e-4, -1e-7, 1.0], dtype)
     for update in (optimizer.update, tg.compile(optimizer.update)):
         p, state = np.ones(4, dtype), optimizer.init(np.ones(4, dtype))
@@ -169,7 +172,7 @@ def test_small_gradients_make_finite_steps(optimizer: Any, dtype: DTypeLike) -> 
 
 
 @every_optimizer
-def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> None:
+def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: tg.optim.Optimizer) -> None:
     for rate in (0.01, tg.optim.linear(0.1, 0.0, 9)):
         optimizer = attrs.evolve(optimizer, learning_rate=rate)
         copied = pickle.loads(pickle.dumps(optimizer))
@@ -181,7 +184,9 @@ def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> 
 
 @every_optimizer
 @pytest.mark.parametrize("phase", [1.0, pytest.param(1 + 0.5j, marks=pytest.mark.thorough)])
-def test_optimizer_step_is_differentiable_in_every_argument(optimizer: Any, phase: float) -> None:
+def test_optimizer_step_is_differentiable_in_every_argument(
+    optimizer: tg.optim.Optimizer, phase: float
+) -> None:
     params, grads = {"w": phase * np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
     _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
     assert state.step == 1
@@ -209,7 +214,9 @@ HYPERPARAMETERS = [
 
 
 @pytest.mark.parametrize("optimizer", HYPERPARAMETERS, ids=lambda x: type(x).__name__)
-def test_path_has_derivatives_with_respect_to_hyperparameters(optimizer: Any) -> None:
+def test_path_has_derivatives_with_respect_to_hyperparameters(
+    optimizer: tg.optim.Optimizer,
+) -> None:
     numbers = {
         name: x
         for name in (field.name for field in attrs.fields(type(optimizer)))
@@ -217,7 +224,7 @@ def test_path_has_derivatives_with_respect_to_hyperparameters(optimizer: Any) ->
     }
     assert {"learning_rate", "weight_decay"} < numbers.keys()
 
-    def path(numbers: dict[str, Array | float]) -> Array:
+    def path(numbers: dict[str, ArrayLike]) -> Array:
         changed = attrs.evolve(optimizer, **numbers)
         params = np.array([1.0, -2.0])
         state = changed.init(params)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike
 
 SCHEDULES = {
     "constant": tg.optim.constant(0.25),
@@ -57,7 +57,7 @@ def test_schedule_matches_its_definition(name: str) -> None:
 
 
 def test_schedule_has_gradients_with_respect_to_its_numbers() -> None:
-    def sum_of_rates(peak: Array | float, end: Array | float) -> Array | float:
+    def sum_of_rates(peak: ArrayLike, end: ArrayLike) -> Array:
         return tg.optim.warmup_cosine(peak, 2, 6, end)(3) + tg.optim.linear(peak, end, 4)(1)
 
     tg.testing.check_grads(sum_of_rates, (0.5, 0.25))

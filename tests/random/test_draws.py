@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, Key
 
 SEEDS = st.integers(0, 2**70)
 
@@ -105,7 +105,7 @@ def test_compiled_draws_are_computed_in_each_run(draw: Callable[..., Any]) -> No
 
 
 def test_draws_take_varying_bounds() -> None:
-    def fn(k: Array | int, low: Array | int, high: Array | int, p: Array) -> tuple[Array, ...]:
+    def fn(k: Key, low: ArrayLike, high: ArrayLike, p: Array) -> tuple[Array, ...]:
         return (
             tg.random.integers(k, low, high, 4),
             tg.random.uniform(k, 4, low, high),
@@ -121,7 +121,7 @@ def test_draws_take_varying_bounds() -> None:
 
 
 def test_draws_have_gradients_with_respect_to_scale_and_bounds() -> None:
-    def loss(mean: Array | float, scale: Array | float, low: Array | float, rows: Array) -> Array:
+    def loss(mean: ArrayLike, scale: ArrayLike, low: ArrayLike, rows: Array) -> Array:
         key = tg.random.key(1)
         shuffled = tg.random.permutation(key, rows) * np.arange(4.0)
         return (

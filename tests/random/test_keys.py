@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.types import Array
+from tapegrad.types import Key
 
 SEEDS = st.integers(0, 2**70)
 
@@ -24,7 +24,7 @@ def test_fold_in_takes_a_varying_step() -> None:
         assert same_bits(compiled(key, np.array(i)), want)
 
 
-def key_words(key: Array, n: int = 64) -> set[int]:
+def key_words(key: Key, n: int = 64) -> set[int]:
     """Return the random words of draws with a key."""
     return set(np.random.Philox(key=key).random_raw(n).tolist())
 

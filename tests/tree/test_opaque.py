@@ -75,11 +75,11 @@ _, GLOBAL = tg.Tape().parameter(1.0)
 
 def test_opaque_object_may_hold_anything_else():
     for hide in HIDING.values():
-        thing = hide(3.0)
-        _, aux = tg.grad(lambda x, t=thing: (x * x, [t, len, int]), has_aux=True)(2.0)
+        item = hide(3.0)
+        _, aux = tg.grad(lambda x, t=item: (x * x, [t, len, int]), has_aux=True)(2.0)
         assert aux[1:] == [len, int]
-        assert tg.stop_gradient([thing])[0] is not None
-        checkpointed = tg.checkpoint(lambda x, t=thing: (x * x, t))
+        assert tg.stop_gradient([item])[0] is not None
+        checkpointed = tg.checkpoint(lambda x, t=item: (x * x, t))
         assert tg.grad(lambda x, f=checkpointed: f(x)[0])(2.0) == 4.0
 
 
@@ -124,8 +124,8 @@ def test_search_consumes_nothing_of_an_iterator():
 
 
 def test_search_skips_globals_of_a_function(monkeypatch):
-    _, kept = tg.Tape().parameter(1.0)
-    monkeypatch.setitem(globals(), "KEPT", kept)
+    _, tensor = tg.Tape().parameter(1.0)
+    monkeypatch.setitem(globals(), "KEPT", tensor)
     assert tg.grad(lambda x: (x, square), has_aux=True)(2.0)[1] is square
     assert tg.grad(lambda x: (x, pytest), has_aux=True)(2.0)[1] is pytest
 

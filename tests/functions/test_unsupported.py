@@ -112,7 +112,7 @@ LINEAR: Rows = [
     [(X, ORDER), (X, SHAPE), (X, FUNCTIONS), (A, LINEAR)],
     ids=["order", "shape", "functions", "linear algebra"],
 )
-def test_unsupported_call_raises_with_words(x: Array, rows: Rows) -> None:
+def test_unsupported_call_raises_with_its_message(x: Array, rows: Rows) -> None:
     wrong = []
     for i, (kind, call, words) in enumerate(rows):
         try:
