@@ -62,7 +62,7 @@ def _note_size(recorded: Program, proves: bool) -> None:
         return
     longest = max(codes, key=lambda code: len(code.instructions))
     inside = f", a body of tg.scan or the like in {recorded.label}" * (longest is not recorded)
-    proof = "; check=True proves every pass on many inputs" * proves
+    proof = "; check=True checks every pass on many inputs" * proves
     _report(
         f"compiling {recorded.label} takes a while: its recording has {n} records; "
         f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "

@@ -72,7 +72,7 @@ def test_files_and_folders_in_the_guide_exist() -> None:
 
 def test_guide_names_every_subpackage() -> None:
     subpackages = {p.parent.name for p in (ROOT / "tapegrad").glob("*/__init__.py")}
-    table = GUIDE[GUIDE.index("## Rooms") : GUIDE.index("## The order")]
+    table = GUIDE[GUIDE.index("## Subpackages") : GUIDE.index("## The order")]
     assert subpackages == set(re.findall(r"`(\w+)/`", table)) - {"tapegrad"}
 
 
