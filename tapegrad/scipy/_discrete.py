@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.scipy_special.incomplete import BETA, GAMMA, binom_log_mass
 from tapegrad.scipy import special
-from tapegrad.scipy._distributions import PROBABILITIES, QUANTILES, Discrete, without_methods
+from tapegrad.scipy._distributions import (
+    PROBABILITIES,
+    QUANTILES,
+    Discrete,
+    Formula,
+    without_methods,
+)
+from tapegrad.types import Array
 
 __all__ = ["bernoulli", "betabinom", "binom", "geom", "is_count", "is_probability", "nbinom"]
 __all__ += ["poisson"]
 __dir__ = __all__.copy
 
 
-def is_probability(p: Any) -> Any:
+def is_probability(p: Array) -> Array:
     return np.greater_equal(p, 0) & np.less_equal(p, 1)
 
 
-def is_count(n: Any) -> Any:
+def is_count(n: Array) -> Array:
     return np.greater_equal(n, 0) & np.equal(n, np.floor(n))
 
 
@@ -36,7 +42,7 @@ poisson = without_methods(Discrete, "entropy")(
     lambda k, mu: GAMMA.logcdf(k + 1, mu),
     valid=lambda mu: np.greater_equal(mu, 0),
 )
-_BINOM: list[Any] = [
+_BINOM: list[Formula] = [
     lambda k, n, p: binom_log_mass(k, n - k, p),
     lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
     lambda k, n, p: BETA.sf(k + 1, n - k, p),
@@ -44,7 +50,7 @@ _BINOM: list[Any] = [
     lambda k, n, p: BETA.logsf(k + 1, n - k, p),
     lambda k, n, p: BETA.logcdf(k + 1, n - k, p),
 ]
-_NBINOM: list[Any] = [
+_NBINOM: list[Formula] = [
     lambda k, n, p: binom_log_mass(n, k, p) + np.log(n / (n + k)),
     lambda k, n, p: p**n * (1 - p) ** k / ((n + k) * special.beta(n, k + 1)),
     lambda k, n, p: BETA.cdf(n, k + 1, p),
@@ -54,7 +60,7 @@ _NBINOM: list[Any] = [
 ]
 
 
-def _fix_first_at_one(functions: Sequence[Any], smallest: int) -> list[Any]:
+def _fix_first_at_one(functions: Sequence[Formula], smallest: int) -> list[Formula]:
     """The functions of counts from `least` on, with a first shape parameter of 1."""
     return [lambda k, p, fn=fn: fn(k - smallest, 1.0, p) for fn in functions]
 
@@ -82,7 +88,7 @@ nbinom = without_methods(Discrete, "entropy")(
 )
 
 
-def _betabinom_logpmf(k: Any, n: Any, a: Any, b: Any) -> Any:
+def _betabinom_logpmf(k: Array, n: Array, a: Array, b: Array) -> Array:
     # true for any p; the terms are small for this one
     p = stop_gradient((a + k) / (a + b + n))
     return binom_log_mass(k, n - k, p) + BETA.density(a, b, p) - BETA.density(a + k, b + n - k, p)

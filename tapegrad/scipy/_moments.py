@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +13,7 @@ from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.scipy_special.bessel import ive_derivative
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest
 from tapegrad.scipy import special
+from tapegrad.types import Array, ArrayLike
 
 __all__ = [
     "expm1_ratio",
@@ -35,12 +36,12 @@ _EULER, _POWERS = np.euler_gamma, np.arange(2.0, 27.0)
 _ZETAS = (-1) ** _POWERS / _POWERS * import_module("scipy.special").zeta(_POWERS)
 
 
-def integrate(fn: Callable[..., Any], low: Any, width: Any) -> Any:
+def integrate(fn: Callable[[Array], Array], low: Array | float, width: Array) -> Array:
     """An integral over an interval, as a sum along a further axis, which stays with length 1."""
     return np.sum(_WEIGHTS * width * fn(low + width * (_NODES + 0.5)), axis=-1, keepdims=True)
 
 
-def expm1_ratio(x: Any, c: Any) -> Any:
+def expm1_ratio(x: Array, c: Array) -> Array:
     """``expm1(c * x) / c``, whose limit at 0 is x."""
     total: Any = 1.0
     is_near = np.less(np.absolute(c * x), 0.02)
@@ -51,7 +52,7 @@ def expm1_ratio(x: Any, c: Any) -> Any:
     return np.where(is_near, x * total, far)
 
 
-def log1p_ratio(c: Any, y: Any, weight: Any = 1.0) -> Any:
+def log1p_ratio(c: Array, y: Array, weight: Array | float = 1.0) -> Array:
     """``weight * log1p(c * y) / c``, which is ``weight * y`` at 0, and has no slope at -1."""
     product = c * y
     total: Any = 0.0
@@ -66,52 +67,54 @@ def log1p_ratio(c: Any, y: Any, weight: Any = 1.0) -> Any:
     return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
-def _apply_above(c: Any, low: float, fn: Callable[..., Any], otherwise: float = _INF) -> Any:
+def _apply_above(
+    c: Array, low: float, fn: Callable[[Array], Any], otherwise: float = _INF
+) -> Array:
     """A function of c where it is above a number."""
     exists = np.greater(c, low)
     return np.where(exists, fn(np.where(exists, c, low + 1)), otherwise)
 
 
-def _gamma_entropy(a: Any) -> Any:
+def _gamma_entropy(a: Array) -> Array:
     """The entropy of a gamma distribution."""
     return gamma_rest(0, a) + np.log(a) + (1 - a) * gamma_rest(1, a)
 
 
-def _beta_entropy(a: Any, b: Any) -> Any:
+def _beta_entropy(a: Array, b: Array) -> Array:
     return _gamma_entropy(a) + _gamma_entropy(b) - _gamma_entropy(a + b) - special.psi(a + b)
 
 
-def _t_entropy(df: Any) -> Any:
+def _t_entropy(df: Array) -> Array:
     df = np.minimum(df, 1e300)
     step = half_step_rest(1, df / 2) + 1 / df
     return (df + 1) / 2 * step - half_step_rest(0, df / 2) + _LOG_SQRT_2PI
 
 
-def _f_entropy(m: Any, n: Any) -> Any:
+def _f_entropy(m: Array, n: Array) -> Array:
     share = special.psi(n / 2) - special.psi((m + n) / 2)
     return _beta_entropy(m / 2, n / 2) + np.log(n / m) - 2 * share
 
 
-def _apply_near_zero(c: Any, terms: Any, fn: Callable[..., Any]) -> Any:
+def _apply_near_zero(c: Array, terms: Array, fn: Callable[[Array], Array]) -> Array:
     """A function of c, by a series next to 0."""
     is_near = np.less(np.absolute(c), 0.1)
     series = np.polyval(terms[::-1], np.where(is_near, c, 0))
     return np.where(is_near, series, fn(np.where(is_near, 1, c)))
 
 
-def _gammaln_ratio(c: Any) -> Any:
+def _gammaln_ratio(c: Array) -> Array:
     """``gammaln(1 + c) / c``."""
     return _apply_near_zero(c, np.append(-_EULER, _ZETAS), lambda c: special.gammaln(1 + c) / c)
 
 
-def _gamma_variance_ratio(c: Any) -> Any:
+def _gamma_variance_ratio(c: Array) -> Array:
     """``(gamma(1 + 2 * c) - gamma(1 + c)**2) / c**2``."""
     terms = _ZETAS * (2 ** (_POWERS - 1) - 1)
     step = _apply_near_zero(c, terms, lambda c: (_gammaln_ratio(2 * c) - _gammaln_ratio(c)) / c)
     return np.exp(2 * c * _gammaln_ratio(c)) * expm1_ratio(2 * step, c * c)
 
 
-def vonmises_terms(kappa: Any) -> tuple[Any, Any]:
+def vonmises_terms(kappa: Array) -> tuple[Array, Array]:
     """The logarithm of ``i0e(kappa)``, and ``kappa * (1 - i1(kappa) / i0(kappa))``."""
     is_near = np.less(kappa, 1)
     near, far = np.where(is_near, kappa, 0), np.where(is_near, 1, kappa)
@@ -120,7 +123,7 @@ def vonmises_terms(kappa: Any) -> tuple[Any, Any]:
     return log, np.where(is_near, rest, -far * ive_derivative(1, 0, far) / special.i0e(far))
 
 
-def truncated_normal(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
+def truncated_normal(a: Array, b: Array) -> tuple[Array, Array, Array, Array, Array]:
     """The normal distribution between two numbers.
 
     Returns the one next to 0, or 0 between them; the logarithm of the probability, times
@@ -135,11 +138,11 @@ def truncated_normal(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     edge, start, width = (np.expand_dims(x, -1) for x in (edge, start, width))
     known = stop_gradient(width)
 
-    def fall(u: Any) -> Any:
+    def fall(u: Array) -> Array:
         return (start + u) * (edge + (start + u) / 2)
 
-    def integrate_weighted(fn: Callable[..., Any]) -> Any:
-        def product(u: Any) -> Any:
+    def integrate_weighted(fn: Callable[[Array], Array | float]) -> Array:
+        def product(u: Array) -> Array:
             return np.exp(-fall(u)) * fn(u)
 
         # the second is 0; the slope by the far end is the density there, however small
@@ -161,12 +164,14 @@ def truncated_normal(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     return sign * point, log - _LOG_SQRT_2PI, sign * mean, var, entropy
 
 
-def _skewnorm_moments(a: Any) -> tuple[Any, Any, Any]:
+def _skewnorm_moments(a: Array) -> tuple[Array, Array, float]:
     mean = math.sqrt(2 / math.pi) * (a / np.hypot(1, a))
     return mean, 1 - np.square(mean), math.nan
 
 
-def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any]:
+def moments(
+    name: str, shapes: Sequence[ArrayLike], loc: Array | float, scale: Array | float
+) -> tuple[Array, Array, Array]:
     """The mean, the variance and the entropy of a distribution."""
     mean, var, entropy = _MOMENTS[name](*shapes)
     return mean * scale + loc, var * scale * scale, entropy + np.log(np.absolute(scale))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import attrs
 import numpy as np
@@ -17,6 +17,7 @@ from tapegrad.scipy import special
 from tapegrad.scipy._discrete import is_count, is_probability, poisson
 from tapegrad.scipy._distributions import raise_missing, safe_exp
 from tapegrad.scipy._moments import log1p_ratio
+from tapegrad.types import Array, ArrayLike
 
 __all__ = ["dirichlet", "multinomial", "multivariate_normal", "multivariate_t"]
 __dir__ = __all__.copy
@@ -30,19 +31,19 @@ class _MultivariateDistribution:
     """The base of distributions of vectors."""
 
     __getattr__ = raise_missing
-    logpdf: ClassVar[Callable[..., Any]]
+    logpdf: ClassVar[Callable[..., Array]]
 
-    def __call__(self, *parameters: Any, **named: Any) -> Any:
+    def __call__(self, *parameters: object, **named: object) -> NoReturn:
         raise TypeError(f"call a method of {(self.__doc__ or '').partition(chr(10))[0]}")
 
-    def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def pdf(self, x: ArrayLike, *args: ArrayLike, **kwargs: Any) -> Array:
         """The density."""
         return safe_exp(self.logpdf(x, *args, **kwargs))
 
 
 def _mahalanobis(
-    name: str, x: Any, mean: Any, cov: Any, allow_singular: bool
-) -> tuple[Any, Any, Any, Any]:
+    name: str, x: ArrayLike, mean: ArrayLike | None, cov: ArrayLike, allow_singular: bool
+) -> tuple[Array, Array, Array | int, int]:
     """Squares of distances by a covariance, half the logarithm of its determinant, its rank and
     its size.
     """
@@ -97,12 +98,18 @@ class _MultivariateNormal(_MultivariateDistribution):
 
     name: ClassVar[str] = "multivariate_normal"
 
-    def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
+    def logpdf(
+        self,
+        x: ArrayLike,
+        mean: ArrayLike | None = None,
+        cov: ArrayLike = 1,
+        allow_singular: bool = False,
+    ) -> Array:
         """The logarithm of the density."""
         squares, half_log_det, rank, _ = _mahalanobis(self.name, x, mean, cov, allow_singular)
         return as_scalar(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
 
-    def entropy(self, mean: Any = None, cov: Any = 1) -> Any:
+    def entropy(self, mean: ArrayLike | None = None, cov: ArrayLike = 1) -> Array:
         """The entropy, in natural units."""
         x = np.zeros(np.shape(cov)[1:] or 1) if mean is None else mean
         _, half_log_det, rank, _ = _mahalanobis(self.name, x, mean, cov, True)
@@ -125,7 +132,9 @@ class _MultivariateT(_MultivariateDistribution):
 
     name: ClassVar[str] = "multivariate_t"
 
-    def logpdf(self, x: Any, loc: Any = None, shape: Any = 1, df: Any = 1) -> Any:
+    def logpdf(
+        self, x: ArrayLike, loc: ArrayLike | None = None, shape: ArrayLike = 1, df: ArrayLike = 1
+    ) -> Array:
         """The logarithm of the density."""
         squares, half_log_det, _, n = _mahalanobis(self.name, x, loc, shape, False)
         df, per_df = as_floating(df), 1 / as_floating(df)
@@ -152,19 +161,21 @@ class _Multinomial(_MultivariateDistribution):
     name: ClassVar[str] = "multinomial"
     pdf: Any = property()
 
-    def pmf(self, x: Any, n: Any, p: Any) -> Any:
+    def pmf(self, x: ArrayLike, n: ArrayLike, p: ArrayLike) -> Array:
         """The probability of counts."""
         x, n, p, rest, known = self._read_arguments(x, n, p)
         masses = np.prod(poisson.pmf(x, n[..., None] * p), axis=-1)
         return known(masses / poisson.pmf(n, n) * np.exp(rest), 0.0)
 
-    def logpmf(self, x: Any, n: Any, p: Any) -> Any:
+    def logpmf(self, x: ArrayLike, n: ArrayLike, p: ArrayLike) -> Array:
         """The logarithm of the probability of counts."""
         x, n, p, rest, known = self._read_arguments(x, n, p)
         masses = np.sum(poisson.logpmf(x, n[..., None] * p), axis=-1)
         return known(masses - poisson.logpmf(n, n) + rest, -_INF)
 
-    def _read_arguments(self, x: Any, n: Any, p: Any) -> tuple[Any, ...]:
+    def _read_arguments(
+        self, x: ArrayLike, n: ArrayLike, p: ArrayLike
+    ) -> tuple[Array, Array, Array, Array, Callable[[Array, float], Array]]:
         """The arguments, ``n * (sum(p) - 1)``, and a function that puts in what is known.
 
         The distribution is that of independent counts of Poisson's with the same sum.
@@ -180,12 +191,12 @@ class _Multinomial(_MultivariateDistribution):
         is_valid = is_valid & np.less_equal(np.absolute(excess), 10 * np.finfo(p.dtype).eps)
         n = np.where(is_count(n), np.floor(n), 0)
 
-        def mask(y: Any, otherwise: float) -> Any:
+        def mask(y: Array, otherwise: float) -> Array:
             return as_scalar(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
 
         return x, n, p, n * excess, mask
 
-    def mean(self, n: Any, p: Any) -> Any:
+    def mean(self, n: ArrayLike, p: ArrayLike) -> Array:
         """The mean."""
         return as_floating(n)[..., None] * as_floating(p)
 
@@ -207,7 +218,7 @@ class _Dirichlet(_MultivariateDistribution):
 
     name: ClassVar[str] = "dirichlet"
 
-    def logpdf(self, x: Any, alpha: Any) -> Any:
+    def logpdf(self, x: ArrayLike, alpha: ArrayLike) -> Array:
         """The logarithm of the density."""
         x, alpha = as_floating(x), as_floating(alpha)
         if alpha.ndim != 1 or x.ndim < 1 or alpha.shape[0] - x.shape[0] not in (0, 1):

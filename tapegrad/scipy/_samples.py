@@ -12,6 +12,7 @@ from tapegrad.ops.casting import as_floating, as_scalar
 from tapegrad.ops.scipy_special.incomplete import BETA
 from tapegrad.scipy._distributions import safe_exp, safe_log
 from tapegrad.scipy._options import with_scipy_parameters
+from tapegrad.types import Array, ArrayLike, Axis
 
 __all__ = ["PearsonRResult", "gmean", "kurtosis", "pearsonr", "skew", "zscore"]
 __dir__ = __all__.copy
@@ -20,7 +21,7 @@ _like_scipy = with_scipy_parameters(_scipy)
 
 
 @_like_scipy
-def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
+def zscore(a: ArrayLike, axis: Axis = 0, ddof: int = 0) -> Array:
     """The distances to the mean, in standard deviations; nan where all numbers are the same.
 
     Examples
@@ -36,7 +37,12 @@ def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
 
 
 @_like_scipy
-def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> Any:
+def gmean(
+    a: ArrayLike,
+    axis: Axis = 0,
+    weights: ArrayLike | None = None,
+    keepdims: bool = False,
+) -> Array:
     """The geometric mean of numbers, nan if one is below 0.
 
     Examples
@@ -47,10 +53,11 @@ def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> 
     """
     a = as_floating(a)
     logs: Any = np.where(np.less(a, 0), np.nan, safe_log(a))
-    return safe_exp(np.average(logs, axis=axis, weights=weights, keepdims=keepdims))
+    options: dict[str, Any] = {"weights": weights, "keepdims": keepdims}
+    return safe_exp(np.average(logs, axis=axis, **options))
 
 
-def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any, int]:
+def _standard_moment(a: ArrayLike, axis: Axis, keepdims: bool, power: int) -> tuple[Array, int]:
     """A central moment divided by a power of the variance, and how many numbers it is of."""
     a = as_floating(a)
     mean = np.mean(a, axis=axis, keepdims=True)
@@ -63,7 +70,7 @@ def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any
 
 
 @_like_scipy
-def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) -> Any:
+def skew(a: ArrayLike, axis: Axis = 0, bias: bool = True, *, keepdims: bool = False) -> Array:
     """The skewness of numbers; nan where they are all the same.
 
     Examples
@@ -78,8 +85,8 @@ def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) ->
 
 @_like_scipy
 def kurtosis(
-    a: Any, axis: Any = 0, fisher: bool = True, bias: bool = True, *, keepdims: bool = False
-) -> Any:
+    a: ArrayLike, axis: Axis = 0, fisher: bool = True, bias: bool = True, *, keepdims: bool = False
+) -> Array:
     """The kurtosis of numbers, by default less that of a normal distribution.
 
     Examples
@@ -97,12 +104,12 @@ def kurtosis(
 class PearsonRResult(NamedTuple):
     """A correlation coefficient, and the probability of one as far from 0 of normal numbers."""
 
-    statistic: Any
-    pvalue: Any
+    statistic: Array
+    pvalue: Array
 
 
 @_like_scipy
-def pearsonr(x: Any, y: Any, *, axis: int = 0) -> PearsonRResult:
+def pearsonr(x: ArrayLike, y: ArrayLike, *, axis: int = 0) -> PearsonRResult:
     """Pearson's correlation coefficient along an axis, and its two-sided p-value.
 
     Examples

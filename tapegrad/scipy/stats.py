@@ -22,6 +22,7 @@ from tapegrad.scipy._distributions import (
     PROBABILITIES,
     QUANTILES,
     Continuous,
+    Formula,
     log_by_complement,
     safe_exp,
     safe_log,
@@ -44,6 +45,7 @@ from tapegrad.scipy._multivariate import _MultivariateT as _MultivariateT
 from tapegrad.scipy._multivariate import dirichlet, multinomial, multivariate_normal, multivariate_t
 from tapegrad.scipy._samples import PearsonRResult as PearsonRResult
 from tapegrad.scipy._samples import gmean, kurtosis, pearsonr, skew, zscore
+from tapegrad.types import Array
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
@@ -61,25 +63,25 @@ _REAL, _POSITIVE, _UNIT = (-_INF, _INF), (0.0, _INF), (0.0, 1.0)
 # --- continuous ones -----------------------------------------------------------------------
 
 
-def _take_number_first(*ops: Any) -> list[Any]:
+def _take_number_first(*ops: Formula) -> list[Formula]:
     """Functions of a number and shape parameters, of those that take the number last."""
     return [lambda y, *shapes, op=op: op(*shapes, y) for op in ops]
 
 
-def _symmetric(logpdf: Any, cdf: Any, ppf: Any, logcdf: Any) -> list[Any]:
+def _symmetric(logpdf: Formula, cdf: Formula, ppf: Formula, logcdf: Formula | None) -> list[Any]:
     """The functions of a distribution around 0, by those of its left side."""
     right = [lambda y, *shapes, fn=fn: fn(-y, *shapes) for fn in (cdf, logcdf)]
     return [logpdf, cdf, right[0], ppf, lambda q, *shapes: -ppf(q, *shapes), logcdf, right[1]]
 
 
 def _change_variable(
-    functions: Sequence[Any],
-    to: Callable[..., Any],
-    back: Callable[..., Any],
-    log_slope: Callable[..., Any],
-    shapes: Callable[..., Any] = lambda *shapes: (),
+    functions: Sequence[Formula],
+    to: Formula,
+    back: Formula,
+    log_slope: Callable[..., Array | float],
+    shapes: Callable[..., tuple[Array, ...]] = lambda *shapes: (),
     falls: bool = False,
-) -> list[Any]:
+) -> list[Formula]:
     """The functions of y, by those of ``to(y)``, which rises or falls with it, and its slope.
 
     Both `to` and its inverse `back` take the shape parameters too; `shapes` returns those of the
@@ -88,10 +90,10 @@ def _change_variable(
     density, cdf, sf, ppf, isf, logcdf, logsf = functions
     pairs = [x[::-1] if falls else x for x in ((cdf, sf), (ppf, isf), (logcdf, logsf))]
 
-    def compose(fn: Any) -> Any:
+    def compose(fn: Formula) -> Formula:
         return lambda y, *own: fn(to(y, *own), *shapes(*own))
 
-    def inverse(fn: Any) -> Any:
+    def inverse(fn: Formula) -> Formula:
         return lambda q, *own: back(fn(q, *shapes(*own)), *own)
 
     return [
@@ -105,27 +107,27 @@ def _change_variable(
 _NORM: list[Any] = _symmetric(
     lambda y: -y * y / 2 - _LOG_SQRT_2PI, special.ndtr, special.ndtri, special.log_ndtr
 )
-_GAMMA: list[Any] = [
+_GAMMA: list[Formula] = [
     *_take_number_first(GAMMA.density, GAMMA.cdf, GAMMA.sf),
     *_take_number_first(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
 ]
 
 
-def _finite_or_inf(fn: Callable[..., Any], log_fn: Any, *args: Any) -> Any:
+def _finite_or_inf(fn: Formula, log_fn: Array, *args: Array) -> Array:
     """A positive function, or inf without a slope where it overflows, by its logarithm."""
     overflows = np.greater(log_fn, math.log(np.finfo(log_fn.dtype).max) - 1)
     return np.where(overflows, _INF, fn(*[np.where(overflows, 1, x) for x in args]))
 
 
-def _exp(y: Any) -> Any:
+def _exp(y: Array) -> Array:
     return _finite_or_inf(np.exp, y, y)
 
 
-def _power(y: Any, c: Any) -> Any:
+def _power(y: Array, c: Array) -> Array:
     return _finite_or_inf(lambda y, c: y**c, c * safe_log(y), y, c)
 
 
-_EXPON: list[Any] = [
+_EXPON: list[Formula] = [
     lambda y: -y,
     lambda y: -np.expm1(-y),
     lambda y: np.exp(-y),
@@ -135,14 +137,14 @@ _EXPON: list[Any] = [
     lambda y: -y,
 ]
 # the logarithm of an exponential one
-_GUMBEL_L: list[Any] = [
+_GUMBEL_L: list[Formula] = [
     *_change_variable(_EXPON, _exp, np.log, lambda y: y)[:5],
     lambda y: _log1mexp(_exp(y), y),
     lambda y: -_exp(y),
 ]
 
 
-def _log1mexp(y: Any, log_y: Any) -> Any:
+def _log1mexp(y: Array, log_y: Array) -> Array:
     """``log(1 - exp(-y))``, by the logarithm of y, which may be 0 by underflow."""
     is_small, is_large = np.less(y, 0.02), np.greater(y, 0.7)
     small = np.where(is_small, y, 0)
@@ -154,10 +156,10 @@ def _log1mexp(y: Any, log_y: Any) -> Any:
     )
 
 
-def _mirror(functions: Sequence[Any]) -> list[Any]:
+def _mirror(functions: Sequence[Formula]) -> list[Formula]:
     """The functions of -y."""
 
-    def flip(y: Any, *shapes: Any) -> Any:
+    def flip(y: Array, *shapes: Array) -> Array:
         return -y
 
     return _change_variable(functions, flip, flip, lambda *_: 0, lambda *shapes: shapes, falls=True)
@@ -214,7 +216,7 @@ uniform = Continuous(
 )
 
 
-def _laplace_cdf(y: Any) -> Any:
+def _laplace_cdf(y: Array) -> Array:
     tail = np.exp(np.where(np.less(y, 0), y, -y)) / 2
     return np.where(np.less(y, 0), tail, 1 - tail)
 
@@ -247,13 +249,13 @@ logistic = Continuous(
 )
 
 
-def _cauchy_cdf(y: Any) -> Any:
+def _cauchy_cdf(y: Array) -> Array:
     is_far = np.less(y, -1)
     far = np.arctan(-1 / np.where(is_far, y, -1))
     return np.where(is_far, far, math.pi / 2 + np.arctan(np.where(is_far, 0, y))) / math.pi
 
 
-def _cauchy_ppf(q: Any) -> Any:
+def _cauchy_ppf(q: Array) -> Array:
     is_far = np.less(q, 0.25)
     far = -1 / np.tan(math.pi * np.where(is_far, q, 0.25))
     return np.where(is_far, far, np.tan(math.pi * (np.where(is_far, 0.25, q) - 0.5)))
@@ -333,13 +335,13 @@ invgamma = Continuous(
 )
 
 
-def _reciprocal_or_inf(c: Any) -> Any:
+def _reciprocal_or_inf(c: Array) -> Array:
     """``1 / c``, or inf unless c is positive."""
     is_finite = np.greater(c, 0)
     return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
 
 
-_BOX_COX: tuple[Any, Any] = (lambda y, c: log1p_ratio(c, y), expm1_ratio)
+_BOX_COX: tuple[Formula, Formula] = (lambda y, c: log1p_ratio(c, y), expm1_ratio)
 genpareto = Continuous(
     "genpareto",
     {"c": 0.25},
@@ -361,12 +363,10 @@ genextreme = Continuous(
 )
 
 
-def _make_f_function(
-    of_beta: Callable[..., Any], of_rest: Callable[..., Any]
-) -> Callable[..., Any]:
+def _make_f_function(of_beta: Formula, of_rest: Formula) -> Formula:
     """A function of an F distribution, by one of the share of its numerator, or of the rest."""
 
-    def fn(y: Any, dfn: Any, dfd: Any) -> Any:
+    def fn(y: Array, dfn: Array, dfd: Array) -> Array:
         weight, a, b = np.divide(dfn, dfd), dfn / 2, dfd / 2
         # products of 0 and infinite slopes would be nan
         ratio = y * np.where(np.equal(y, 0), stop_gradient(weight), weight)
@@ -379,7 +379,7 @@ def _make_f_function(
     return fn
 
 
-def _make_f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
+def _make_f_quantile(of_beta: Formula, of_rest: Formula) -> Formula:
     return lambda q, m, n: np.divide(n, m) * of_beta(m / 2, n / 2, q) / of_rest(n / 2, m / 2, q)
 
 
@@ -401,7 +401,7 @@ f = Continuous(
 )
 
 
-def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any, Any]:
+def _triang_side(y: Array, c: Array) -> tuple[Array, Array, Array, Array]:
     """Whether y is left of the peak, its distance to the end of its side, and the share of that.
 
     The last is 1 less the product of both, which is the probability of that side.
@@ -412,20 +412,20 @@ def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any, Any]:
     return is_left, distance, distance / side, rest
 
 
-def _triang_probability(y: Any, c: Any, right: bool) -> Any:
+def _triang_probability(y: Array, c: Array, right: bool) -> Array:
     """The probability of a side."""
     is_left, distance, share, rest = _triang_side(y, c)
     return np.where(is_left ^ right, distance * share, rest)
 
 
-def _triang_log(y: Any, c: Any, right: bool) -> Any:
+def _triang_log(y: Array, c: Array, right: bool) -> Array:
     is_left, distance, share, rest = _triang_side(y, c)
     is_own = is_left ^ right
     own = safe_log(np.where(is_own, distance, 1)) + safe_log(np.where(is_own, share, 1))
     return np.where(is_own, own, log_by_complement(rest, np.where(is_own, 0.5, distance * share)))
 
 
-def _triang_quantile(q: Any, p: Any, c: Any) -> Any:
+def _triang_quantile(q: Array, p: Array, c: Array) -> Array:
     """By both probabilities."""
     is_left = np.less(q, c)
     left = np.sqrt(np.where(is_left, c * q, 1))
@@ -452,38 +452,41 @@ triang = Continuous(
 
 
 def _functions_from_tail(
-    logpdf: Callable[..., Any], tail: Callable[..., Any], ppf: Any = None, isf: Any = None
+    logpdf: Formula,
+    tail: Callable[..., tuple[Array, Array]],
+    ppf: Formula | None = None,
+    isf: Formula | None = None,
 ) -> list[Any]:
     """The functions of a distribution, by the logarithm of one of the probabilities at a number.
 
     `tail` returns whether that is the probability up to it, and the logarithm, well below 0.
     """
 
-    def part(own: Callable[..., Any], of_rest: Callable[..., Any], below: bool) -> Any:
-        def probability(y: Any, *shapes: Any) -> Any:
+    def part(own: Formula, of_rest: Formula, below: bool) -> Formula:
+        def probability(y: Array, *shapes: Array) -> Array:
             is_below, log_p = tail(y, *shapes)
             return np.where(is_below ^ below, of_rest(log_p), own(log_p))
 
         return probability
 
-    plain: Any = safe_exp, lambda log_p: -np.expm1(log_p)
-    logs: Any = np.positive, lambda log_p: np.log1p(-safe_exp(log_p))
+    plain = safe_exp, lambda log_p: -np.expm1(log_p)
+    logs = np.positive, lambda log_p: np.log1p(-safe_exp(log_p))
     parts = [part(own, rest, x) for own, rest in (plain, logs) for x in (True, False)]
     return [logpdf, *parts[:2], ppf, isf, *parts[2:]]
 
 
-def _log_share(part: Any, whole: Any) -> Any:
+def _log_share(part: Sequence[Any], whole: Sequence[Any]) -> Array:
     """The logarithm of the ratio of two probabilities, as `truncated_normal` returns them."""
     return part[1] - whole[1] - (part[0] - whole[0]) * ((part[0] + whole[0]) / 2)
 
 
-def _truncnorm_tail(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+def _truncnorm_tail(y: Array, a: Array, b: Array) -> tuple[Array, Array]:
     whole = truncated_normal(a, b)
     shares = [_log_share(truncated_normal(*ends), whole) for ends in ((a, y), (y, b))]
     return np.less(*shares), np.where(np.less(*shares), *shares)
 
 
-def _truncnorm_quantile(log_p: Any, log_rest: Any, a: Any, b: Any) -> Any:
+def _truncnorm_quantile(log_p: Array, log_rest: Array, a: Array, b: Array) -> Array:
     """By the logarithms of both probabilities."""
     log_mass = _log_share(truncated_normal(a, b), (0, 0))
     low = np.logaddexp(special.log_ndtr(np.maximum(a, -1e150)), log_p + log_mass)
@@ -508,11 +511,11 @@ truncnorm = Continuous(
 )
 
 
-def _skewnorm_logpdf(y: Any, a: Any) -> Any:
+def _skewnorm_logpdf(y: Array, a: Array) -> Array:
     return _NORM[0](y) + special.log_ndtr(a * y) + _LOG_2
 
 
-def _skewnorm_tail(y: Any, a: Any) -> tuple[Any, Any]:
+def _skewnorm_tail(y: Array, a: Array) -> tuple[Array, Array]:
     is_below = np.less(y, 0)
     # the probability up to -t of a parameter that turns the tail into the light one, if it is not
     t, of_light = np.where(is_below, -y, y), np.where(is_below, a, -a)
@@ -543,7 +546,7 @@ skewnorm = without_methods(Continuous, *QUANTILES, "entropy")(
 )
 
 
-def _erfcx_step(low: Any, width: Any) -> Any:
+def _erfcx_step(low: Array, width: Array) -> Array:
     """``erfcx(low) - erfcx(low + width)``."""
     is_near = np.less(width, np.absolute(low) / 2 + 0.5)
     start, length = np.expand_dims(low, -1), np.expand_dims(np.where(is_near, width, 0), -1)
@@ -551,11 +554,11 @@ def _erfcx_step(low: Any, width: Any) -> Any:
     return np.where(is_near, near, special.erfcx(low) - special.erfcx(low + width))
 
 
-def _invgauss_ends(y: Any, mu: Any) -> tuple[Any, Any]:
+def _invgauss_ends(y: Array, mu: Array) -> tuple[Array, Array]:
     return (y / mu - 1) / np.sqrt(2 * y), (y / mu + 1) / np.sqrt(2 * y)
 
 
-def _invgauss_tail(y: Any, mu: Any) -> tuple[Any, Any]:
+def _invgauss_tail(y: Array, mu: Array) -> tuple[Array, Array]:
     low, high = _invgauss_ends(y, mu)
     is_below = np.less(low, -0.36)
     below = special.erfcx(np.maximum(-low, 0)) + special.erfcx(high)
