@@ -280,7 +280,7 @@ class _Trials:
     def find_widest(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
     ) -> AssumedDomain | None:
-        """Find the widest numbers for which the results are finite, if possible with bounded slopes."""
+        """Find the widest numbers with finite results, if possible with bounded slopes."""
         places = [i for i, x in enumerate(numbers) if isinstance(x, Elements)]
         # intervals after the third are as wide as the third
         ranks = sorted(
