@@ -1,1 +1,1 @@
-"""Looking at a tape: show and the page, steps, rules, why_zero, finite checks."""
+"""Tools to inspect a tape: tables, the page, sweep steps, profiles, and explanations."""

@@ -1,4 +1,4 @@
-"""Whether a compiled function gives what its recording gives, and where the two part."""
+"""Check a compiled function against its recording, and find their first difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tapegrad.program.control.loop import nested_codes
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import readonly_view
 
-# how large rounding errors may be, by dtype; results of other dtypes must be equal
+# the tolerance of rounding errors by dtype; results of other dtypes must be equal
 _TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2, "D": 1e-10, "F": 1e-4}
 
 
@@ -32,21 +32,21 @@ def check_compiled(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Raise unless a program gave what the recorded function gives, as `Compiled.check` says.
+    """Raise if a program's result differs from the recorded function's; see `Compiled.check`.
 
     Parameters
     ----------
     compiled
         The result of the program.
     program, captured, values
-        It, the arrays that it captured, in words, and the values of its inputs.
+        The program, descriptions of the arrays that it captured, and the values of its inputs.
     fn, args, kwargs
         The call.
     """
     positional, named = tree.copy_containers((args, kwargs), readonly_view)
     expected = with_user_warnings(fn, *positional, **named)
     suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
-    # a wide result may be made of narrow parts
+    # a wide result may have narrow intermediate values
     instructions = [x for code in nested_codes(program) for x in code.instructions]
     widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
     pairs = tree.zip_leaves(compiled, expected)
@@ -57,15 +57,15 @@ def check_compiled(
 
 
 def _describe_fault(widest: float, compiled: Any, recorded: Any) -> str:
-    """How a compiled result differs from a recorded one; "" if it does not."""
+    """Describe the difference of a compiled result from the recorded result; "" if equal."""
     if not is_numeric(recorded):
         same = compiled == recorded
         return "" if same else f"is {compiled!r} compiled, {recorded!r} recorded"
     x, y = np.asarray(compiled), np.asarray(recorded)
     if (x.shape, x.dtype) != (y.shape, y.dtype):
         return f"is {x.dtype} {x.shape} compiled, {y.dtype} {y.shape} recorded"
-    own = _TOLERANCE.get(y.dtype.char, 0.0)
-    tolerance = max(own, widest) if own else 0.0
+    dtype_tolerance = _TOLERANCE.get(y.dtype.char, 0.0)
+    tolerance = max(dtype_tolerance, widest) if dtype_tolerance else 0.0
     if np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
     worst = np.nanmax(np.abs(np.subtract(x, y, dtype=np.result_type(y.dtype, float))))
@@ -79,7 +79,7 @@ def _describe_first_difference(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> str:
-    """The first line of a program whose value differs from the recording's, in words."""
+    """Describe the first line of a program whose value differs from the recording's."""
     output, tape, _ = call_outside_recording(record_call, fn, args, kwargs, None, users_place)
     compiled, _, results = run_on_tape(program, values, f"the program of {program.label}")
     narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
@@ -87,7 +87,7 @@ def _describe_first_difference(
     comparison = compare_records(tape, compiled, tolerance, tolerance, alike=True)
     pairs = zip(tree.leaves(output), results, strict=True)
     differing = [y for x, y in pairs if is_numeric(primal_of(x)) and is_different(x, y, tolerance)]
-    # a pass may have put another op, or another operand, in
+    # a pass may have replaced an op or an operand
     first = comparison.first or _find_unrecorded(tape, differing, tolerance)
     first = first or next(iter(comparison.rows), None)
     if first is not None:
@@ -98,9 +98,9 @@ def _describe_first_difference(
 
 
 def _find_unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Difference | None:
-    """The first line of another tape that has a value which this one lacks, from such as it has.
+    """Find the first line of another tape with a value that a tape lacks, from values it has.
 
-    Only lines that lead to results that differ are looked at.
+    Only lines that lead to results that differ are searched.
     """
     recorded: dict[Any, list[Tensor]] = {}
     for x in tape:

@@ -1,4 +1,4 @@
-"""Where two runs part: the first line of two tapes whose operands agree and whose values do not."""
+"""Compare two tapes, and find the first line whose operands agree and whose values differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tapegrad.explain.text import Report, Table
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
 
-# operands that are so many times larger than their sum cancel
+# operands cancel if they are this many times larger than their sum
 _CANCELLATION_RATIO = 8.0
 
 
@@ -34,16 +34,16 @@ class Difference:
     Attributes
     ----------
     a, b
-        The records; None on the side that lacks it.
+        The records; None for a tape that lacks the line.
     error
-        The largest difference, as a part of the larger of the two elements; infinite where one is
-        not finite or the shapes differ.
+        The largest relative difference of two elements; infinite where one is not finite or the
+        shapes differ.
     index
-        Of the element where that is; None for a value without axes, or other shapes.
+        The index of that element; None for a value without axes, or if the shapes differ.
     agree
-        Whether the operands agree, so that it began here.
+        Whether the operands agree, so that the difference began here.
     why
-        The reason, where it is known; or "".
+        The reason; "" if it is unknown.
     step
         In a loop, the number of the first step that differs; else None.
     inside
@@ -61,13 +61,13 @@ class Difference:
 
     @property
     def record(self) -> Tensor:
-        """The record of the first tape that has it."""
+        """The record in the first tape that has the line."""
         record = self.b if self.a is None else self.a
         assert record is not None
         return record
 
     def cells(self) -> tuple[str, ...]:
-        """Its lines, its op, by how much it differs, and its place."""
+        """Return the lines, the difference, the record's name and its place, as cells."""
         lines = ["" if x is None else str(x.index) for x in (self.a, self.b)]
         x = self.record
         lacks = "a" if self.a is None else "b" if self.b is None else ""
@@ -103,16 +103,16 @@ def _describe_element(x: Tensor | None, index: tuple[int, ...] | None) -> str:
 
 @attrs.frozen(eq=False, repr=False)
 class Comparison(Report):
-    """The result of `compare_tapes`. ``str()`` of it says where the two part.
+    """The result of `compare_tapes`; its ``str()`` describes the first difference.
 
     Attributes
     ----------
     rows
         A `Difference` for each line whose values differ, and each line that one tape lacks.
     first
-        The first whose operands agree: there it began. None if all values agree.
+        The first difference whose operands agree, where it began; None if all values agree.
     matched
-        How many lines both tapes have.
+        The number of lines that both tapes have.
     labels
         The names of the two recorded functions.
     """
@@ -129,13 +129,13 @@ class Comparison(Report):
 
     @property
     def summary(self) -> str:
-        """How many lines differ, in words."""
+        """The number of lines that differ, in words."""
         lacking = sum(row.a is None or row.b is None for row in self.rows)
         differing = f"{len(self.rows) - lacking} of {self.matched} lines differ"
         return f"{differing}, {lacking} are in one tape alone" if lacking else differing
 
     def details(self) -> list[Any]:
-        """The first difference, and a table of all."""
+        """Return the first difference, and a table of all."""
         parts: list[Any] = [] if self.first is None else [Text(f"first: {self.first}")]
         if self.rows:
             parts.append(Table(_HEAD, [row.cells() for row in self.rows], 3))
@@ -148,33 +148,32 @@ _HEAD = ("a", "b", "differ by", "record", "source")
 
 
 def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Comparison:
-    """Compare two recordings line by line, and find where they part.
+    """Compare two recordings line by line, and find where their values begin to differ.
 
-    For two runs that should agree and do not: float32 and float64, two versions of a function or of
-    a library, two machines (a tape pickles). Record with ``record(fn, lines=True)`` to see the
-    lines of your source.
+    It is for two runs that should agree: in float32 and float64, with two versions of a function or
+    of a library, on two machines (a tape pickles). Record with ``record(fn, lines=True)`` to see
+    the lines of your source.
 
     Parameters
     ----------
     a, b
-        The tapes. Lines are paired by op and line of source, in order, where one has more.
+        The tapes. Lines are paired by op and line of source, in order.
     rtol, atol
-        Two elements agree if they differ by at most ``atol + rtol * size``, where the size is that
-        of the larger one; so do two nans. Integers and truth values must be equal. A sum that
-        nearly cancels differs by more than rounding does: `atol` is the loss to allow there.
+        Two elements agree if they differ by at most ``atol + rtol * size``, where ``size`` is the
+        larger magnitude, or if both are nan. Integers and truth values must be equal. A sum that
+        nearly cancels differs by more than rounding errors: `atol` is the loss to allow there.
 
     Returns
     -------
     A `Comparison`: ``rows`` has each line that differs, and ``first`` is the first of them whose
-    operands agree, or None. It has both records, by how much they differ and, where it is known,
-    why: cancellation, overflow, underflow, another op, option or constant, or another branch.
-    Loops, branches and checkpointed calls are run again and entered, to the step and the line that
-    differ first.
+    operands agree, or None. A row has both records, their difference and, if known, its cause:
+    cancellation, overflow, underflow, another op, option or constant, or another branch. Loops,
+    branches and checkpointed calls are run again, to find the step and the line that differ first.
 
     Raises
     ------
     TypeError
-        If an argument is no tape, or a tolerance no number.
+        If an argument is not a tape, or a tolerance is not a number.
     ValueError
         If a tolerance is negative.
     TraceError
@@ -210,7 +209,7 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
 
 
 def compare_records(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:
-    """The comparison; with `alike`, of lines alone that both tapes have."""
+    """Compare two tapes; with `alike`, only lines that both tapes have."""
     first, second = list(a), list(b)
     pairs = list(pair_records(first, second, alike))
     partner = {x: y for x, y in pairs if x is not None and y is not None}
@@ -226,7 +225,7 @@ def compare_records(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = Fa
                 why = f"{side} alone has it: another branch, or another version"
                 rows.append(Difference(x, y, np.inf, None, False, why))
         if first and second and partner.get(first[-1]) is not second[-1] and not alike:
-            # the last records are taken for the results
+            # treat the last records as the results
             ends = first[-1], second[-1]
             comparer.has_unmatched([ends] if comparer.max_difference(*ends) else [])
     origin = (row for row in rows if row.agree or row.record in comparer.origins)
@@ -236,18 +235,18 @@ def compare_records(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = Fa
 
 @np.errstate(all="ignore")
 def is_different(x: Any, y: Any, tolerance: float) -> bool:
-    """Whether two records, or constants, differ."""
+    """Return whether two records, or constants, differ."""
     return any(_max_difference(u, v, tolerance, tolerance) for u, v in _value_pairs(x, y))
 
 
 @attrs.define(eq=False)
 class _Comparer:
-    """Two tapes while they are compared.
+    """The state of a comparison of two tapes.
 
     Attributes
     ----------
     partner, partners
-        Which lines are paired, and the lines of the second tape among them.
+        The paired lines, and the lines of the second tape among them.
     rtol, atol
         The tolerances.
     differing
@@ -264,7 +263,7 @@ class _Comparer:
     origins: set[Tensor] = attrs.Factory(set)
 
     def compare(self, x: Tensor, y: Tensor) -> Difference | None:
-        """How two records differ, if they do."""
+        """Return the difference of two records; None if they agree."""
         worst = self.max_difference(x, y)
         if worst is None:
             return None
@@ -280,7 +279,7 @@ class _Comparer:
         return Difference(x, y, *worst, agree, *reason)
 
     def has_unmatched(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
-        """Whether one tape alone has any of these; where those begin is noted."""
+        """Return whether a line of these is in one tape alone, and note where such lines begin."""
         waiting = [z for pair in moved for z in pair if self._is_unmatched(z)]
         lacks = bool(waiting)
         while waiting:
@@ -291,7 +290,7 @@ class _Comparer:
         return lacks
 
     def max_difference(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
-        """By how much two values differ at most, and where; None if they agree."""
+        """Return the largest difference of two values and its index; None if they agree."""
         worsts = [_max_difference(u, v, self.rtol, self.atol) for u, v in _value_pairs(x, y)]
         worst = max([z for z in worsts if z], key=lambda z: z[0], default=None)
         return worst and (worst[0], None if type(primal_of(x)) is Parts else worst[1])
@@ -330,7 +329,7 @@ class _Comparer:
         return "" if held else _explain_rounding(x, y, error, index)
 
     def _compare_inside(self, x: Tensor, y: Tensor) -> tuple[str, int | None, Difference | None]:
-        """Why the runs of two records differ, or the first step and the first line that do."""
+        """Return why the runs of two records differ, or the first step and line that differ."""
         for n, (one, other) in enumerate(zip_longest(runs(x), runs(y))):
             if one is None or other is None:
                 longer = "a" if other is None else "b"
@@ -344,9 +343,9 @@ class _Comparer:
 
 
 def _explain_inputs(run: Run, n: int, u: Tensor, v: Tensor) -> str:
-    """Why the inputs of a run differ."""
+    """Explain why the inputs of a run differ."""
     if u.shape != v.shape:
-        # a segment is a step of a loop of its own
+        # the segments of a checkpointed loop are steps of an outer loop
         other = "operands" if run.step is None else "operands, or another checkpoint="
         return f"the shapes are {u.shape} and {v.shape}: other {other}"
     if n and any(u is x for x in run.carry):
@@ -355,18 +354,18 @@ def _explain_inputs(run: Run, n: int, u: Tensor, v: Tensor) -> str:
 
 
 def _operand_pairs(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The operands in the same places that are records in both."""
+    """Return the operands at equal positions that are records in both."""
     pairs = zip(x._operands, y._operands, strict=False)
     return [(u, v) for u, v in pairs if type(u) is Tensor and type(v) is Tensor]
 
 
 def _value_pairs(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
-    """The values of two records, or constants, that must agree."""
+    """Yield the values of two records, or constants, that must agree."""
     parts = [list(z.values) if type(z) is Parts else [z] for z in (primal_of(x), primal_of(y))]
     for k, z in enumerate((x, y)):
         loop = z._options.get("loop") if type(z) is Tensor else None
         if isinstance(loop, Loop):
-            # values kept for derivatives are no results
+            # residuals of the derivative are not results
             parts[k] = parts[k][: loop.first_residual]
     yield from zip_longest(*parts)
 
@@ -374,11 +373,11 @@ def _value_pairs(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
 def _max_difference(
     x: Any, y: Any, rtol: float, atol: float
 ) -> tuple[float, tuple[int, ...] | None] | None:
-    """The largest difference of two arrays, as a part of the larger element, and where it is."""
+    """Return the largest relative difference of two arrays, and its index; None if they agree."""
     if x is y:
         return None
     x, y = np.asarray(x), np.asarray(y)
-    # None, where the other has more values
+    # None stands for a value that the other record lacks
     if x.shape != y.shape or "O" in (x.dtype.kind, y.dtype.kind):
         return np.inf, None
     is_floating = bool({x.dtype.kind, y.dtype.kind} & set("fc"))
@@ -396,7 +395,7 @@ def _max_difference(
 
 
 def _is_equal(u: Any, v: Any) -> bool:
-    """Whether two options are the same, as far as can be told."""
+    """Return whether two options are equal; True if they cannot be compared."""
     try:
         return bool(np.array_equal(u, v) if isinstance(u, np.ndarray) else u == v)
     except (TypeError, ValueError):
@@ -404,7 +403,7 @@ def _is_equal(u: Any, v: Any) -> bool:
 
 
 def _explain_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
-    """Why the values of one op differ for operands that agree."""
+    """Explain why the values of one op differ for operands that agree."""
     u, v = (np.asarray(z._primal)[index or ()] for z in (x, y))
     if x.dtype.kind not in "fc" or y.dtype.kind not in "fc":
         return "its operands agree up to rounding, which decides here"
@@ -434,7 +433,7 @@ def _explain_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
 
 
 def _sum_magnitudes(record: Tensor, index: tuple[int, ...]) -> float | None:
-    """The sum of the sizes of the terms of an element; None for an op that does not add."""
+    """Return the sum of the magnitudes of an element's terms; None for an op that does not add."""
     op = add if record.op is subtract else record.op
     if op is not add and not facts(op).adds:
         return None
@@ -442,19 +441,19 @@ def _sum_magnitudes(record: Tensor, index: tuple[int, ...]) -> float | None:
     return float(np.asarray(op.forward(*sizes, **record._options))[index])
 
 
-# --- which lines of two tapes belong together ---------------------------------------------
+# --- pairs of lines of two tapes -----------------------------------------------------------
 
-# how many differences a search for the next line that two tapes have in common passes over
+# the most differences that a search for the next common line skips
 _MAX_DIFFERENCES = 256
 
 Pair = tuple[Tensor | None, Tensor | None]
 
 
 def pair_records(a: Sequence[Tensor], b: Sequence[Tensor], alike: bool) -> Iterator[Pair]:
-    """The lines of two tapes in pairs, in order, with None beside those that are in one alone.
+    """Yield the lines of two tapes in pairs, in order; a line of one tape alone is beside None.
 
-    Lines of one op, written for one line of source, are paired, then, between these, lines of one
-    op. Lines that stand in one another's place are a pair too, unless all pairs shall be `alike`.
+    Lines of the same op and line of source are paired first; then, between these, lines of the same
+    op; then lines that may replace one another, unless all pairs must be `alike`.
     """
     placed = all(any(x.place is not None for x in tape) for tape in (a, b))
     return _pair_by_keys(a, b, [_source_key, _op_key] if placed else [_op_key], alike)
@@ -492,17 +491,17 @@ def _pair_by_keys(
 
 
 def _can_replace(x: Tensor, y: Tensor) -> bool:
-    """Whether one line may stand in the place of another."""
+    """Return whether one line may replace another."""
     return x.shape == y.shape and (x.op is PARAMETER) == (y.op is PARAMETER)
 
 
 def match_sequences(
     a: Sequence[Any], b: Sequence[Any], far: int = _MAX_DIFFERENCES
 ) -> Iterator[tuple[int, int]]:
-    """A longest common subsequence, as pairs of positions, unless the two differ for long.
+    """Yield a longest common subsequence as pairs of positions, unless long parts differ.
 
     Each stretch of it has less than `far` differences; `far` is 2 or more. `difflib` begins with
-    the longest block that both have, and so shifts the lines of a loop that is unrolled.
+    the longest common block, and so shifts the lines of an unrolled loop.
     """
     i = j = 0
     while i < len(a) and j < len(b):
@@ -516,12 +515,12 @@ def match_sequences(
 
 
 def _match_stretch(a: Sequence[Any], b: Sequence[Any], far: int) -> tuple[Any, int, int]:
-    """The first stretch of two sequences: their common runs, and how far it leads in each.
+    """Return the common runs of the first stretch of two sequences, and its end in each.
 
-    A run goes from one position of `a` to another; by how much these are beyond the positions of
-    `b` is its diagonal. The runs are linked, each to the one before it. Myers, "An O(ND) difference
-    algorithm and its variations" (1986): for each number of differences, how far each diagonal
-    reaches. The stretch ends at the ends, or after many differences where it has come farthest.
+    A run goes from one position of `a` to another; the offset from the positions of `b` is its
+    diagonal. The runs are a linked list. Myers, "An O(ND) difference algorithm and its variations"
+    (1986): compute, for each number of differences, the farthest position on each diagonal. The
+    stretch ends with the sequences, or after many differences at the farthest position.
     """
     # the position that each diagonal reaches, and the runs on the way
     reach: dict[int, tuple[int, Any]] = {1: (0, None)}

@@ -1,4 +1,4 @@
-"""The figures of a profile: rows, their sums by line of source, and tables of both."""
+"""The rows of a profile, their totals by line of source, and tables of both."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Row:
     record
         The record. In a compiled function, the `Instruction`.
     line
-        Its line on the tape, or its place among the instructions.
+        The line on the tape, or the position among the instructions.
     place
-        The line of your source that it was written for: a `Place`, with ``file``, ``number`` and
+        The line of your source that wrote the record: a `Place`, with ``file``, ``number`` and
         ``text``.
     bytes
-        The memory of its value that no earlier record holds: 0 for a view of one.
+        The memory of the value that no earlier record holds: 0 for a view.
     extra_bytes
-        The most that its op allocates besides, forward or backward, while it runs.
+        The most memory that the op allocates besides while it runs, forward or backward.
     freed_at
         The line at which the sweep frees the value; None if it stays, as parameters and outputs do.
     forward_s, backward_s
         Seconds.
     steps
-        How often it ran.
+        The number of times that the line ran.
     inside
         The lines inside a loop, a branch or a checkpointed call, summed over the steps.
     """
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """A parameter's name, or the op's."""
+        """The name of a parameter, or of the op."""
         named = self.record.op is PARAMETER and self.record.name
         return printable(named or self.record.op.name)
 
@@ -66,14 +66,14 @@ class Row:
 
 @attrs.frozen
 class Total:
-    """The time and the memory of all lines of one line of source.
+    """The time and the memory of all tape lines of one line of source.
 
     Attributes
     ----------
     n
-        How many there are.
+        The number of tape lines.
     bytes, forward_s, backward_s
-        Their sums.
+        The sums over these lines.
     """
 
     n: int
@@ -84,7 +84,7 @@ class Total:
 
 @attrs.frozen(eq=False, repr=False)
 class Profile(Report):
-    """The result of `profile`. ``str()`` of it is a table.
+    """The result of `profile`; its ``str()`` is a table.
 
     Attributes
     ----------
@@ -94,20 +94,20 @@ class Profile(Report):
         A `Row` for each line of the tape, in order.
     peak_bytes
         The most memory that is held at a time: the tape's values with its copies of constants,
-        the cotangents, and what the ops allocate as they run. Your own arrays are not in it.
+        the cotangents, and the ops' allocations while they run. It excludes your arguments.
     peak_at
-        Where that is: ``"forward"`` or ``"backward"``, and the line; None for a compiled function.
+        The position of the peak: ``"forward"`` or ``"backward"``, and the line; None for a compiled
+        function.
     recording_s
-        The seconds of a recorded call beside `forward_s`: Python, your function's and the tape's.
+        The seconds of a recorded call beside `forward_s`: Python's, in your function and the tape.
     noise
-        By how much the median of the rounds is above the shortest, as a part of that, over all
-        lines.
+        The relative excess of the median round over the shortest, over all lines.
     tick_s
-        Seconds that reading the clock takes, which are taken off.
+        The seconds that a reading of the clock takes, which are subtracted.
     rounds
-        How many rounds each line had.
+        The number of rounds of each line.
     tape, output
-        The tape, and the record that the sweep began at; None for a compiled function.
+        The tape, and the record where the sweep began; None for a compiled function.
     """
 
     label: str
@@ -123,30 +123,30 @@ class Profile(Report):
 
     @property
     def forward_s(self) -> float:
-        """The seconds of all lines, forward."""
+        """The total seconds of all lines, forward."""
         return sum(row.forward_s for row in self.rows)
 
     @property
     def backward_s(self) -> float:
-        """The seconds of all lines, backward."""
+        """The total seconds of all lines, backward."""
         return sum(row.backward_s for row in self.rows)
 
     def by_place(self) -> dict[Place, Total]:
-        """The sums by line of source, the longest first.
+        """Return totals by line of source, the longest first.
 
-        Lines inside loops, branches and checkpointed calls count at their own place, and what
-        these take beside is at the place of the call.
+        Lines inside loops, branches and checkpointed calls count at their own line of source, and
+        the rest of the time of the call at the line of the call.
         """
         sums: dict[Place, Total] = {}
         for row in _leaf_rows(self.rows):
-            of_row = 1, row.bytes, row.forward_s, row.backward_s
-            before = attrs.astuple(sums.get(row.place, Total(0, 0, 0.0, 0.0)))
-            sums[row.place] = Total(*map(add, before, of_row))
+            figures = 1, row.bytes, row.forward_s, row.backward_s
+            total = attrs.astuple(sums.get(row.place, Total(0, 0, 0.0, 0.0)))
+            sums[row.place] = Total(*map(add, total, figures))
         return dict(sorted(sums.items(), key=lambda pair: -_total_seconds(pair[1])))
 
     @property
     def summary(self) -> str:
-        """Its times and its peak, in words."""
+        """The times and the peak of the memory, in words."""
         where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
         times = (
             f"forward {format_seconds(self.forward_s)}, backward {format_seconds(self.backward_s)}"
@@ -154,7 +154,7 @@ class Profile(Report):
         return f"{times}, peak {format_bytes(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
-        """How it was measured, and the time that Python takes, in words."""
+        """Yield sentences about the measurement and the time that Python takes."""
         yield (
             f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
             f"{self.noise:.0%} longer. {format_seconds(self.tick_s)} of each, for the clock, is "
@@ -165,7 +165,7 @@ class Profile(Report):
             yield f"Python, your function's and the tape's, takes {more} more."
 
     def details(self) -> list[Any]:
-        """Its tables and its notes."""
+        """Return the tables and the notes."""
         sums = [_total_cells(*pair) for pair in self.by_place().items()]
         tables = Table(_ROWS_HEAD, _sorted_cells(self.rows), 5), Table(_TOTALS_HEAD, sums, 4)
         return [*tables, "\n".join(self.notes())]
@@ -176,24 +176,24 @@ _TOTALS_HEAD = ("forward", "backward", "bytes", "lines", "source")
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds in words, with three digits."""
+    """Format seconds, with three digits."""
     return (
         _format_in_units(seconds, {"s": 1.0, "ms": 1e-3, "us": 1e-6}) or f"{seconds / 1e-9:.0f} ns"
     )
 
 
 def format_bytes(n: int) -> str:
-    """Bytes in words."""
+    """Format a number of bytes."""
     return _format_in_units(n, {"GB": 1e9, "MB": 1e6, "kB": 1e3}) or f"{n} B"
 
 
 def _format_in_units(x: float, units: Mapping[str, float]) -> str:
-    """A number in the first unit that it reaches, with three digits; empty if it reaches none."""
+    """Format a number in the first unit that it reaches, with three digits; "" for none."""
     return next((f"{x / size:.3g} {unit}" for unit, size in units.items() if x >= size), "")
 
 
 def format_place(place: Place) -> str:
-    """A place in words, with its file's name alone."""
+    """Format a place, without the directory of its file."""
     file = place.file.replace("\\", "/").rpartition("/")[2]
     return printable(f"{file}{str(place).removeprefix(place.file)}")
 
@@ -203,7 +203,7 @@ def _total_seconds(row: Row | Total) -> float:
 
 
 def row_cells(row: Row, indent: str = "") -> tuple[str, ...]:
-    """A row as cells: times, bytes, where they are freed, the line, its name and its place."""
+    """Return a row as cells: times, bytes, the line that frees them, the line, name and place."""
     return (
         format_seconds(row.forward_s) if row.forward_s else "",
         format_seconds(row.backward_s) if row.backward_s else "",
@@ -216,7 +216,7 @@ def row_cells(row: Row, indent: str = "") -> tuple[str, ...]:
 
 
 def _sorted_cells(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
-    """The cells of rows, sorted by time, each with those inside it below."""
+    """Return the cells of rows, sorted by time, each followed by its inner rows."""
     lines = []
     for row in sorted(rows, key=lambda row: -_total_seconds(row)):
         lines += [row_cells(row, indent), *_sorted_cells(row.inside, indent + "  ")]
@@ -234,7 +234,7 @@ def _total_cells(place: Place, total: Total) -> tuple[str, ...]:
 
 
 def _leaf_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows that hold no others; those that do hold some, with the rest of their times."""
+    """Yield rows without inner rows, and other rows with the rest of their times."""
     for row in rows:
         if row.inside:
             yield from _leaf_rows(row.inside)

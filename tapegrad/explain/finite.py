@@ -1,8 +1,8 @@
-"""Where a number went wrong: the first value or cotangent that is not finite.
+"""Find the first value, cotangent or tangent that is not finite.
 
-A NaN or an infinity is reported at the record that made it, with its operands and, for known
-causes, a remedy. Inside a loop, a branch or a checkpointed call it is the line of a step, of the
-branch that was taken, or of the call repeated.
+A nan or an infinity is reported at the record that made it, with its operands and, for known
+causes, a remedy. Inside a loop, a branch or a checkpointed call, the report names the line of the
+step, of the branch that was taken, or of the repeated call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.tree.numbers import is_floating
 
-# how some ops are written, where that is not np.name(x)
+# the code of ops that are not written np.name(x)
 _SPELLINGS = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 
 
@@ -46,7 +46,7 @@ def make_cotangent_check(tape: Tape, outputs: Iterable[Tensor]) -> Callable[...,
 
 
 def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Tensor, Any]) -> None:
-    """Raise if a cotangent that a record passes on is not finite; inside it, at the first one."""
+    """Raise if a record passes on a cotangent that is not finite, inside it at the first one."""
     if record.op in HOLDERS:
         _check_inside(record, g)
     for x in record._operands:
@@ -55,7 +55,7 @@ def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Te
 
 
 def _first_bad_position(record: Tensor, g: Any, operand: Tensor) -> int:
-    """Of an operand's positions, that from which on the sum of its cotangents is not finite."""
+    """Return the position of an operand from which on its summed cotangent is not finite."""
     parts: dict[int, Any] = {}
 
     def note(i: int, x: Tensor, c: Any, part: Any) -> None:
@@ -71,8 +71,8 @@ def _first_bad_position(record: Tensor, g: Any, operand: Tensor) -> int:
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     """Raise at the first record with a value that is not finite.
 
-    Records that the outputs do not depend on may have any value, and so may values inside a
-    record that its results do not depend on.
+    Records that the outputs do not depend on may have any value; so may values inside a record
+    that its results do not depend on.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             "wrong, or compile it by tg.compile(fn, check_finite=True)"
         )
     needed = ancestors(tape, outputs)
-    # which results are taken out of records that have several
+    # the results that are read from records with several results
     read: dict[Tensor, set[int]] = {}
     for record in needed:
         if record.op is PART:
@@ -108,7 +108,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
 
 
 def _check_sweep(tape: Tape, record: Tensor) -> None:
-    """If a sweep inside the recording wrote a record, raise where that sweep went wrong."""
+    """If a sweep inside the recording wrote a record, raise at its first bad cotangent."""
     for x in tape:
         if x.op is SWEEP and x._options["since"] < record.index <= x.index:
             passed, ends = x._options["passed"].values, x._options["gradients"].values
@@ -120,17 +120,17 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
 
 
 def _needed_results(inner: Run, read: set[int] | None) -> list[Tensor]:
-    """The results of a run that the results that are read depend on; None if all are."""
+    """Return the results of a run on which the read results depend; `read` is None for all."""
     record, outputs = inner.record, inner.outputs
     wanted = set(range(len(outputs))) if read is None else set(read)
     if record.op in LOOPS:
         loop, carry = record._options["loop"], inner.carry
         if loop.stop is not None:
             wanted.update(range(loop.n_carry))
-        before = -1
-        while before != len(wanted):
-            # the step before gives each part of the carry that a step needs
-            before = len(wanted)
+        n_before = -1
+        while n_before != len(wanted):
+            # each part of the carry that a step needs comes from the previous step
+            n_before = len(wanted)
             needed = ancestors(inner.tape, _select_records(outputs, wanted))
             wanted.update(k for k, x in enumerate(carry) if x in needed)
     return _select_records(outputs, wanted)
@@ -141,7 +141,7 @@ def _select_records(outputs: Sequence[Any], wanted: Iterable[int]) -> list[Tenso
 
 
 def _check_inside(record: Tensor, g: Any) -> None:
-    """Raise at the first cotangent inside a record that is not finite, from its last run back."""
+    """Raise at the first cotangent inside a record that is not finite, in its backward order."""
     for inner in Inside(record, g):
         for step in inner.steps:
             if step.inside:
@@ -187,7 +187,7 @@ def _check_tangents_inside(record: Tensor, tangents_in: list[Any]) -> None:
         tangents = {}
         for x, i in inner.sources.items():
             if tangents_in[i] is not None:
-                # the row of this step
+                # select the row of this step
                 step = 0 if loop is None else -1 - (inner.step or 0) if loop.reverse else inner.step
                 is_row = loop is not None and i >= last
                 tangents[x] = tangents_in[i][step, ...] if is_row else tangents_in[i]
@@ -200,24 +200,24 @@ def _check_tangents_inside(record: Tensor, tangents_in: list[Any]) -> None:
 
 
 def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
-    """Raise for values, or parts of a Jacobian, that are not finite, where they went wrong.
+    """Raise for values, or parts of a Jacobian, that are not finite, at their first bad record.
 
-    The matrices of the outputs by the inputs were computed for all directions together; for one
-    that is not finite, that direction is taken again.
+    The Jacobian was computed for all directions together; a direction that is not finite is
+    computed again alone.
     """
     check_values(tape, {y for y, _ in matrices})
     for (y, x), part in matrices.items():
         part = primal_of(part)
         if not np.isfinite(part).all():
-            at = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
-            check_direction(tape, mode, y, x, (at[: y.ndim], at[y.ndim :]))
+            index = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
+            check_direction(tape, mode, y, x, (index[: y.ndim], index[y.ndim :]))
 
 
-def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, place: tuple[Any, Any]) -> None:
-    """Raise where the derivative of one element by another went wrong, which is not finite."""
-    parameter, at = (x, place[1]) if mode == "forward" else (y, place[0])
+def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, elements: tuple[Any, Any]) -> None:
+    """Raise at the first bad record of a derivative of one element that is not finite."""
+    parameter, index = (x, elements[1]) if mode == "forward" else (y, elements[0])
     unit = np.zeros(parameter.shape, parameter.dtype)
-    unit[at] = 1
+    unit[index] = 1
     if mode == "forward":
         push_forward(tape, {x: unit}, [y], _make_tangent_check(tape, [y]))
     else:
@@ -230,9 +230,9 @@ def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, place: tuple[An
 def check_result(
     fn: Callable[..., Any], static: Collection[int], args: Any, kwargs: Any, result: Any
 ) -> None:
-    """Raise if a result of a compiled function is not finite, where it went wrong.
+    """Raise if a result of a compiled function is not finite, at its first bad record.
 
-    The program keeps no values, so the function itself is recorded, with the same arguments.
+    The program keeps no values, so the function is recorded again with the same arguments.
     """
     leaves = zip(tree.paths(result), tree.leaves(result), strict=True)
     bad = [path or "the result" for path, x in leaves if is_floating(x) and not _is_finite(x)]
@@ -271,7 +271,7 @@ def _check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> N
 
 
 def _make_error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> NonFiniteError:
-    """The error that names the line, the op and its operands, and may give a hint."""
+    """Return the error, which names the line, the op and its operands, and may give a hint."""
     name = f" {record.name!r}" if record.name else ""
     where = f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
     at = f"\n  at {record.place}" if record.place and record.place.file else ""
@@ -290,19 +290,19 @@ def _is_finite(x: Any) -> bool:
 
 
 def _describe_value(x: Any) -> str:
-    """A value, and the first place where it is not finite."""
+    """Describe a value, and the index of its first element that is not finite."""
     x = primal_of(x)
     if type(x) is Parts:
         return str(Parts(tuple([None if callable(part) else part for part in x.values])))
-    places = np.argwhere(~np.isfinite(x))
-    if np.ndim(x) == 0 or not len(places):
+    bad_indices = np.argwhere(~np.isfinite(x))
+    if np.ndim(x) == 0 or not len(bad_indices):
         return short(x)
-    place = tuple(places[0].tolist())
-    return f"{short(x)}, with {x[place]} at {list(place)}"
+    index = tuple(bad_indices[0].tolist())
+    return f"{short(x)}, with {x[index]} at {list(index)}"
 
 
 def _hint(tape: Tape, record: Tensor) -> str:
-    """The likely cause, and a remedy if the record is one side of a `where`."""
+    """Return the likely cause, and a remedy if the record is one side of a `where`."""
     name, cause = record.op.name, facts(record.op).cause
     where = _find_selecting_where(tape, record) if cause else None
     hint = f"\n  hint: {cause}" if cause else ""
@@ -316,7 +316,7 @@ def _hint(tape: Tape, record: Tensor) -> str:
 
 
 def _find_selecting_where(tape: Tape, record: Tensor) -> Tensor | None:
-    """The first `where` with a side that is the record or was computed from it."""
+    """Return the first `where` with a side that is the record or depends on it."""
     reached = {record}
     later: Tensor
     for later in tape:

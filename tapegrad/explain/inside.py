@@ -1,4 +1,4 @@
-"""Inside a record: a loop's steps, the branch that was taken, a checkpointed call, as tapes."""
+"""The runs inside a record, as tapes: steps of a loop, a branch, a checkpointed call."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Run:
     Attributes
     ----------
     record
-        The record that holds it.
+        The record that holds the run.
     step
-        The number of the step, in the order in which they run; None if there is one run.
+        The number of the step, in the order of execution; None if there is one run.
     tape
-        The records of the run, on a tape of its own; its inputs are parameters.
+        A separate tape with the records of the run; its inputs are parameters.
     sources
-        For each input of the run on that tape, the operand of the record that it comes from.
+        For each input of the run on that tape, the position of the operand that it comes from.
     outputs
         The results of the run: records of the tape, or constants.
     steps
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def carry(self) -> list[Tensor]:
-        """The inputs that a step of a loop gets from the one before."""
+        """The inputs that a step of a loop gets from the previous step."""
         if self.step is None:
             return []
         loop = self.record._options["loop"]
@@ -68,10 +68,10 @@ class Run:
 
 
 def runs(record: Tensor) -> Iterator[Run]:
-    """The runs of the body that a record holds, in order; none for a record of any other op.
+    """Yield the runs of the body that a record holds, in order; none for other ops.
 
-    The body of a loop is a program. Each step is written on a tape with its values, line by line,
-    when the iteration reaches it. A loop of many steps takes the memory of one.
+    The body of a loop is a program. Each step is recorded on a tape, line by line, when the
+    iteration reaches it. A loop of many steps takes the memory of one step.
     """
     operands = primals(record._operands)
     if record.op is COND:
@@ -84,7 +84,7 @@ def runs(record: Tensor) -> Iterator[Run]:
 
 
 def last_run(record: Tensor) -> Run | None:
-    """The last of `runs`, without the tapes of those before; None if there is none."""
+    """Return the last of `runs`, without the tapes of earlier runs; None if there is none."""
     if record.op not in LOOPS:
         return next(runs(record), None)
     last = deque(
@@ -94,14 +94,14 @@ def last_run(record: Tensor) -> Run | None:
 
 
 def step_inputs(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
-    """The inputs of the body of a loop at each step, in order."""
+    """Yield the inputs of the body of a loop at each step, in order."""
     silent = np.errstate(all="ignore")(code_function(loop.body))
     for _, inputs, _ in loop.run_steps(operands, silent):
         yield inputs
 
 
 def make_run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
-    """One run of the program that a record holds, on a tape."""
+    """Run the program that a record holds, on a tape."""
     code, what, first = held_program(record, step)
     tape, inputs, outputs = run_on_tape(
         code, values, f"{code.label}, {what} {_describe_record(record)}"
@@ -113,9 +113,9 @@ def make_run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
 def run_on_tape(
     code: Code, values: Sequence[Any], label: str
 ) -> tuple[Tape, list[Tensor], list[Any]]:
-    """A run of a program on a tape of its own, its inputs there, and its outputs."""
-    now: list[Any] = [None]
-    origin = Origin(label, find_place=partial(itemgetter(0), now))
+    """Run a program on a separate tape; return the tape, its inputs and its outputs."""
+    current_place: list[Any] = [None]
+    origin = Origin(label, find_place=partial(itemgetter(0), current_place))
     last: Any = origin
     inputs: list[Tensor] = []
     for x, like in zip(values, code.inputs, strict=True):
@@ -124,7 +124,7 @@ def run_on_tape(
 
     def write_instruction(instruction: Instruction, operands: list[Any]) -> Any:
         nonlocal last
-        now[0] = instruction.place
+        current_place[0] = instruction.place
         last = write(last, instruction.op, tuple(operands), dict(instruction.options))
         return last
 
@@ -135,14 +135,14 @@ def run_on_tape(
 
 
 def call_outside_recording(call: Callable[..., R], *args: Any) -> R:
-    """The result of a call that is no part of a recording that may be running."""
+    """Call a function outside of any recording that is running."""
     context = copy_context()
     context.run(advance, None)
     return context.run(call, *args)
 
 
 def held_program(record: Tensor, step: int | None = None) -> tuple[Code, str, int]:
-    """The program that a record holds, the kind of its runs in words, and their first operand."""
+    """Return the program that a record holds, the kind of its runs, and their first operand."""
     if record.op is COND:
         branch, pred = record._options["branch"], primals(record._operands[:1])[0]
         return branch.on_true if pred else branch.on_false, "the branch taken by", 1
@@ -155,31 +155,33 @@ def _describe_record(record: Tensor) -> str:
 
 
 def _repeat_call(record: Tensor) -> Run:
-    """A checkpointed call, repeated on a tape of its own."""
+    """Repeat a checkpointed call on a separate tape."""
     call = record._options["call"]
     inner = record.origin.inner_origin(call.checkpoint.fn)
     origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_describe_record(record)}")
     tape, outputs = call.repeat_on_own_tape(origin)
-    places = {x: i for i, x in enumerate(record._operands)}
-    # an operand of an enclosing tape was marked on this one
-    places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
-    sources = {p: places[p._operands[0]] for p in tape.parameters if p._operands[0] in places}
+    index_of = {x: i for i, x in enumerate(record._operands)}
+    # a parameter of this tape may stand for an operand of an enclosing tape
+    index_of |= {
+        x._operands[0]: i for x, i in index_of.items() if x.op is PARAMETER and x._operands
+    }
+    sources = {p: index_of[p._operands[0]] for p in tape.parameters if p._operands[0] in index_of}
     return Run(record, None, tape, sources, tuple(outputs))
 
 
 def displayed_value(record: Tensor, x: Any) -> Any:
-    """A record's value or cotangent in the form that is shown."""
+    """Return a record's value or cotangent in the form to display."""
     return shown_value(record, primal_of(x))
 
 
 def primal_cotangent(g: Any) -> Any:
-    """A cotangent with arrays in the place of records, also in its parts."""
+    """Return a cotangent with arrays in place of records, also in its parts."""
     g = primal_of(g)
     return Parts(tuple(primals(g.values))) if type(g) is Parts else g
 
 
 def known_values(x: Any) -> list[Any]:
-    """The values of a record or a cotangent; those computed on demand are left out."""
+    """Return the values of a record or a cotangent, without values that are computed on demand."""
     x = primal_of(x)
-    several = x.values if type(x) is Parts else (x,)
-    return [primal_of(y) for y in several if y is not None and not callable(y)]
+    parts = x.values if type(x) is Parts else (x,)
+    return [primal_of(y) for y in parts if y is not None and not callable(y)]

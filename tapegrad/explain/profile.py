@@ -1,4 +1,4 @@
-"""Where time and memory go: a function's forward and reverse sweep, measured line by line."""
+"""Measure the time and memory of a function's forward and reverse sweep, line by line."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from tapegrad.transforms.reverse import initial_cotangent
 from tapegrad.types import Array
 
 P = ParamSpec("P")
-# from a record to a call that computes its value again
+# a function from a record to a call that computes its value again
 MakeCall = Callable[[Tensor], Callable[[], Any]]
 NOWHERE = Place("", 0)
-# so many steps of a loop are timed
+# the most steps of a loop that are timed
 _MAX_TIMED_STEPS = 16
 
 
@@ -57,27 +57,27 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 
     The function is recorded, with every floating leaf of its arguments as a parameter. Then each
     line of the tape runs alone: its op, and in a reverse sweep from the results its rules. The
-    times are of NumPy's work; one figure says how long Python takes beside it. Give it the function
-    that you differentiate, rather than its gradient.
+    times are NumPy's; a separate figure is the time that Python takes. Pass the function that you
+    differentiate, rather than its gradient.
 
     Parameters
     ----------
     fn
-        A pure function with floating results; those that are no scalars are swept from ones. Or a
-        compiled function, whose instructions run alone as well.
+        A pure function with floating results, whose cotangents are ones. Or a compiled function,
+        whose instructions run alone as well.
     rounds
-        How often each line is timed. The shortest time counts, since the machine does
-        other things during the longer ones; the result says how far the median is above it.
+        The number of times that each line is timed. The shortest time counts, since the machine
+        does other work during longer ones; the result has the excess of the median.
 
     Returns
     -------
     A function of the same arguments that returns a `Profile`: its ``rows``, one for each line,
     ``by_place()``, the sums by line of your source, and the peak of the memory. ``str()`` of it is
     a table, and ``tg.show.html`` makes a page of it. Loops, branches and checkpointed calls hold
-    the lines of their bodies, summed over the steps; of more than 16 steps, as many are timed, and
-    count for all. The rows of a compiled function are its instructions; a backward one has the
-    place of the op that it differentiates. A loop there is timed as a whole, as it runs, and its
-    lines share that time in proportion to the time that each takes alone.
+    the lines of their bodies, summed over the steps; of more steps than 16, 16 are timed and
+    count for all. The rows of a compiled function are its instructions; a backward instruction has
+    the place of the op that it differentiates. A loop there is timed as a whole, and its lines
+    share that time in proportion to the time that each takes alone.
 
     Raises
     ------
@@ -87,8 +87,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 
     Notes
     -----
-    Only the memory of arrays counts, once however many views there are, as a sweep inside `grad`
-    holds and frees it. `tracemalloc` sees the allocations of an op while it runs.
+    Only the memory of arrays counts, once for all views, as a sweep inside `grad` holds and frees
+    it. `tracemalloc` sees the allocations of an op while it runs.
 
     Examples
     --------
@@ -147,9 +147,9 @@ def _profile_function(
         rows, peak, where = _sweep_rows(
             tape, {x: initial_cotangent(x, None) for x in outputs}, clock
         )
-        whole = clock.time(partial(record_call, fn, args, kwargs))
-    rest = max(0.0, whole - sum(x.forward_s for x in rows))
-    return Profile(label(fn), tuple(rows), peak, where, rest, *clock.figures, tape, outputs[0])
+        total = clock.time(partial(record_call, fn, args, kwargs))
+    python_s = max(0.0, total - sum(x.forward_s for x in rows))
+    return Profile(label(fn), tuple(rows), peak, where, python_s, *clock.figures, tape, outputs[0])
 
 
 def _profile_compiled(
@@ -163,40 +163,40 @@ def _profile_compiled(
     with np.errstate(all="ignore"):
         alone = list(_forward_rows(tape, clock, HeldMemory(), make_compiled_call))[n:]
         for i, (instruction, row) in enumerate(zip(program.instructions, alone, strict=True)):
-            x, stays = row.record, any(row.record is y for y in outputs)
+            x, is_output = row.record, any(row.record is y for y in outputs)
             row = attrs.evolve(
                 row,
                 record=instruction,
                 line=i,
-                freed_at=None if stays else last_use.get(x, x.index) - n,
+                freed_at=None if is_output else last_use.get(x, x.index) - n,
                 inside=_inner_rows(x, None, clock, row.place, make_compiled_call),
             )
             row = _scale_inside(row)
             rows.append(_count_as_backward(row) if instruction.stage == "backward" else row)
-        whole = clock.time(partial(fn, *args, **kwargs))
-        rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
+        total = clock.time(partial(fn, *args, **kwargs))
+        python_s = max(0.0, total - sum(x.forward_s + x.backward_s for x in rows))
         make = make_runner(program)
-        # memory allocated once, such as the code of its text, is none of a call
+        # memory that is allocated once, such as compiled code, does not belong to a call
         make()[0](*values)
         peak = peak_allocation(lambda: make()[0](*values))
-    return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, rest, *clock.figures)
+    return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, python_s, *clock.figures)
 
 
 def _count_as_backward(row: Row) -> Row:
-    """A row whose time counts for the backward pass."""
+    """Move the time of a row to the backward pass."""
     inside = tuple([_count_as_backward(x) for x in row.inside])
     return attrs.evolve(row, forward_s=0.0, backward_s=row.forward_s, inside=inside)
 
 
 def _scale_inside(row: Row, factor: float = 1.0) -> Row:
-    """A row whose forward time is multiplied, and whose inner rows add up to that time."""
-    whole, inside = factor * row.forward_s, sum(x.forward_s for x in row.inside)
-    rows = [_scale_inside(x, whole / inside if inside else 1.0) for x in row.inside]
-    return attrs.evolve(row, forward_s=whole, inside=tuple(rows))
+    """Multiply the forward time of a row, and scale its inner rows to add up to it."""
+    total, inside = factor * row.forward_s, sum(x.forward_s for x in row.inside)
+    rows = [_scale_inside(x, total / inside if inside else 1.0) for x in row.inside]
+    return attrs.evolve(row, forward_s=total, inside=tuple(rows))
 
 
 def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
-    """The place of a record, or, if it has none, of the record around it."""
+    """Return the place of a record, or of the record around it."""
     place: Place = record.place if record.place is not None and record.place.file else around
     return place
 
@@ -205,7 +205,7 @@ def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
 
 
 def _forward_rows(tape: Tape, clock: Clock, held: HeldMemory, make_call: MakeCall) -> Iterator[Row]:
-    """The rows of a tape, each op run alone; the memory that each needs is held."""
+    """Yield the rows of a tape, with each op run alone; their memory is added to `held`."""
     for record in tape:
         seconds, extra = 0.0, 0
         if record.op is not PARAMETER and record.op is not SWEEP:
@@ -222,16 +222,16 @@ def _forward_rows(tape: Tape, clock: Clock, held: HeldMemory, make_call: MakeCal
 def _sweep_rows(
     tape: Tape, seeds: Mapping[Tensor, Any], clock: Clock
 ) -> tuple[list[Row], int, tuple[str, int]]:
-    """The rows of a tape, each run alone: its op, then its rules, with the true cotangent.
+    """Return the rows of a tape, the peak of the memory, and its position.
 
-    Also the peak of the memory, and where it is.
+    Each record runs alone: its op, then its rules, with its true cotangent.
 
     Parameters
     ----------
     tape
         The tape, which is not being recorded.
     seeds
-        The outputs, whose values stay, and their cotangents.
+        The outputs, whose values are kept, and their cotangents.
     clock
         Times each call.
     """
@@ -254,7 +254,7 @@ def _sweep_rows(
             seconds, extra = clock.time(call), peak_allocation(call)
             known = operand_cotangents(record, cotangents)
             add_contributions(record, g, cotangents, summed)
-            # in this order, since a sum may be in the memory of an earlier cotangent
+            # add before dropping, since a sum may share an earlier cotangent's memory
             for c in operand_cotangents(record, cotangents).values():
                 held.add(find_arrays(c))
             for c in known.values():
@@ -272,7 +272,7 @@ def _sweep_rows(
 
 
 def _constants(record: Tensor) -> list[Array]:
-    """The copies of constants that a record holds, and the cotangents of a recorded sweep."""
+    """Return the constants that a record holds, and the cotangents of a recorded sweep."""
     passed: Any = record._options["passed"].values if record.op is SWEEP else ()
     return [x for x in (*record._operands, *passed) if isinstance(x, np.ndarray)]
 
@@ -283,7 +283,7 @@ def _constants(record: Tensor) -> list[Array]:
 def _inner_rows(
     record: Tensor, g: Any, clock: Clock, around: Place, make_call: MakeCall
 ) -> tuple[Row, ...]:
-    """The lines inside a record, summed over its steps; none if it holds no others."""
+    """Return the lines inside a record, summed over its steps; none if it holds no others."""
     if record.op not in HOLDERS:
         return ()
     loop = record._options.get("loop")
@@ -293,25 +293,25 @@ def _inner_rows(
         else 1
     )
     stride = -(-n // _MAX_TIMED_STEPS) or 1
-    # how many steps each that is timed stands for
-    shares = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
+    # the number of steps that each timed step stands for
+    step_weights = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
     rows: list[tuple[int, Row]] = []
 
     def add(t: int, x: Tensor, c: Any, **figures: Any) -> None:
         place = place_of(x, around)
-        # of a loop that is swept, its sweep opens those inside it
+        # in a sweep, inner records are opened once, by their backward steps
         opens = c is not None or g is None
         inside = _inner_rows(x, c, clock, place, make_call) if opens else ()
-        rows.append((shares[t], Row(x, x.index, place, inside=inside, **figures)))
+        rows.append((step_weights[t], Row(x, x.index, place, inside=inside, **figures)))
 
     for inner in runs(record) if g is None else Inside(record, g):
         t = inner.step or 0
-        if t not in shares:
+        if t not in step_weights:
             continue
         for x in inner.tape:
             if x.op is not PARAMETER:
-                own = sum(a.nbytes for a in find_arrays(x._primal) if a.base is None)
-                add(t, x, None, bytes=own, forward_s=clock.time(make_call(x)))
+                own_bytes = sum(a.nbytes for a in find_arrays(x._primal) if a.base is None)
+                add(t, x, None, bytes=own_bytes, forward_s=clock.time(make_call(x)))
         for step in inner.steps:
             if step.contributions:
                 x, c = step.record, step.cotangent
@@ -322,7 +322,7 @@ def _inner_rows(
 
 
 def _sum_by_line(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
-    """One row for each line, with the sums of its figures, each so many times."""
+    """Return one row for each line, with sums of its figures weighted by the numbers."""
     lines: dict[tuple[int, str], list[tuple[int, Row]]] = {}
     for n, row in rows:
         lines.setdefault((row.line, row.name), []).append((n, row))
@@ -343,7 +343,7 @@ def _sum_by_line(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
 # --- a clock, the memory behind arrays, and calls to measure ------------------------------
 
 NO_COTANGENTS: Mapping[Tensor, Any] = {}
-# a short call is repeated in each round until it takes about so many seconds
+# a short call is repeated in each round until it takes about this many seconds
 _ROUND_SECONDS = 2e-5
 # the bytes of frames, tuples and numbers, which a call allocates besides arrays
 _SMALL_BYTES = 2048
@@ -355,9 +355,9 @@ class Clock:
     Attributes
     ----------
     rounds
-        How many rounds a call gets.
+        The number of rounds of a call.
     tick
-        The seconds that calling and reading the clock take, which are taken off.
+        The seconds that an empty call and a reading of the clock take, which are subtracted.
     shortest_sum, median_sum
         The sums of the shortest and of the median rounds of all calls.
     """
@@ -369,7 +369,7 @@ class Clock:
 
     @property
     def noise(self) -> float:
-        """By how much the median of all rounds is above the shortest, as a part of that."""
+        """The relative excess of the median rounds over the shortest, over all calls."""
         return self.median_sum / self.shortest_sum - 1 if self.shortest_sum else 0.0
 
     @property
@@ -378,7 +378,7 @@ class Clock:
         return self.noise, self.tick, self.rounds
 
     def time(self, call: Callable[[], Any]) -> float:
-        """Seconds that a call takes."""
+        """Return the seconds that a call takes."""
         once = self._time_rounds(call, 1, 1)[0]
         repeats = max(1, min(100, int(_ROUND_SECONDS / max(once, 1e-9))))
         seconds = self._time_rounds(call, self.rounds, repeats)

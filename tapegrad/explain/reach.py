@@ -1,4 +1,4 @@
-"""Where a gradient can pass: along a tape, and inside its loops, branches and calls."""
+"""Find the paths of gradients along a tape, and inside its loops, branches and calls."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ from tapegrad.transforms.checkpoint import CHECKPOINT
 
 @attrs.frozen
 class GradientPaths:
-    """The ways that gradients can take back to several sources, each of one or more records.
+    """The paths of gradients back to several sources, each of one or more records.
 
-    A set of sources is an int with a bit for each, so that all are followed at once.
+    A set of sources is an int with a bit for each, so that one pass follows all of them.
 
     Attributes
     ----------
     sources
-        By record, the sources that a gradient can pass to from it; values do not matter.
+        The sources to which a gradient can pass from each record, whatever its value.
     ends
-        By record, the sources to which a way ends there, with the ops in words.
+        The sources whose paths end at each record, with the titles of the ops.
     lost
-        By record, a loop or the like or a part of its results, the sources that its operands lead
-        to and it does not.
+        The sources that a loop's, a branch's or a call's operands lead to and its result does not.
     """
 
     sources: dict[Tensor, int]
@@ -44,90 +43,92 @@ class GradientPaths:
 
 
 def find_paths(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> GradientPaths:
-    """The ways along a tape to each of these sources."""
+    """Find the paths along a tape to each of these sources."""
     reached = GradientPaths({}, {}, {})
     for i, records in enumerate(sources):
         for x in records:
             reached.sources[x] = reached.sources.get(x, 0) | 1 << i
     results: dict[Tensor, list[tuple[int, set[int]]]] = {}
     for record in tape:
-        own = reached.sources.get(record, 0)
-        moving = [
-            (i, reached.sources[x] & ~own)
+        own_bits = reached.sources.get(record, 0)
+        operand_bits = [
+            (i, reached.sources[x] & ~own_bits)
             for i, x in enumerate(record._operands)
             if type(x) is Tensor and x in reached.sources
         ]
-        if not any(of for _, of in moving):
+        if not any(bits for _, bits in operand_bits):
             continue
         passed = passing_positions(record)
-        ended = union_sources(of for i, of in moving if i not in passed)
-        ends = [(ended, [line_title(record)])] if ended else []
-        moving = [(i, of) for i, of in moving if i in passed]
-        on = on_before = union_sources(of for _, of in moving)
+        ended_bits = union_sources(bits for i, bits in operand_bits if i not in passed)
+        ends = [(ended_bits, [line_title(record)])] if ended_bits else []
+        operand_bits = [(i, bits) for i, bits in operand_bits if i in passed]
+        kept = possible = union_sources(bits for _, bits in operand_bits)
         if record.op in HOLDERS:
             results[record] = []
-            on = 0
-            for of, positions in _group_by_positions(moving):
+            kept = 0
+            for bits, positions in _group_by_positions(operand_bits):
                 parts, inner = trace_record(record, positions)
-                results[record].append((of, parts))
-                on |= of if parts else 0
-                ends.append((of, [f"{end} inside {line_title(record)}" for end in inner]))
+                results[record].append((bits, parts))
+                kept |= bits if parts else 0
+                ends.append((bits, [f"{end} inside {line_title(record)}" for end in inner]))
         elif record.op is PART and record._operands[0] in results:
             index = record._options["index"]
-            on &= union_sources(of for of, parts in results[record._operands[0]] if index in parts)
-        if on_before & ~on:
-            reached.lost[record] = on_before & ~on
-        if on:
-            reached.sources[record] = own | on
+            kept &= union_sources(
+                bits for bits, parts in results[record._operands[0]] if index in parts
+            )
+        if possible & ~kept:
+            reached.lost[record] = possible & ~kept
+        if kept:
+            reached.sources[record] = own_bits | kept
         if ends:
             reached.ends[record] = ends
     return reached
 
 
 def union_sources(sources: Iterable[int]) -> int:
-    """The sources that are in any of these sets."""
+    """Return the union of sets of sources."""
     return reduce(or_, sources, 0)
 
 
 def operand_sources(sources: Mapping[Tensor, int], record: Tensor) -> int:
-    """The sources that the operands of a record lead to."""
+    """Return the sources that the operands of a record lead to."""
     return union_sources(sources.get(x, 0) for x in record._operands if type(x) is Tensor)
 
 
-def _group_by_positions(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
-    """The sources, divided by the positions that they are found at."""
+def _group_by_positions(operand_bits: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+    """Divide sources into groups with the same operand positions."""
     groups: list[tuple[int, list[int]]] = (
-        [(union_sources(of for _, of in moving), [])] if moving else []
+        [(union_sources(bits for _, bits in operand_bits), [])] if operand_bits else []
     )
-    for i, of in moving:
-        within = [(known & of, [*positions, i]) for known, positions in groups]
-        beside = [(known & ~of, positions) for known, positions in groups]
-        groups = [group for group in (*within, *beside) if group[0]]
+    for i, bits in operand_bits:
+        included = [(known & bits, [*positions, i]) for known, positions in groups]
+        excluded = [(known & ~bits, positions) for known, positions in groups]
+        groups = [group for group in (*included, *excluded) if group[0]]
     return groups
 
 
 def source_numbers(sources: int) -> Iterator[int]:
-    """The numbers of the sources in a set."""
+    """Yield the numbers of the sources in a set."""
     while sources:
         least = sources & -sources
         yield least.bit_length() - 1
         sources ^= least
 
 
-def append_source_line(name: str, place: Place | None) -> str:
-    """A name, with the line of source that it stands for."""
+def with_source_line(name: str, place: Place | None) -> str:
+    """Return a name with its line of source, if there is one."""
     return f"{name} ({place.text})" if place and place.text else name
 
 
 def line_title(record: Tensor) -> str:
-    """A record in words."""
-    return f"line {record.index}, {append_source_line(record.op.name, record.place)}"
+    """Return a title of a record: its line, op and source."""
+    return f"line {record.index}, {with_source_line(record.op.name, record.place)}"
 
 
 def trace_record(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
-    """The results inside a record from which a gradient can pass to these operands.
+    """Return the results of a record from which a gradient can pass to these operands.
 
-    Also the ops inside at which a way ends, in words.
+    The second result has the titles of the ops inside at which a path ends.
     """
     if record.op is CHECKPOINT:
         (run,) = runs(record)
@@ -155,19 +156,19 @@ def _trace_body(held: Loop | Branch, moving: Collection[int]) -> tuple[set[int],
 
 
 def _trace_code(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
-    """The outputs of a program from which a gradient can pass to these inputs, and the ends."""
+    """Return the outputs of a program that can pass a gradient to these inputs, and the ends."""
     known = {Ref("input", i) for i in inputs}
     results: dict[Ref, set[int]] = {}
     ends = []
     for i, x in enumerate(code.instructions):
-        ref, moving = Ref("instruction", i), [j for j, y in enumerate(x.operands) if y in known]
-        passing = [j for j in moving if _has_gradient(code, x, j)]
-        if len(passing) < len(moving):
-            ends.append(append_source_line(x.op.name, x.place))
+        ref, positions = Ref("instruction", i), [j for j, y in enumerate(x.operands) if y in known]
+        passing = [j for j in positions if _has_gradient(code, x, j)]
+        if len(passing) < len(positions):
+            ends.append(with_source_line(x.op.name, x.place))
         held = [y for y in x.options.values() if isinstance(y, Loop | Branch)]
         if held and passing:
             results[ref], inner = _trace_body(held[0], passing)
-            ends += [f"{end} inside {append_source_line(x.op.name, x.place)}" for end in inner]
+            ends += [f"{end} inside {with_source_line(x.op.name, x.place)}" for end in inner]
             passing = passing if results[ref] else []
         elif x.op is PART and passing:
             whole = results.get(x.operands[0])  # type: ignore[arg-type]
@@ -178,7 +179,7 @@ def _trace_code(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
 
 
 def _has_gradient(code: Code, x: Instruction, j: int) -> bool:
-    """Whether an instruction passes a gradient to its operand j."""
+    """Return whether an instruction passes a gradient to its operand j."""
     rules = x.op.vjps_for(len(x.operands))
     kinds = x.dtype.kind, np.dtype(code.spec(x.operands[j]).dtype).kind
     return j < len(rules) and rules[j] is not None and all(kind in "fc" for kind in kinds)

@@ -1,6 +1,6 @@
-"""VJP rules to look at: their formulas, and where a gradient passes.
+"""The formulas of VJP rules, and the operands to which a record passes a gradient.
 
-A formula is the source of the lambda that a rule is declared with.
+A formula is the source of the lambda in a rule's declaration.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LAMBDA = (lambda: None).__name__
 
 
 def formula(op: Primitive, i: int) -> str:
-    """The source of an op's rule for operand i, such as ``g * x2``.
+    """Return the source of an op's rule for operand i, such as ``g * x2``.
 
-    A rule that is not a lambda is described by its docstring; without one, or without source, it
-    is named after its op.
+    A rule that is not a lambda is described by its docstring; a rule without docstring or source is
+    named after its op.
     """
     rule = _unwrap_rule(op, i)
     code = getattr(rule, "__code__", None)
@@ -39,9 +39,9 @@ def formula(op: Primitive, i: int) -> str:
 
 
 def formula_names(op: Primitive, i: int) -> tuple[str, ...]:
-    """The formula's names for the cotangent, the output and each operand; "" for one it lacks.
+    """Return the names of the cotangent, the output and each operand in a formula, or "".
 
-    There are none if the formula is in words.
+    The result is empty if the formula is in words.
     """
     rule = _unwrap_rule(op, i)
     code = getattr(rule, "__code__", None)
@@ -64,28 +64,28 @@ def _unwrap_rule(op: Primitive, i: int) -> Any:
 
 
 def _first_sentence(function: Any) -> str:
-    """The first sentence of a docstring, to be read within another."""
+    """Return the first sentence of a docstring, to stand within another."""
     sentence = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
     return sentence[:1].lower() + sentence[1:]
 
 
-def _replace_helpers(text: str, known: Mapping[str, Any]) -> str:
-    """A formula whose helpers are replaced by their names, or by their docstrings."""
-    whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", text)
-    words = _first_sentence(known[whole[1]]) if whole and whole[1] in known else ""
+def _replace_helpers(text: str, names: Mapping[str, Any]) -> str:
+    """Replace the helpers of a formula by their names, or a single helper by its docstring."""
+    call = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", text)
+    words = _first_sentence(names[call[1]]) if call and call[1] in names else ""
     if words:
         return words
     return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", text)
 
 
 def _lambda_source(code: CodeType) -> str:
-    """The expression that a lambda returns, on one line; "" if it cannot be read."""
-    # where the code of each instruction begins and ends, each a line and a column
-    places: list[Any] = [x for x in code.co_positions() if None not in x and x[::2] != x[1::2]]
-    if not places:
+    """Return the expression of a lambda, on one line; "" if its source cannot be read."""
+    # the begin and the end of each instruction's source, each a line and a column
+    positions: list[Any] = [x for x in code.co_positions() if None not in x and x[::2] != x[1::2]]
+    if not positions:
         return ""
-    first, begin = min([x[::2] for x in places])
-    last, end = max([x[1::2] for x in places])
+    first, begin = min([x[::2] for x in positions])
+    last, end = max([x[1::2] for x in positions])
     # columns count bytes
     lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
     lines[-1] = lines[-1][:end]
@@ -98,7 +98,7 @@ def _lambda_source(code: CodeType) -> str:
 
 
 def passing_positions(record: Tensor) -> frozenset[int]:
-    """The positions of the operands that a record passes a gradient to."""
+    """Return the positions of the operands to which a record passes a gradient."""
     if record.dtype.kind not in "fc":
         return frozenset()
     operands = record._operands
@@ -119,8 +119,8 @@ def ancestors(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
 def check_cotangent_path(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]) -> None:
     """Raise if an op's rules pass the cotangent through an op that passes no gradient.
 
-    Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence. Only
-    `stop_gradient` says that they are.
+    Tangents are derivatives of the rules with respect to the cotangent, and would silently be 0,
+    which only `stop_gradient` intends.
 
     Parameters
     ----------
@@ -131,19 +131,19 @@ def check_cotangent_path(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]
     cotangents
         The results of the rules.
     """
-    moving, needed = set(tape.parameters), ancestors(tape, cotangents)
+    dependent, needed = set(tape.parameters), ancestors(tape, cotangents)
     for record in tape:
-        reads = [i for i, x in enumerate(record._operands) if type(x) is Tensor and x in moving]
+        reads = [i for i, x in enumerate(record._operands) if type(x) is Tensor and x in dependent]
         if not reads or record.dtype.kind not in "fc":
             continue
-        moving.add(record)
+        dependent.add(record)
         passed = passing_positions(record)
-        cut = [i for i in reads if i not in passed]
-        if cut and record in needed and record.op is not stopped:
+        blocked = [i for i in reads if i not in passed]
+        if blocked and record in needed and record.op is not stopped:
             name, other = op.name, record.op.name
             raise TypeError(
                 f"{name} has no forward mode: its VJP rule passes the cotangent through {other}, "
-                f"of which operand {cut[0]} has no VJP rule; give {other} one, as in "
+                f"of which operand {blocked[0]} has no VJP rule; give {other} one, as in "
                 f'examples/compute.md under "An op and its adjoint", or give {name} a jvp '
                 "(tg.custom_op(vjps=..., jvp=...))"
             )

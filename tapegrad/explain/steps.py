@@ -1,4 +1,4 @@
-"""The reverse sweep as a value: its steps, to look at."""
+"""The reverse sweep as a value: an iterable of steps."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Contribution:
     record, position, operand
         The record, and the operand with its position.
     cotangent
-        As the rule returned it, in the shape that the operand was broadcast to.
+        The result of the rule, in the shape that the operand was broadcast to.
     summed
-        In the operand's shape and dtype.
+        The same, summed to the operand's shape and dtype.
     """
 
     record: Tensor
@@ -48,7 +48,7 @@ class Contribution:
 
     @property
     def formula(self) -> str:
-        """The rule in words, in terms of the cotangent ``g``, the value ``y`` and the operands."""
+        """The rule's formula in terms of the cotangent ``g``, the value ``y`` and the operands."""
         text = formula(self.record.op, self.position)
         if self.cotangent.dtype.kind != "c":
             return text
@@ -58,11 +58,11 @@ class Contribution:
         return f"conj({text})"
 
     @property
-    def known(self) -> dict[str, Any]:
-        """The values that the formula names, except the cotangent ``g``."""
+    def formula_values(self) -> dict[str, Any]:
+        """The values of the formula's names, except the cotangent ``g``."""
         record = self.record
-        called = formula_names(record.op, self.position)[1:]
-        pairs = zip(called, [record, *record._operands], strict=False)
+        names = formula_names(record.op, self.position)[1:]
+        pairs = zip(names, [record, *record._operands], strict=False)
         return {name: readonly_view(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
@@ -94,10 +94,10 @@ class Step:
 
     @property
     def inside(self) -> Inside:
-        """The same inside the record, if it is a loop, a branch or a checkpointed call.
+        """The sweeps inside the record, if it is a loop, a branch or a checkpointed call.
 
         An iterable of runs, from the last to the first; empty for any other record. Each run has
-        a ``step``, its number; a ``tape`` of its own, with the values of that step; and the
+        the number of its ``step``, a separate ``tape`` with the values of that step, and the
         ``steps`` of the sweep on that tape.
         """
         return Inside(self.record, _public_cotangent(self.cotangent))
@@ -111,7 +111,7 @@ class Step:
 
 @attrs.frozen(eq=False)
 class Steps:
-    """The steps of a reverse sweep; each loop over them sweeps anew."""
+    """The steps of a reverse sweep; each iteration sweeps again."""
 
     tape: Tape
     seeds: Mapping[Tensor, Any]
@@ -137,7 +137,7 @@ class Steps:
 class Inside:
     """The runs inside a record, from the last to the first, each swept with its cotangents.
 
-    Each loop over them computes them anew; a loop of many steps takes the memory of its carries.
+    Each iteration computes them again; a loop of many steps takes the memory of its carries.
     """
 
     record: Tensor
@@ -168,7 +168,7 @@ class Inside:
 
 
 def _sweep_run(inner: Run, cotangents: Sequence[Any]) -> Run:
-    """A run, with the sweep that begins with these cotangents of its outputs."""
+    """Sweep a run, from these cotangents of its outputs."""
     seeds: dict[Tensor, Any] = {}
     for x, c in zip(inner.outputs, cotangents, strict=True):
         if type(x) is Tensor and c is not None:
@@ -183,7 +183,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
 
     Each step is a value: the record, its complete cotangent, and its contributions to its
     operands. Records that the output does not depend on have no step. A step is computed when the
-    loop reaches it.
+    iteration reaches it.
 
     Parameters
     ----------
@@ -195,9 +195,9 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     An iterable of steps: each has a ``record``, a ``cotangent`` and ``contributions``; a
     contribution has an ``operand``, the ``cotangent`` as the rule returned it, the same ``summed``
     over the axes that the operand was broadcast along, and the ``formula`` of the rule. For a loop,
-    a branch and a checkpointed call, ``inside`` has the runs of its body, each with a tape of its
-    own and the steps of the sweep through that. The cotangents of `Tape.parameters` are what
-    `reverse_sweep` returns.
+    a branch and a checkpointed call, ``inside`` has the runs of its body, each with a separate
+    tape and the steps of its sweep. The cotangents of `Tape.parameters` are the result of
+    `reverse_sweep`.
 
     Raises
     ------
@@ -249,12 +249,12 @@ def _append_contribution(
 
 
 def record_title(record: Tensor) -> str:
-    """A record in words: its index, with its name or its op's."""
+    """Return a title of a record: its index, with its name or its op's."""
     return f"{operand_text(record)} {record_name(record)}"
 
 
 def _public_cotangent(c: Any) -> Any:
-    """A cotangent as users see it."""
+    """Return a cotangent as users see it."""
     if type(c) is Parts:
         return Parts(tuple([None if x is None else _public_cotangent(x) for x in c.values]))
     c = conjugate_cotangent(c)

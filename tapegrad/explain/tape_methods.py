@@ -1,4 +1,4 @@
-"""Methods of a tape that few programs need: added to the class here, and imported when called."""
+"""Add methods to a tape that few programs need, and whose modules are imported when called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapegrad.errors.functions import label
 
 
 class TapeMethods:
-    """Methods of a tape."""
+    """The methods that are added to `Tape`."""
 
     def show(self: Any, output: Tensor | None = None, cotangent: Any = None) -> str:
         """The printed tape with cotangents, and marks where no gradient passes.
@@ -29,10 +29,10 @@ class TapeMethods:
         Returns
         -------
         A string that shows itself at the prompt. Below the table, each loop, branch and
-        checkpointed call has a table of its own: of its last step, of the branch that was taken, of
-        the call repeated. The last column says where the way back ends: at an op without a rule, at
+        checkpointed call has a further table: of its last step, of the branch that was taken, or of
+        the repeated call. The last column marks where a gradient stops: at an op without a rule, at
         a value that is not floating, or at a parameter that the output does not depend on. It also
-        says where a recording inside another begins and is swept.
+        marks where an inner recording begins, and its sweep.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class TapeMethods:
         name = label(fn)
         if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
             name = f"np.{name}"
-        # recorded on a separate tape, to say what it is made of
+        # record the function on a separate tape, for the ops that it is composed of
         last: Any = Origin(label(fn))
 
         def mark(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Text to look at: a tape with its cotangents and the runs inside its records, and reports."""
+"""Print a tape with its cotangents and the runs inside its records, and reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_ROWS = 24
 
 
 def format_tape(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
-    """The text of `Tape.show`."""
+    """Return the text of `Tape.show`."""
     if output is None:
         return Text(_format_table(tape, None))
     return Text(
@@ -32,7 +32,7 @@ def format_tape(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
 
 
 def _format_table(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
-    """A tape as a table, and below it, for each record that holds others, the last run of those.
+    """Format a tape as a table, with a table of the last run of each record that holds others.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def _format_table(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
 
 
 def _format_inner_run(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str]:
-    """The last run of a record as text, with its cotangents if there was a sweep."""
+    """Format the last run of a record, with its cotangents if there was a sweep."""
     is_swept = steps is not None and record in steps
     run = next(iter(steps[record].inside), None) if steps and is_swept else last_run(record)
     if run is not None:
@@ -73,7 +73,7 @@ def _format_inner_run(record: Tensor, steps: Mapping[Tensor, Step] | None) -> It
 
 
 def inner_sweep_records(tape: Tape) -> frozenset[Tensor]:
-    """The records that sweeps inside a recording wrote, such as the sweep of `grad`."""
+    """Return the records that sweeps inside a recording wrote, such as the sweep of `grad`."""
     since = [(x._options["since"], x.index) for x in tape if x.op is SWEEP]
     return frozenset(x for x in tape if any(first < x.index <= last for first, last in since))
 
@@ -81,7 +81,7 @@ def inner_sweep_records(tape: Tape) -> frozenset[Tensor]:
 def gradient_mark(
     record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | None = None
 ) -> str:
-    """A record's mark, in a word or two: where gradients end, where a recording begins.
+    """Return a mark of a record where gradients stop or an inner recording begins; or "".
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Table:
     head, rows
         The cells.
     right
-        How many columns end at the right.
+        The number of columns that are aligned to the right.
     """
 
     head: Sequence[str]
@@ -134,7 +134,7 @@ class Table:
 class Report:
     """Findings with a ``label``, a ``summary``, and ``details``: sentences, tables, texts.
 
-    A notebook shows sentences as paragraphs, one for each line, and the others in their own way.
+    A notebook shows each line of a sentence as a paragraph, and other details by their HTML.
     """
 
     __slots__ = ()

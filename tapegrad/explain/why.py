@@ -1,4 +1,4 @@
-"""Why a gradient is zero, or as good as zero."""
+"""Explain why a gradient is zero, or negligible."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _MAX_CAUSES = 3  # the most records that a reason names
 
 
 class Reads(dict[Tensor, Place]):
-    """The places where the values of records were read first."""
+    """The places where the values of records were first read."""
 
     def note(self, record: Tensor) -> None:
-        """Note that a record's value is read here."""
+        """Note the user's line as the place of a record's first read."""
         self.setdefault(record, users_place())
 
 
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
-    """Why gradients of a function are zero.
+    """Explain why gradients of a function are zero.
 
-    The function is recorded and its tape swept, and the result says where the gradient stopped:
-    also inside loops, branches and checkpointed calls.
+    The function is recorded and its tape swept, to find where the gradient stops, also inside
+    loops, branches and checkpointed calls.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
 
     Returns
     -------
-    The reason, in a line, by the path of each leaf whose gradient is zero everywhere, or as good
-    as zero: so small that a change of the leaf by its own size, or by 1 if that is more, moves the
-    result by less than rounding does. If several causes stop a gradient, three of them are named.
+    A reason, in one line, for the path of each leaf whose gradient is zero everywhere, or
+    negligible: a change of the leaf by its size, or by 1 if that is more, moves the result by less
+    than rounding does. If several causes stop a gradient, three of them are named.
 
     Raises
     ------
@@ -95,13 +95,13 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
 
     output, tape, marked = record_call(fn, args, find_place=find_place, note_read=reads.note)
     check_scalar(fn, output)
-    # a parameter record stands where its leaf does
+    # the marked arguments have a parameter in the place of each leaf
     pairs = zip(tree.leaves(marked), tree.leaves(args), strict=True)
     leaves = {p: x for p, x in pairs if type(p) is Tensor}
     seed = initial_cotangents(tape, output, None) if type(output) is Tensor else {}
     names = frames.variables()
     explainer = ZeroExplainer(fn, tape, output, leaves, dict(reads), list(Steps(tape, seed)), names)
-    # the records lead back to both, by their origin
+    # the records refer to both through their origin
     reads.clear()
     frames.close()
     return {explainer.name(p): str(reason) for p, reason in explainer.reasons()}
@@ -128,16 +128,16 @@ def raise_for_unused(
     fn, tape, outputs
         A function, and its recording.
     args
-        The arguments that it is differentiated by.
+        The arguments with respect to which it is differentiated.
     record_again
-        Records it again, given a function to call with each record that is read; returns the
-        results of `record_call`.
+        A function that records `fn` again, and calls its argument with each record that is read;
+        it returns the results of `record_call`.
     """
     outputs = list(outputs)
     sources = find_paths(tape, [[p] for p in tape.parameters]).sources
     reached = union_sources(sources.get(x, 0) for x in outputs)
-    missed = [i for i in range(len(tape.parameters)) if not reached >> i & 1]
-    if not missed:
+    unreached = [i for i in range(len(tape.parameters)) if not reached >> i & 1]
+    if not unreached:
         return
     reads, output, leaves = Reads(), next(iter(outputs), None), {}
     if not tape.start.origin.compiling:
@@ -146,9 +146,9 @@ def raise_for_unused(
     explainer = ZeroExplainer(fn, tape, output, leaves, dict(reads), (), {})
     reads.clear()
     lines = []
-    for p in [tape.parameters[i] for i in missed]:
-        passes = "passes no gradient to {}: {}", "does not depend on {}; it is {}"
-        reason = passes[p not in explainer.used].format(
+    for p in [tape.parameters[i] for i in unreached]:
+        templates = "passes no gradient to {}: {}", "does not depend on {}; it is {}"
+        reason = templates[p not in explainer.used].format(
             explainer.name(p), explainer.structural_reason(p)
         )
         lines.append(f"the result of {label(fn)} {reason}")
@@ -157,7 +157,7 @@ def raise_for_unused(
 
 @attrs.frozen
 class Sentence:
-    """A sentence about a tape: texts, and the records of the tape that it names."""
+    """A sentence about a tape, of texts and records of the tape."""
 
     parts: tuple[str | Tensor, ...]
 
@@ -180,20 +180,20 @@ def _join_sentences(sentences: Iterable[Sentence], most: int = _MAX_CAUSES) -> S
 
 @attrs.frozen(eq=False, slots=False)
 class ZeroExplainer:
-    """A function's recording, to explain why gradients are zero.
+    """Explain the zero gradients of a recording.
 
-    Each property is found for all parameters at once, when it is first asked for.
+    Each property is computed for all parameters at once, at its first access.
 
     Attributes
     ----------
     fn, tape, output
-        The function, if it is known, and its recording.
+        The function, or None, and its recording.
     leaves
-        The caller's leaf of each parameter, where it is known.
+        The caller's leaf of each parameter, if it is known.
     reads
-        Where records were read out.
+        The places where the values of records were read.
     steps
-        The steps of the sweep; empty where values are not known.
+        The steps of the sweep; empty if values are not known.
     names
         The variables that hold records.
     """
@@ -218,15 +218,15 @@ class ZeroExplainer:
 
     @cached_property
     def paths(self) -> GradientPaths:
-        """The ways to the parameters."""
+        """The paths of gradients to the parameters."""
         return find_paths(self.tape, [[p] for p in self.tape.parameters])
 
     def name(self, p: Tensor) -> str:
-        """A parameter's path."""
+        """Return a parameter's path."""
         return p.name or f"line {p.index}"
 
     def reasons(self) -> Iterator[tuple[Tensor, Sentence]]:
-        """The reason of each parameter whose gradient is zero, or as good as zero."""
+        """Yield the reason of each parameter whose gradient is zero, or negligible."""
         swept = {step.record: step.cotangent for step in self.steps}
         gradients = {p: swept[p] for p in self.tape.parameters if p in swept}
         nonzero = {p for p, g in gradients.items() if np.any(g)}
@@ -242,14 +242,14 @@ class ZeroExplainer:
                 yield p, self._small_reason(p, gradients[p], *shrinks[i])
 
     def _zero_reason(self, p: Tensor, stops: list[Stop], known: dict[Any, Sentence]) -> Sentence:
-        """Why the gradient of a parameter is zero: all causes."""
+        """Explain, by all causes, why the gradient of a parameter is zero."""
         i = self.numbers[p]
         if p not in self.used or not p.size:
             return self.structural_reason(p)
         causes = _stop_sentences(stops, self.paths.sources, 1 << i, self.names, known)
         if self.paths.sources.get(self.output, 0) >> i & 1:
             causes += self._dead_ends(i, "a way to the output ends")
-            causes = causes or [_make_sentence("what its uses pass back sums to zero")]
+            causes = causes or [_make_sentence("the cotangents from its uses sum to zero")]
         else:
             causes = [self.structural_reason(p)]
         if (record := self._first_reads.get(p)) is not None:
@@ -261,7 +261,7 @@ class ZeroExplainer:
         return sum(1 << self.numbers[p] for p in parameters)
 
     def structural_reason(self, p: Tensor) -> Sentence:
-        """Why no gradient passes to a parameter, whatever the values."""
+        """Explain why no gradient passes to a parameter, whatever the values."""
         if p not in self.used:
             return self._unused_reason(p)
         if not p.size:
@@ -269,19 +269,19 @@ class ZeroExplainer:
         return _join_sentences(self._dead_ends(self.numbers[p], "every way to the output ends"))
 
     def _dead_ends(self, i: int, ends: str) -> list[Sentence]:
-        """The causes that let no gradient pass to parameter number i, whatever the values."""
+        """Return the causes that block all gradients to parameter i, whatever the values."""
         at = self._ends.get(i, [])
         causes = (
             [_make_sentence(f"{ends} at an op without a rule: ", _join_sentences(at))] if at else []
         )
         lost = [x for x, of in self.paths.lost.items() if of >> i & 1 and x in self.used]
-        # a way that ends inside a loop is among the ends
+        # a path that ends inside a loop is among the ends
         known = {x for sentence in at for x in sentence.parts}
         return causes + [_lost_reason(x) for x in lost if _holder(x) not in known]
 
     @cached_property
     def _ends(self) -> dict[int, list[Sentence]]:
-        """By the number of a parameter, the ops where ways to it end."""
+        """The ops where the paths to each parameter end, by its number."""
         all_ends: dict[int, list[Sentence]] = {}
         for record, ends in self.paths.ends.items():
             for sources, ops in ends if record in self.used else ():
@@ -292,12 +292,12 @@ class ZeroExplainer:
         return all_ends
 
     def _is_small(self, p: Tensor, g: Any) -> bool:
-        """Whether a gradient is as good as zero."""
+        """Return whether a gradient is negligible."""
         size, result = max(_max_magnitude(p._primal), 1.0), _max_magnitude(self.output._primal)
         return not _max_magnitude(g) * size > np.finfo(self.output.dtype).eps * result
 
     def _small_reason(self, p: Tensor, g: Any, step: Step, c: Contribution) -> Sentence:
-        """Why a gradient is as good as zero, which shrinks most at a contribution of a step."""
+        """Explain a negligible gradient, which shrinks most at a contribution of a step."""
         size, result = max(_max_magnitude(p._primal), 1.0), _max_magnitude(self.output._primal)
         many = sum(1 for _ in step.inside)
         by = f"in {many} steps" if many > 1 else c.formula
@@ -309,14 +309,14 @@ class ZeroExplainer:
         )
 
     def _read_reason(self, p: Tensor, record: Tensor) -> Sentence:
-        """Where a record that depends on a parameter is read out."""
+        """Say where the value of a record that depends on a parameter is read."""
         place = self.reads[record]
         at = f" ({place.text})" if place.text else ""
         first = () if record is p else ("used up to ", record, ", which is ")
         return _make_sentence(*first, f"read out by .value{at}, through which no gradient passes")
 
     def _unused_reason(self, p: Tensor) -> Sentence:
-        """Why the output does not depend on a parameter."""
+        """Explain why the output does not depend on a parameter."""
         record = self._first_reads.get(p)
         if record is not None:
             return self._read_reason(p, record)
@@ -342,22 +342,22 @@ class ZeroExplainer:
 
     @cached_property
     def _first_reads(self) -> dict[Tensor, Tensor]:
-        """By parameter, the first record that depends on it and was read out."""
+        """The first record that depends on each parameter and whose value was read."""
         sources, first = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
         missing = self._source_bits(self.numbers)
         for record in self.tape:
-            of = sources.get(record, 0) | operand_sources(sources, record)
-            if of:
-                sources[record] = of
+            bits = sources.get(record, 0) | operand_sources(sources, record)
+            if bits:
+                sources[record] = bits
             if record in self.reads and record.dtype.kind in "fc":
-                for i in source_numbers(of & missing):
+                for i in source_numbers(bits & missing):
                     first[self.tape.parameters[i]] = record
-                missing &= ~of
+                missing &= ~bits
         return first
 
     @cached_property
     def _enclosed_names(self) -> dict[int, str]:
-        """The names of arrays that the function finds around it, by identity."""
+        """The names of arrays in the function's closure and globals, by identity."""
         around = _enclosed_leaves(self.fn) if self.fn is not None else ()
         arrays = [(id(x), name) for name, x in around if isinstance(x, np.ndarray)]
         # of several names the first
@@ -365,7 +365,7 @@ class ZeroExplainer:
 
     @cached_property
     def _first_uses(self) -> dict[Tensor, Tensor]:
-        """By record, the first that has it for an operand."""
+        """The first record that has each record as an operand."""
         return {
             x: record
             for record in reversed(self.tape)
@@ -379,40 +379,40 @@ class ZeroExplainer:
         constants: dict[Any, list[tuple[Tensor, Any]]] = {}
         for record in () if self.tape.start.origin.compiling else self.tape:
             for x in record._operands:
-                # equal numbers are equal by chance
+                # arrays of one repeated number may be equal by chance
                 if type(x) is np.ndarray and x.size and np.any(x != x.flat[0]):
                     constants.setdefault(_array_key(x), []).append((record, x))
         return constants
 
 
 def _array_key(x: Any) -> Any:
-    """A key that is equal for equal arrays."""
+    """Return a key that is equal for equal arrays."""
     return (np.shape(x), *np.ravel(x)[:1].tolist())
 
 
 def _max_magnitude(x: Any) -> float:
-    """The largest number in an array, or in any of several."""
+    """Return the largest magnitude in an array, or in several."""
     return max([float(np.max(np.abs(y), initial=0.0)) for y in known_values(x)], default=0.0)
 
 
 def _find_shrinkage(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
 ) -> dict[int, tuple[Step, Contribution]]:
-    """By the number of a source, where the cotangent shrinks most on its ways there."""
+    """Return, by the number of a source, where the cotangent shrinks most on its paths there."""
     ratios: list[tuple[float, int, Step, Contribution]] = []
     for step in steps if wanted else ():
-        left, before = wanted, _max_magnitude(step.cotangent)
-        # the largest that is passed to a source counts, and of equal ones the last
+        remaining, before = wanted, _max_magnitude(step.cotangent)
+        # the largest contribution towards a source counts, the last among equal ones
         passed = [(_max_magnitude(c.summed), i, c) for i, c in enumerate(step.contributions)]
         for after, _, c in sorted(passed, key=lambda x: x[:2], reverse=True) if before else ():
-            of = sources.get(c.operand, 0) & left
-            left &= ~of
-            if of:
-                ratios.append((after / before, of, step, c))
+            bits = sources.get(c.operand, 0) & remaining
+            remaining &= ~bits
+            if bits:
+                ratios.append((after / before, bits, step, c))
     shrinks: dict[int, tuple[Step, Contribution]] = {}
-    for _, of, step, c in sorted(ratios, key=lambda x: x[0]):
-        shrinks |= dict.fromkeys(source_numbers(of & wanted), (step, c))
-        wanted &= ~of
+    for _, bits, step, c in sorted(ratios, key=lambda x: x[0]):
+        shrinks |= dict.fromkeys(source_numbers(bits & wanted), (step, c))
+        wanted &= ~bits
     return shrinks
 
 
@@ -424,7 +424,7 @@ class Stop(NamedTuple):
     record
         The record.
     step
-        The step that passes nothing but zeros on; None if what the record gets cancels.
+        The step that passes on only zeros; None if the contributions to the record cancel.
     """
 
     record: Tensor
@@ -434,21 +434,21 @@ class Stop(NamedTuple):
 def _find_stops(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
 ) -> dict[int, list[Stop]]:
-    """By the number of a source, where a sweep's cotangents become zero on its ways there."""
+    """Return, by the number of a source, where cotangents become zero on their paths there."""
     stops: dict[int, list[Stop]] = {}
-    gets_some: set[Tensor] = set()
+    has_nonzero: set[Tensor] = set()
     for step in steps if wanted else ():
         record = step.record
-        of, is_some = sources.get(record, 0) & wanted, _is_nonzero(step.cotangent)
-        if of and not is_some and record in gets_some:
-            for i in source_numbers(of):
+        bits, is_nonzero = sources.get(record, 0) & wanted, _is_nonzero(step.cotangent)
+        if bits and not is_nonzero and record in has_nonzero:
+            for i in source_numbers(bits):
                 stops.setdefault(i, []).append(Stop(record, None))
-        left = of & operand_sources(sources, record) if is_some else 0
-        for c in step.contributions if left else ():
+        remaining = bits & operand_sources(sources, record) if is_nonzero else 0
+        for c in step.contributions if remaining else ():
             if _is_nonzero(c.summed):
-                gets_some.add(c.operand)
-                left &= ~sources.get(c.operand, 0)
-        for i in source_numbers(left):
+                has_nonzero.add(c.operand)
+                remaining &= ~sources.get(c.operand, 0)
+        for i in source_numbers(remaining):
             stops.setdefault(i, []).append(Stop(record, step))
     return stops
 
@@ -460,9 +460,9 @@ def _stop_sentences(
     names: Mapping[Tensor, str],
     known: dict[Any, Sentence],
 ) -> list[Sentence]:
-    """Where and why cotangents become zero on the way to a source.
+    """Explain where and why cotangents become zero on the paths to a source.
 
-    A sentence is kept among those known, by its record and the operands towards the source.
+    Sentences are cached in `known`, by the record and the operands towards the source.
     """
     sentences = []
     for stop in stops:
@@ -476,23 +476,23 @@ def _stop_sentences(
 
 
 def _stop_sentence(stop: Stop, towards: list[int], names: Mapping[Tensor, str]) -> Sentence:
-    """Where and why cotangents become zero."""
+    """Explain where and why cotangents become zero."""
     if stop.step is None:
         whose = "its uses" if stop.record.op is PARAMETER else "the uses of "
         which = () if stop.record.op is PARAMETER else (stop.record,)
-        return _make_sentence(f"what {whose}", *which, " pass back sums to zero")
+        return _make_sentence(f"the cotangents from {whose}", *which, " sum to zero")
     return _make_sentence(
         "the cotangent becomes 0 at ", stop.record, _explain_zero_slope(stop.step, towards, names)
     )
 
 
 def _is_nonzero(c: Any) -> bool:
-    """Whether a cotangent, or any of several, is not zero."""
+    """Return whether a cotangent, or any of several, is not zero."""
     return any(np.any(x) for x in known_values(c))
 
 
 def _explain_zero_slope(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
-    """Why a step passes nothing but zeros on to these operands."""
+    """Explain why a step passes only zeros to these operands."""
     record = step.record
     if record.op in HOLDERS:
         for inner in step.inside:
@@ -504,12 +504,12 @@ def _explain_zero_slope(step: Step, towards: Collection[int], names: Mapping[Ten
                 reasons = _stop_sentences(stops, sources, 1, {}, {})
                 return f", inside{which}: {_join_sentences(reasons)}"
         none = record.op in LOOPS and next(iter(step.inside), None) is None
-        return ": it makes no steps" if none else ": what it passes back inside sums to zero"
+        return ": it makes no steps" if none else ": the cotangents inside sum to zero"
     passed = [c for c in step.contributions if c.position in towards]
     for c in passed:
         if _is_nonzero(c.cotangent):
             name = _operand_name(c.operand, names)
-            return f": what {name} gets sums to zero over the axes that it is broadcast along"
+            return f": the cotangent of {name} sums to zero over the axes of its broadcast"
     if not _is_flat(step, towards):
         size = f"{_max_magnitude(step.cotangent):.2g}"
         return f": the cotangent, {size}, and the slope are so small that their product is 0"
@@ -520,11 +520,11 @@ def _explain_zero_slope(step: Step, towards: Collection[int], names: Mapping[Ten
 
 
 def _is_flat(step: Step, towards: Collection[int]) -> bool:
-    """Whether a step would pass zeros on for a large cotangent, too."""
+    """Return whether a step would pass on zeros for a large cotangent, too."""
     g = primal_of(step.cotangent)
     if type(g) is not np.ndarray:
         return True
-    # by powers of two, so that sums that cancel still do
+    # scale by powers of two, so that sums that cancel still cancel
     k = np.finfo(g.dtype).maxexp // 2 - int(np.frexp(_max_magnitude(g))[1])
     large = np.asarray(g * g.dtype.type(2.0 ** (k // 2)) * g.dtype.type(2.0 ** (k - k // 2)))
     passed: dict[Tensor, Any] = {}
@@ -534,7 +534,7 @@ def _is_flat(step: Step, towards: Collection[int]) -> bool:
 
 
 def _flat_reason(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
-    """What the op's declaration says of a slope that is zero with respect to these operands."""
+    """Return the declared reason of an op for a zero slope with respect to these operands."""
     record, first = step.record, min(towards)
     flat = facts(record.op).flat
     flat = flat if isinstance(flat, str) else flat[first]
@@ -548,27 +548,27 @@ def _flat_reason(step: Step, towards: Collection[int], names: Mapping[Tensor, st
 
 
 def _operand_name(x: Any, names: Mapping[Tensor, str]) -> str:
-    """An operand in words: its variable or parameter, the line of a result, or a number."""
+    """Name an operand: by its variable or parameter, the line of a result, or its value."""
     if type(x) is not Tensor:
         return short(x)
     return names.get(x) or x.name or f"the result of line {x.index}"
 
 
 def _holder(record: Tensor) -> Tensor:
-    """The loop, branch or call that a record is, or is a result of."""
+    """Return the loop, branch or call that a record is, or is a result of."""
     return record if record.op in HOLDERS else record._operands[0]
 
 
 def _lost_reason(record: Tensor) -> Sentence:
-    """Why no gradient passes to an operand used inside a record, though each op has a rule."""
+    """Explain why a record passes no gradient to an operand, though each op has a rule."""
     record = _holder(record)
     if record.op is COND and not record.origin.compiling:
         return _make_sentence("the branch that was taken does not use it: ", record)
-    return _make_sentence("what the output takes of ", record, " passes no gradient to it")
+    return _make_sentence("no gradient passes to it from the used results of ", record)
 
 
 def _enclosed_leaves(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    """The leaves that a function finds around it, with their names."""
+    """Yield the leaves in a function's closure and globals, with their names."""
     fn = inspect.unwrap(fn)
     if not inspect.isfunction(fn):
         return

@@ -1,4 +1,4 @@
-"""Looking at a tape: a page to step through, graphs; and a plot of losses."""
+"""Show a tape as a page to step through or as a graph, and plot losses."""
 
 from tapegrad.explain.show.drawing import dot as dot
 from tapegrad.explain.show.drawing import loss as loss

@@ -1,9 +1,9 @@
-"""Graphs of a tape: as SVG, for Mermaid, and for Graphviz; and a plot of losses.
+"""Draw a tape as a graph, in SVG, for Mermaid or for Graphviz; and plot losses.
 
 In the SVG, records are boxes in rows, each below its operands, with lines between. A line runs
-across only between rows, and down only beside a column or through empty places of its own. So it
-meets no box but its two ends. The lines from one record share a trunk, and so do many lines to one
-record; others have tracks of their own.
+horizontally only between rows, and vertically only beside a column or through empty cells, so that
+it touches only the boxes at its ends. The lines from one record share a trunk, and so do many lines
+to one record; other lines have separate tracks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tapegrad.transforms.reverse import check_tape
 WIDTH, HEIGHT = 128, 28  # the sides of a box
 _MAX_PER_ROW = 8  # boxes in a row, and lines that enter a box one by one
 _MARGIN, _MIN_GAP, _TRACK = 12, 24, 9  # around a box, between boxes, from line to line
-_PAGE_HEIGHT = 2000  # the height of a graph that can still be read when it is printed on one page
+_PAGE_HEIGHT = 2000  # the largest height of a graph that is legible on one printed page
 _PORT_GAP, _CORNER = 32, 6  # between the ends of two operands' lines; the radius of a corner
 
 Point = tuple[int, int]
@@ -37,16 +37,16 @@ Edge = tuple[Tensor, Tensor, int]  # an operand, its user, and its position ther
 
 @attrs.frozen
 class Layout:
-    """Where the boxes of a tape stand, and how the lines run.
+    """The positions of the boxes and lines of a tape.
 
     Attributes
     ----------
     boxes
-        The left upper corner of each record's box.
+        The upper left corner of each record's box.
     lines
-        The corners of each line, by the record that it leads to and the operand's position.
+        The corners of each line, by the record at its end and the operand's position.
     width, height
-        Of the whole.
+        The size of the graph.
     """
 
     boxes: dict[Tensor, Point]
@@ -56,7 +56,7 @@ class Layout:
 
 
 def draw_svg(tape: Tape) -> str:
-    """A tape as SVG, in few columns even if it has many records."""
+    """Draw a tape as SVG, in few columns even for many records."""
     places = layout(tape)
     lines, nodes = [], []
     for record in tape:
@@ -84,7 +84,7 @@ def draw_svg(tape: Tape) -> str:
 
 
 def _svg_path(points: Sequence[Point]) -> str:
-    """A line with rounded corners."""
+    """Return the SVG path of a line with rounded corners."""
     text = [f"M{points[0][0]} {points[0][1]}"]
     for (x0, y0), (x, y), (x1, y1) in zip(points, points[1:], points[2:], strict=False):
         before, after = abs(x - x0) + abs(y - y0), abs(x1 - x) + abs(y1 - y)
@@ -100,7 +100,7 @@ def _sign(x: int) -> int:
 
 
 def layout(tape: Tape) -> Layout:
-    """Where boxes stand and how lines run; always the same for a tape."""
+    """Compute the layout of a tape, which is deterministic."""
     plan = _Plan(tape)
     cells, nets = plan.cells, plan.group_nets()
     # the columns, from the left
@@ -148,12 +148,12 @@ def layout(tape: Tape) -> Layout:
 
 
 def _gap_size(n_lines: int) -> int:
-    """The distance of boxes with lines between them."""
+    """Return the distance of boxes with lines between them."""
     return max(_MIN_GAP, 2 * _MARGIN + _TRACK * (n_lines - 1))
 
 
 def _corners(points: Sequence[Point]) -> list[Point]:
-    """A line's ends, and where it turns."""
+    """Return a line's ends and turns."""
     corners = [points[0]]
     for before, here, after in zip(points, points[1:], points[2:], strict=False):
         is_straight = before[0] == here[0] == after[0] or before[1] == here[1] == after[1]
@@ -166,7 +166,7 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 
 
 def _place_boxes(tape: Tape) -> dict[Tensor, Point]:
-    """The row and the column of each record: above its first user, and in line with it."""
+    """Assign a row and a column to each record: above its first user, in the same column."""
     depth: dict[Tensor, int] = {}
     users: dict[Tensor, list[Use]] = defaultdict(list)
     for record in tape:
@@ -188,9 +188,9 @@ def _place_boxes(tape: Tape) -> dict[Tensor, Point]:
 def _assign_rows(
     tape: Tape, depth: Mapping[Tensor, int], users: Mapping[Tensor, Sequence[Use]]
 ) -> list[list[Tensor]]:
-    """The rows from below; each record is just above its users, or where there is room.
+    """Assign records to rows, from below: each just above its users, or in the next free row.
 
-    Branches are followed to their ends one by one, so that few values wait for others.
+    Branches are followed to their ends one by one, so that few values have long lines.
     """
     last = max(depth.values(), default=0)
     rows: list[list[Tensor]] = [[] for _ in range(last + 1)]
@@ -214,7 +214,7 @@ def _assign_rows(
 
 
 def _wanted_column(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, float]:
-    """The column of the nearest users, and how far left among their operands."""
+    """Return the column of the nearest users, and the mean position among their operands."""
     if not users:
         return 0, 0.0
     nearest = min(cells[user][0] for user, _ in users)
@@ -224,9 +224,9 @@ def _wanted_column(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple
 
 
 def _spread_columns(wanted: Sequence[int], fixed: int) -> list[int]:
-    """Columns near the wanted ones, in this order and each once; one is as wanted, if it can be.
+    """Return distinct columns near the wanted ones, in order; one is fixed if possible.
 
-    They are from -3 to 4, so that there are never more than `_MAX_PER_ROW`.
+    They are from -3 to 4, so that there are at most `_MAX_PER_ROW`.
     """
     first, last = -(_MAX_PER_ROW // 2) + 1, _MAX_PER_ROW // 2 + 1 - len(wanted)
     columns = [min(max(column, first + i), last + i) for i, column in enumerate(wanted)]
@@ -242,10 +242,10 @@ def _spread_columns(wanted: Sequence[int], fixed: int) -> list[int]:
 
 @attrs.frozen(eq=False)
 class _Net:
-    """Lines with a common trunk, from the gap below row ``first`` to that below row ``last``.
+    """Lines with a common trunk, from the gap below row ``first`` to the gap below ``last``.
 
-    The trunk is on the right of a column if ``side`` is 1, on its left if it is -1; otherwise it
-    leads straight down from its record.
+    The trunk is on the right of a column if ``side`` is 1, on its left if it is -1; else it goes
+    straight down from its record.
     """
 
     edges: list[Edge]
@@ -256,7 +256,7 @@ class _Net:
 
 
 class _Plan:
-    """A tape's boxes in rows and columns, and where lines enter and leave them.
+    """A tape's boxes in rows and columns, and the ends of the lines between them.
 
     Attributes
     ----------
@@ -267,7 +267,7 @@ class _Plan:
     below
         The next record down the column of each; a line to it is straight.
     entries
-        Where lines enter a box, from its left: the operands in order.
+        The offset from a box's left side at which each operand's line enters it.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -285,7 +285,7 @@ class _Plan:
                 self.entries[user, i] = round(WIDTH / 2 + apart * (k - (len(order) - 1) / 2))
 
     def find_exits(self) -> dict[Tensor, int]:
-        """Where a trunk leaves its box: with a straight line, or beside the lines of others."""
+        """Return the offsets at which trunks leave their boxes: straight down, or at a free one."""
         taken: dict[Tensor, list[int]] = defaultdict(list)
         straight: dict[Tensor, int] = {}
         for x, user, i in self.edges:
@@ -299,7 +299,7 @@ class _Plan:
         return defaultdict(lambda: WIDTH // 2, free | straight)
 
     def group_nets(self) -> list[_Net]:
-        """The lines that are not straight, by their trunks."""
+        """Group the lines that are not straight by their trunks."""
         bent = [(x, user, i) for x, user, i in self.edges if self.below.get(x) is not user]
         uses = Counter(x for x, _, _ in self.edges)
         once = Counter(user for x, user, _ in bent if uses[x] == 1)
@@ -330,7 +330,7 @@ def _assign_gap_tracks(
     end: Mapping[Use, int],
     trunk: Mapping[_Net, int],
 ) -> tuple[dict[tuple[int, _Net], int], Counter[int]]:
-    """The track of each net in the gaps that it crosses, and how many tracks each gap has."""
+    """Assign tracks to nets in the gaps that they cross, and count the tracks of each gap."""
     reached: dict[tuple[int, _Net], set[int]] = defaultdict(set)
     for net in nets:
         for x, user, i in net.edges:
@@ -349,12 +349,12 @@ def _assign_gap_tracks(
 def _assign_tracks(
     spans: Iterable[tuple[Any, Any, int, int]],
 ) -> tuple[dict[Any, int], Counter[Any]]:
-    """The track of each span, the first that is free there, and how many tracks each group has.
+    """Assign the first free track to each span, and count the tracks of each group.
 
-    A span has a key, a group, its first and its last place. Those inside others come first, and
-    so are nearer.
+    A span has a key, a group, its first and its last position. Inner spans come first, and so get
+    nearer tracks.
     """
-    # a track is an integer with a bit for each place that is taken
+    # a track is an integer with a bit for each taken position
     tracks: dict[Any, list[int]] = defaultdict(list)
     track_of: dict[Any, int] = {}
     for key, group, first, last in spans:
@@ -366,7 +366,7 @@ def _assign_tracks(
     return track_of, Counter({group: len(of_group) for group, of_group in tracks.items()})
 
 
-# --- the same in other languages ---------------------------------------------------------------
+# --- graphs for Mermaid and Graphviz ------------------------------------------------------------
 
 
 def mermaid(tape: Tape) -> str:
@@ -429,7 +429,7 @@ def dot(tape: Tape) -> str:
 def _graph_lines(
     tape: Tape, node: Callable[[str, bool], str], arrows: tuple[str, str]
 ) -> Iterator[str]:
-    """The nodes of a graph in a language, each with the arrows that lead to it."""
+    """Yield the nodes of a graph in a language, each with the arrows that lead to it."""
     check_tape(tape)
     for record in tape:
         shape = node(f"{record_title(record)} {record.shape}", record.op is PARAMETER)
@@ -440,7 +440,7 @@ def _graph_lines(
 
 
 def _edges(tape: Tape, record: Tensor) -> Iterator[Edge]:
-    """The operands that stand on the tape."""
+    """Yield an edge for each operand on the tape."""
     for i, x in enumerate(record._operands):
         if type(x) is Tensor and x.index > tape.start.index:
             yield x, record, i

@@ -1,7 +1,6 @@
-"""The reverse sweep as a page shows it, event by event, and its values as text.
+"""The events of a reverse sweep on a page, and its values as text.
 
-A reader can be asked to predict a contribution before it is shown; the page has values to choose
-from.
+The page may ask a reader to predict a contribution, with values to choose from.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from tapegrad.explain.inside import Run, displayed_value
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.types import Array
 
-_MAX_TEXT = 4000  # characters of one array, opened
+_MAX_TEXT = 4000  # characters of one opened array
 _MAX_HEAT = 16  # rows and columns of a heat map
-_MAX_WIDTH = 40  # characters in a line of an array, if fewer digits bring it down to that
+_MAX_WIDTH = 40  # characters in a line of an array, if fewer digits make it so short
 _EDGE_ITEMS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
 _MAX_SCALAR = 12  # characters of a scalar with all its digits
 _SEVERAL = (Parts, NamedValues)
@@ -38,8 +37,8 @@ Event = dict[str, Any]
 class Texts:
     """The values of one page as text, each abbreviated, in rows and columns.
 
-    Formatting an array takes NumPy long, so equal arrays are formatted once, and in full only if
-    a reader can open them.
+    NumPy formats arrays slowly, so equal arrays are formatted once, and in full only if a reader
+    can open them.
     """
 
     # arrays by dtype, shape and content
@@ -48,7 +47,7 @@ class Texts:
     _full_texts: dict[int, dict[str, str]] = attrs.field(factory=dict, init=False)
 
     def abbreviate(self, value: Any) -> str:
-        """A value abbreviated; an array in rows and columns."""
+        """Abbreviate a value; an array in rows and columns."""
         if not _has_rows(value):
             return _format_scalar(value)
         key = _content_key(value)
@@ -58,33 +57,33 @@ class Texts:
 
     @property
     def max_width(self) -> int:
-        """The characters in the widest line of an array."""
+        """The number of characters in the widest line of an array."""
         lines = [line for text in self._briefs.values() for line in text.split("\n")]
         return max(map(len, lines), default=0)
 
     def inline_piece(self, value: Any) -> str | int:
-        """A value between words: a scalar as text, an array by the number that the script knows."""
+        """Return a value inside a sentence: a scalar as text, an array as its number."""
         if not _has_rows(value):
             return _format_scalar(value)
         self.abbreviate(value)
         return self._numbers.setdefault(_content_key(value), len(self._numbers))
 
     def expandable_piece(self, value: Any) -> str | int:
-        """The same in a cell of a table, where an array can be opened."""
+        """Return a value inside a table's cell, where an array can be opened."""
         piece = self.inline_piece(value)
         if isinstance(piece, int) and piece not in self._full_texts:
             self._full_texts[piece] = _full_texts(value, self.abbreviate(value))
         return piece
 
     def numbered_texts(self) -> list[dict[str, str]]:
-        """The texts of the arrays that have numbers, in order."""
+        """Return the texts of the numbered arrays, in order."""
         return [
             {"brief": self._briefs[key], **self._full_texts.get(i, {})}
             for i, key in enumerate(self._numbers)
         ]
 
     def html(self, value: Any) -> str:
-        """A value in a cell, which can be opened if there is more to see."""
+        """Return a value as HTML, which can be opened if it is abbreviated."""
         brief = escape(self.abbreviate(value))
         more = _full_texts(value, self.abbreviate(value)) if _has_rows(value) else {}
         if not more:
@@ -110,7 +109,7 @@ def _content_key(value: Any) -> tuple[Any, ...]:
 
 
 def _format_scalar(value: Any) -> str:
-    """A number with at most eight decimals; an array without elements."""
+    """Format a number with at most eight decimals, or an array without elements."""
     text = short(value)
     if len(text) > _MAX_SCALAR and np.ndim(value) == 0:
         return np.array2string(np.asarray(value), precision=8)
@@ -118,7 +117,7 @@ def _format_scalar(value: Any) -> str:
 
 
 def _full_texts(value: Any, brief: str) -> dict[str, str]:
-    """The rest of an array, shown when it is opened; empty if there is none."""
+    """Return the texts of an opened array; empty if it is not abbreviated."""
     if type(value) in _SEVERAL:
         return {}
     full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
@@ -131,7 +130,7 @@ def _full_texts(value: Any, brief: str) -> dict[str, str]:
 
 
 def _format_rows(value: Any) -> str:
-    """An array's first and last rows and columns; a line ends only after a number."""
+    """Format an array's first and last rows and columns, without breaking numbers."""
     if type(value) is NamedValues:
         heads = [(f"{name} = ", x) for name, x in value]
         return "\n".join(
@@ -154,15 +153,17 @@ def _format_rows(value: Any) -> str:
 
 
 def _format_part(x: Any) -> str:
-    """One of several values."""
+    """Format one of several values."""
     x = 0 if x is None else primal_of(x)
     return _format_rows(x) if _has_rows(x) else _format_scalar(x)
 
 
 def _heat_map(value: Array) -> list[list[float]]:
-    """An array with two axes, reduced to few rows and columns, with elements between -1 and 1."""
-    places = [np.unique(np.linspace(0, n - 1, min(n, _MAX_HEAT)).astype(int)) for n in value.shape]
-    part = np.nan_to_num(value[np.ix_(*places)].astype(float), posinf=0, neginf=0)
+    """Reduce a matrix to few rows and columns, with elements between -1 and 1."""
+    positions = [
+        np.unique(np.linspace(0, n - 1, min(n, _MAX_HEAT)).astype(int)) for n in value.shape
+    ]
+    part = np.nan_to_num(value[np.ix_(*positions)].astype(float), posinf=0, neginf=0)
     scale = np.max(np.abs(part))
     scaled: list[list[float]] = np.round(part / (scale or 1.0), 2).tolist()
     return scaled
@@ -174,7 +175,7 @@ def _heat_map(value: Array) -> list[list[float]]:
 def sweep_events(
     tape: Tape, steps: Iterable[Step], texts: Texts, within: Mapping[Tensor, Sequence[Event]]
 ) -> Iterator[Event]:
-    """The reverse sweep as the page shows it, with what there is to see inside each record."""
+    """Yield the events of a reverse sweep, with the events inside each record."""
     sums: dict[Tensor, Any] = {}
     parameters = frozenset(tape.parameters)
     for step in steps:
@@ -198,7 +199,7 @@ def sweep_events(
 
 
 def _event(kind: str, record: Tensor, text: str, *parts: list[Any], **more: Any) -> Event:
-    """An event at a record: a sentence, and the pieces of text and the values below it."""
+    """Return an event at a record: a sentence, with pieces of text and values below it."""
     below = {"parts": [*parts]} if parts else {}
     return {"kind": kind, "line": record.index, "said": text, **below, **more}
 
@@ -206,7 +207,7 @@ def _event(kind: str, record: Tensor, text: str, *parts: list[Any], **more: Any)
 def _contribution_events(
     step: Step, c: Contribution, sums: dict[Tensor, Any], texts: Texts
 ) -> Iterator[Event]:
-    """A contribution: the result of the rule, then its addition to the operand's cotangent."""
+    """Yield a contribution: the rule's result, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
     passed, summed, formula = (
         displayed_value(x, c.cotangent),
@@ -216,10 +217,10 @@ def _contribution_events(
     before = None if so_far is None else displayed_value(x, so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
     running = texts.expandable_piece(displayed_value(x, sums[x]))
-    record, places = step.record, {"to": x.index, "position": c.position}
+    record, target = step.record, {"to": x.index, "position": c.position}
     where = [
         piece
-        for name, value in c.known.items()
+        for name, value in c.formula_values.items()
         for piece in (f"{name} =", texts.inline_piece(value))
     ]
     to = f"{page_name(x)}, its operand {c.position}"
@@ -233,7 +234,7 @@ def _contribution_events(
             *_shape_text(passed),
         ],
         *([["where", *where]] if where else []),
-        **places,
+        **target,
         question=f"What does {page_name(record)} pass to {to}?",
         given=[
             [f"Its rule: {formula}"],
@@ -253,7 +254,7 @@ def _contribution_events(
     )
     parts.append([*(sum_ or ["the first:"]), running])
     text = f"The contribution is added to the cotangent of {page_name(x)}."
-    yield _event("sum", record, text, *parts, **places, running=running)
+    yield _event("sum", record, text, *parts, **target, running=running)
 
 
 def _is_number(value: Any) -> bool:
@@ -265,7 +266,7 @@ def _shape_text(value: Any) -> list[str]:
 
 
 def _formula_separator(formula: str) -> str:
-    """The text between a formula, in symbols or in words, and its value."""
+    """Return the text between a formula, in symbols or in words, and its value."""
     try:
         ast.parse(formula, mode="eval")
     except SyntaxError:
@@ -274,7 +275,7 @@ def _formula_separator(formula: str) -> str:
 
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
-    """Values that a reader may predict for a contribution, and the kind of each mistake."""
+    """Return values that a reader may predict for a contribution, and the kind of each mistake."""
     right, g = displayed_value(c.operand, c.cotangent), displayed_value(step.record, step.cotangent)
     tries = {"right": right, "g": g, "value": displayed_value(step.record, step.record._primal)}
     if type(right) not in _SEVERAL:
@@ -282,7 +283,7 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
     choices: dict[Any, dict[str, Any]] = {}
     for kind, tried in tries.items():
         value: Any = tried if type(tried) in _SEVERAL else np.asarray(tried)
-        # four arrays are enough to choose from; a number is typed
+        # a choice has four arrays at most; a number is typed
         if value.shape and len(choices) == 4:
             break
         choice: dict[str, Any] = {
@@ -292,17 +293,17 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
         if _is_number(value) and np.isfinite(value):
             choice["number"] = float(value)
         choices.setdefault((texts.abbreviate(value), value.shape), choice)
-    # sorted as text, so that the right one is not always first
+    # sorted as text, so that the right choice is not always first
     return [choices[key] for key in sorted(choices)]
 
 
 def forward_event(record: Tensor) -> Event:
-    """The event of a record on the way forward."""
+    """Return the event of a record in the forward pass."""
     return _event("forward", record, f"Forward: line {record.index} is written.")
 
 
 def run_events(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
-    """The events of a run inside a record, on the way forward and on the way back."""
+    """Return the events of a run inside a record, in the forward and the backward pass."""
 
     def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
         return texts.inline_piece(NamedValues([(record_name(x), value) for x, value in pairs]))
@@ -319,5 +320,5 @@ def run_events(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
 
 
 def page_name(record: Tensor) -> str:
-    """A record's name on the page."""
+    """Return a record's name on the page."""
     return f"%{record.index} ({record_name(record)})"

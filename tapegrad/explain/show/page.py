@@ -44,12 +44,12 @@ from tapegrad.ops.casting import stopped
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.transforms.reverse import check_tape
 
-_MAX_SHORT = 20  # characters of a value, if a record and its values have one line
-_MAX_STEPS = 12  # the most steps of a loop on a page, from the last
+_MAX_SHORT = 20  # characters of a value, if a record and its values fit on one line
+_MAX_STEPS = 12  # the most steps of a loop on a page, counted from the last
 
 
 class Page(str):
-    """A page, which a notebook shows in a frame of its own."""
+    """A page, which a notebook shows in a frame."""
 
     __slots__ = ()
 
@@ -71,22 +71,21 @@ def html(
     """A page that steps through a tape: forward, then the reverse sweep, and back.
 
     One self-contained file for any browser, offline too. It shows the tape as a table and as a
-    graph, each contribution before and after broadcasting is undone, the sums as they grow, and
-    the gradients as they are found, a zero with the reason that `why_zero` gives. It can ask the
-    reader to predict each of them first, and at its foot it checks the gradients against finite
-    differences.
+    graph, each contribution before and after it is summed over broadcast axes, the growing sums,
+    and the gradients, each zero with its reason from `why_zero`. It can ask the reader to predict
+    each of them first, and at its foot it checks the gradients against finite differences.
 
     Parameters
     ----------
     tape, output, cotangent
-        As for `reverse_sweep`. Up to some 500 records make a page that is pleasant to use. Or, in
-        the place of the first two, a `Profile`: the page then has its figures for each line.
+        As for `reverse_sweep`. A page is pleasant to use up to some 500 records. Or, in place of
+        the tape and the output, a `Profile`, whose figures the page then shows for each line.
     path
         A file to write the page to.
 
     Returns
     -------
-    The page, a string of HTML. As the last line of a cell of a notebook it is shown in a frame.
+    The page, a string of HTML. A notebook shows it in a frame.
 
     Raises
     ------
@@ -137,7 +136,7 @@ def html(
         ),
         rows="\n".join(_record_rows(tape, reached, texts)),
         mapping="\n".join(_gradient_rows(gradients, zero_reasons(tape, output, steps), texts)),
-        # by now the texts of both tables are known
+        # the rows above have added the texts of both tables
         form="short" if texts.max_width <= _MAX_SHORT and not tape.start.origin.has_lines else "",
         graph=draw_svg(tape),
         opened=_runs_section("\n".join(opened)) if opened else "",
@@ -166,11 +165,11 @@ def _html_table(
     return "\n".join(lines)
 
 
-def _html_section(name: str, title: str, note: str, content: str) -> str:
+def _html_section(section_id: str, title: str, note: str, content: str) -> str:
     return (
-        f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n'
+        f'<section aria-labelledby="{section_id}">\n<h2 id="{section_id}">{title}</h2>\n'
         f'<p class="note">{note}</p>\n<div class="wide" tabindex="0" role="group" '
-        f'aria-labelledby="{name}">\n{content}\n</div>\n</section>\n'
+        f'aria-labelledby="{section_id}">\n{content}\n</div>\n</section>\n'
     )
 
 
@@ -195,7 +194,7 @@ def _record_row(
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
     note += _source_html(place)
     known = escape(texts.abbreviate(reached[record])) if record in reached else ""
-    # the elements' own roles, which they lose when a narrow page lays them out anew
+    # explicit roles, which the elements lose in the layout of a narrow page
     return (
         f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
         f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
@@ -224,7 +223,7 @@ def _link_operand(x: Any) -> str:
 def _gradient_rows(
     gradients: Mapping[Tensor, Any], reasons: Mapping[Tensor, Sentence], texts: Texts
 ) -> Iterator[str]:
-    """The rows of the gradients, each zero with its reason."""
+    """Yield the rows of the gradients, each zero with its reason."""
     for p, gradient in gradients.items():
         reason = _reason_html(reasons[p]) if p in reasons else ""
         yield (
@@ -235,7 +234,7 @@ def _gradient_rows(
 
 
 def _reason_html(sentence: Sentence) -> str:
-    """A sentence in HTML, with a link to each record that it names."""
+    """Return a sentence in HTML, with a link to each record in it."""
     parts = [
         f'<a href="#line-{x.index}">{escape(printable(line_title(x)))}</a>'
         if type(x) is Tensor
@@ -249,11 +248,11 @@ def _reason_html(sentence: Sentence) -> str:
 
 
 def _runs_section(runs: str) -> str:
-    """The section with the runs inside the records of a tape."""
+    """Return the section with the runs inside the records of a tape."""
     title = "Inside loops, branches and checkpointed calls"
     note = (
-        "Each run of a body on a tape of its own, from the last to the first; of a loop the last "
-        f"{_MAX_STEPS}."
+        "Each run of a body on a separate tape, from the last to the first; of a loop the last "
+        f"{_MAX_STEPS} steps."
     )
     return _html_section("opened", title, note, runs)
 
@@ -261,7 +260,7 @@ def _runs_section(runs: str) -> str:
 def _run_details(
     step: Step, top: Tensor, texts: Texts, within: Mapping[Tensor, list[tuple[Event, Event]]]
 ) -> Iterator[str]:
-    """The runs inside a record, and inside those; their events are added to those of the top."""
+    """Yield the nested runs inside a record, and add their events to the outermost record's."""
     record = step.record
     heads = "line", "record", "operands", "value", "cotangent"
     for run in islice(step.inside, _MAX_STEPS):
@@ -298,7 +297,7 @@ def _run_rows(run: Run, texts: Texts) -> Iterator[str]:
 
 
 def _costs_section(profile: Profile) -> str:
-    """The section with the figures of a profile."""
+    """Return the section with the figures of a profile."""
     heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
     caption = "What each line takes, in the order of the tape."
     table = _html_table('id="costs"', heads, _costs_rows(profile.rows), caption)
@@ -335,14 +334,14 @@ def _check_rows(
 def _compare_slopes(
     tape: Tape, output: Tensor, cotangent: Any, p: Tensor, gradient: Any
 ) -> tuple[float, float | None, bool]:
-    """The slope along a direction, by the gradient and by finite differences.
+    """Return the slope along a direction by the gradient, and by finite differences.
 
-    Also whether the two agree, as closely as rounding and the step allow. There are no differences
-    if a checkpoint is on the way, since its records are not on the tape.
+    The third result is whether the slopes agree within rounding and truncation errors. There are no
+    differences if a checkpoint is on the path, since its records are not on the tape.
     """
     weight = np.ones(output.shape) if cotangent is None else np.asarray(cotangent)
     value = np.asarray(p._primal)
-    # without a symmetry that could hide a wrong gradient
+    # a direction without symmetries, which could hide a wrong gradient
     direction = np.cos(1.0 + np.arange(value.size)).reshape(value.shape)
     if value.dtype.kind == "c":
         direction = direction + 1j * np.sin(2.0 + np.arange(value.size)).reshape(value.shape)
@@ -363,12 +362,12 @@ def _compare_slopes(
 
 
 def _inner_product(gradient: Any, direction: Any) -> float:
-    """The slope along a direction, by a gradient."""
+    """Return the slope along a direction from a gradient."""
     return float(np.sum(np.real(np.conj(gradient) * direction), dtype=float))
 
 
 def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
-    """The values of a tape's records, for other values of some of them.
+    """Return the values of a tape's records for other values of some records.
 
     The result of `stop_gradient` is a constant and keeps its value.
     """
