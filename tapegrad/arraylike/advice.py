@@ -19,7 +19,7 @@ class AbsentAttribute:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, record: Any, kind: Any = None) -> NoReturn:
+    def __get__(self, record: object, kind: type | None = None) -> NoReturn:
         if record is not None:
             remedy("refuse_solver", record)
         raise AttributeError(

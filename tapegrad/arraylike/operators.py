@@ -8,12 +8,20 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.arraylike.protocols import binary_methods, infix_methods, numpy_method
+from tapegrad.arraylike.reading import TensorMixin
 from tapegrad.arraylike.table import ANSWERS, remedy
+from tapegrad.core.tensor import Tensor
+from tapegrad.types import ArrayLike, DTypeLike, Index
 
 _power, _rpower, _ipower = infix_methods("**", np.power)
 
 
-class Operators:
+def make_updates(t: Tensor) -> Any:
+    """Functional updates: ``t.at[index].set(values)``, ``.add(values)``; see `tapegrad.at`."""
+    return ANSWERS[operator.setitem](t)
+
+
+class Operators(TensorMixin):
     """The operators and methods of arrays, recorded as ops."""
 
     __slots__ = ()
@@ -81,8 +89,9 @@ class Operators:
     mT = property(numpy_method(np.matrix_transpose))  # noqa: N815
     real = property(numpy_method(np.real))
     imag = property(numpy_method(np.imag))
+    at = property(make_updates)
 
-    def __pow__(self: Any, other: Any) -> Any:
+    def __pow__(self, other: object) -> Any:
         if type(other) is int and other == 2 and self.dtype.kind == "b" and not self._is_a_number():
             # NumPy's operator squares a boolean array, unlike its function
             return ANSWERS[np.square](self)
@@ -103,27 +112,22 @@ class Operators:
         """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
         return ANSWERS[np.transpose](self, axes[0] if len(axes) == 1 else axes or None)
 
-    def conj(self: Any) -> Any:
+    def conj(self) -> Any:
         """`tg.conj` of the Tensor; a real Tensor itself, as in NumPy."""
         return ANSWERS[np.conj](self) if self.dtype.kind == "c" else self
 
     conjugate = conj
 
-    def astype(self, dtype: Any, *, copy: bool = True) -> Any:
+    def astype(self, dtype: DTypeLike, *, copy: bool = True) -> Any:
         """`tg.astype` of the Tensor; `copy` has no effect, since nothing changes."""
         return ANSWERS[np.astype](self, dtype)
 
-    def compress(self, condition: Any, axis: int | None = None) -> Any:
+    def compress(self, condition: ArrayLike, axis: int | None = None) -> Any:
         """`tg.compress` of the Tensor by a condition."""
         return ANSWERS[np.compress](condition, self, axis)
 
-    @property
-    def at(self) -> Any:
-        """Functional updates: ``t.at[index].set(values)``, ``.add(values)``; see `tapegrad.at`."""
-        return ANSWERS[operator.setitem](self)
-
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+    def __setitem__(self, index: Index, value: ArrayLike) -> NoReturn:
         raise TypeError(f"a Tensor is immutable; write: {remedy('assignment_code')}")
 
-    def __delitem__(self, index: Any) -> NoReturn:
+    def __delitem__(self, index: Index) -> NoReturn:
         raise TypeError("a Tensor is immutable; select what to keep: t = t[index]")

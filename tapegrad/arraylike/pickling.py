@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.reading import TensorMixin
+from tapegrad.core.primitive import Primitive
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.tree.ownership import owned_copy
 
 
-class Pickling:
+class Pickling(TensorMixin):
     """Pickling of a record with all records before it, without deep recursion."""
 
     __slots__ = ()
 
-    def __reduce__(self: Any) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:
         fields = (self._primal, self.op, self._operands, dict(self._options), self.index)
         links = _landmarks(self), self.previous
         return _restore_record, (type(self), *links, *fields, self.origin, self.name, self.place)
 
 
-def _landmarks(record: Any) -> tuple[Any, ...]:
+def _landmarks(record: Tensor) -> tuple[Any, ...]:
     """Return the records that pickle must visit first, the oldest first.
 
     Pickle follows the links recursively. A record whose index is a multiple of a power of 16 sends
@@ -45,18 +48,18 @@ def _landmarks(record: Any) -> tuple[Any, ...]:
 
 
 def _restore_record(
-    kind: Any,
-    landmarks: Any,
-    previous: Any,
-    primal: Any,
-    op: Any,
+    kind: type[Tensor],
+    landmarks: tuple[Tensor, ...],
+    previous: Tensor | Origin,
+    primal: object,
+    op: Primitive,
     operands: tuple[Any, ...],
     options: dict[str, Any],
     index: int,
-    origin: Any,
+    origin: Origin,
     name: str | None,
-    place: Any,
-) -> Any:
+    place: object,
+) -> Tensor:
     """Unpickle a record; the landmarks only had to be pickled before it."""
     # an unpickled array may share a buffer with the caller
     operands = tuple(owned_copy(x) if type(x) is np.ndarray else x for x in operands)

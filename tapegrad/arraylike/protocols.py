@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tapegrad.arraylike.table import ANSWERS, answer_for, remedy
+from tapegrad.core.tensor import Tensor
 
-Method = Callable[[Any, Any], Any]
+Method = Callable[[Tensor, object], Any]
 
 # NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
@@ -23,7 +25,7 @@ def has_own_protocol(kind: type, protocol: str) -> bool:
     return not ours and answers not in (None, getattr(np.ndarray, protocol))
 
 
-def has_priority(x: Any) -> bool:
+def has_priority(x: object) -> bool:
     """Return whether the other operand's class takes precedence over a Tensor's operator.
 
     NumPy's arrays follow the same rule (NEP 13, "Behavior in combination with Python's binary
@@ -32,16 +34,17 @@ def has_priority(x: Any) -> bool:
     """
     if isinstance(x, np.ma.MaskedArray | np.matrix):
         return False  # these would read the Tensor out
-    if hasattr(type(x), "__array_ufunc__"):
-        return type(x).__array_ufunc__ is None or has_own_protocol(type(x), "__array_ufunc__")
-    priority = getattr(type(x), "__array_priority__", None)
+    kind: Any = type(x)
+    if hasattr(kind, "__array_ufunc__"):
+        return kind.__array_ufunc__ is None or has_own_protocol(kind, "__array_ufunc__")
+    priority = getattr(kind, "__array_priority__", None)
     return isinstance(priority, int | float) and priority > _PRIORITY
 
 
-def binary_methods(function: Any) -> tuple[Method, Method]:
+def binary_methods(function: np.ufunc) -> tuple[Method, Method]:
     """Return the methods of a binary operator: forward and reflected."""
 
-    def call_forward(self: Any, other: Any) -> Any:
+    def call_forward(self: Tensor, other: object) -> Any:
         try:
             return ANSWERS[function](self, other)
         except TypeError:
@@ -50,7 +53,7 @@ def binary_methods(function: Any) -> tuple[Method, Method]:
                 return NotImplemented
             raise
 
-    def call_reflected(self: Any, other: Any) -> Any:
+    def call_reflected(self: Tensor, other: object) -> Any:
         return ANSWERS[function](other, self)
 
     call_forward.__doc__ = f"`tg.{function.__name__}` of the Tensor and another operand."
@@ -58,14 +61,14 @@ def binary_methods(function: Any) -> tuple[Method, Method]:
 
 
 # the operators of NumPy's functions, such as "+"
-INFIX: dict[Any, str] = {}
+INFIX: dict[np.ufunc, str] = {}
 
 
-def infix_methods(symbol: str, function: Any) -> tuple[Method, Method, Method]:
+def infix_methods(symbol: str, function: np.ufunc) -> tuple[Method, Method, Method]:
     """Return the methods of a binary operator: forward, reflected, and in place (``+=``)."""
     INFIX[function] = symbol
 
-    def rebind(self: Any, other: Any) -> Any:
+    def rebind(self: Tensor, other: object) -> Any:
         if not self._is_a_number():
             remedy("refuse_solver", self)
             write = remedy("rebinding_code", f"t = t {symbol} v")
@@ -82,7 +85,7 @@ def infix_methods(symbol: str, function: Any) -> tuple[Method, Method, Method]:
 def numpy_method(function: Any) -> Callable[..., Any]:
     """Return a method that calls NumPy's function on the Tensor."""
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         return ANSWERS[function](self, *args, **kwargs)
 
     call.__doc__ = f"`tg.{function.__name__}` of the Tensor."
@@ -95,10 +98,11 @@ class Protocols:
     __slots__ = ()
     __recorded_ufuncs__ = True
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
         """Return NumPy, whose functions take Tensors, for the array API standard."""
         example: Any = np.empty(0)
-        return example.__array_namespace__(api_version=api_version)
+        namespace: ModuleType = example.__array_namespace__(api_version=api_version)
+        return namespace
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
@@ -132,7 +136,7 @@ class Protocols:
         )
 
     def __array_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, function: Any, types: Iterable[type], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function is np.atleast_1d:
             # SciPy's solvers call it on a function's result, and hide later errors
@@ -148,7 +152,7 @@ class Protocols:
             raise
 
 
-def _refuse(function: Any, name: str) -> NoReturn:
+def _refuse(function: object, name: str) -> NoReturn:
     """Raise for a function that has no op."""
     instead = (
         "compose it of tapegrad's functions, declare it with tg.custom_op, or pass "
@@ -156,7 +160,7 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
-        + (remedy("function_remedy", function.__name__) or instead)
+        + (remedy("function_remedy", name) or instead)
     )
 
 
@@ -167,7 +171,7 @@ def _call_name(ufunc: np.ufunc, method: str) -> str:
     return name if method == "__call__" else f"{name}.{method}"
 
 
-def _full_name(function: Any, name: str) -> str:
+def _full_name(function: object, name: str) -> str:
     """Return a function's name after its module's, which a ufunc does not know."""
     module = getattr(function, "__module__", None)
     if module is None and getattr(np, name, None) is not function:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tapegrad.errors import TraceError
 from tapegrad.errors.lines import caller_name, users_line
 from tapegrad.errors.words import html_text, printable
 from tapegrad.tree.ownership import readonly_array, readonly_view
-from tapegrad.types import Array
+from tapegrad.types import Array, ArrayLike, DType, DTypeLike
 
 # ops that return a number for a number, and an array for a 0-d array
 _KEEP_NUMBERS = frozenset(
@@ -26,7 +26,7 @@ _RETURN_ARRAYS = frozenset(
 _RETURN_ARRAYS |= {f"index_{update}" for update in ("add", "max", "min", "multiply", "set")}
 
 
-def is_count(n: Any, least: int = 0) -> bool:
+def is_count(n: object, least: int = 0) -> bool:
     """Whether n is an integer, and at least `least`.
 
     Raises
@@ -39,25 +39,32 @@ def is_count(n: Any, least: int = 0) -> bool:
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
 
 
-def shape_of(x: Any) -> tuple[int, ...]:
+def shape_of(x: ArrayLike) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     shape = getattr(x, "shape", None)
     return np.shape(x) if shape is None else shape
 
 
-def dtype_of(x: Any) -> Any:
+def dtype_of(x: ArrayLike) -> DType:
     """The dtype of an array, a Tensor or anything that NumPy turns into an array."""
     dtype = getattr(x, "dtype", None)
     return np.asarray(x).dtype if dtype is None else dtype
 
 
-class Reading:
+if TYPE_CHECKING:
+    TensorMixin = Tensor
+else:
+    # its attributes are put onto Tensor
+    TensorMixin = object
+
+
+class Reading(TensorMixin):
     """The attributes and conversions that Python and NumPy read."""
 
     __slots__ = ()
 
     @property
-    def primal(self: Any) -> Any:
+    def primal(self) -> Any:
         """The value as the ops read it: a Python number stays one.
 
         Raises
@@ -71,7 +78,7 @@ class Reading:
             return type(primal)(readonly_view(primal.values))
         return value if type(primal) is np.ndarray else primal
 
-    def __repr__(self: Any) -> str:
+    def __repr__(self) -> str:
         if self.origin.compiling:
             text = f"shape {self.shape}, {self.dtype}"
         elif isinstance(self._primal, np.ndarray | float | int):
@@ -81,10 +88,10 @@ class Reading:
         name = f", {printable(self.name)}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
-    def _repr_html_(self: Any) -> str:
+    def _repr_html_(self) -> str:
         return html_text(repr(self))
 
-    def __format__(self: Any, spec: str) -> str:
+    def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
         if self.shape and not self.origin.compiling:
@@ -94,16 +101,17 @@ class Reading:
             )
         return format(self._read(f"the format {spec!r}")[()], spec)
 
-    def __len__(self: Any) -> int:
+    def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d Tensor: it has no axis to count along")
         n: int = self.shape[0]
         return n
 
-    def __iter__(self: Any) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
+    def __iter__(self) -> Iterator[Any]:
+        array: Any = self
+        return (array[i] for i in range(len(self)))
 
-    def __bool__(self: Any) -> bool:
+    def __bool__(self) -> bool:
         value = bool(self._read("bool()"))
         function, module = caller_name(1)
         if module.startswith(("scipy.optimize", "scipy.integrate")):
@@ -118,34 +126,34 @@ class Reading:
                 )
         return value
 
-    def __int__(self: Any) -> int:
+    def __int__(self) -> int:
         return int(self._number("int()"))
 
-    def __index__(self: Any) -> int:
+    def __index__(self) -> int:
         if self.dtype.kind not in "iu":
             raise TypeError(f"only an integer Tensor can be an index; this one is {self.dtype}")
         index: int = self._read("use as an index").__index__()
         return index
 
-    def __float__(self: Any) -> float:
+    def __float__(self) -> float:
         return float(self._number("float() and math functions"))
 
-    def __complex__(self: Any) -> complex:
+    def __complex__(self) -> complex:
         return complex(self._number("complex()"))
 
-    def item(self: Any) -> bool | int | float:
+    def item(self) -> bool | int | float:
         """Return the single element as a Python number, if the Tensor carries no gradient."""
         number: bool | int | float = self._number(".item()").item()
         return number
 
-    def tolist(self: Any) -> Any:
+    def tolist(self) -> Any:
         """Return the elements in nested lists, if the Tensor carries no gradient."""
         return self._number(".tolist()").tolist()
 
-    def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self._number("turning a Tensor into an array"), dtype, copy=copy)
 
-    def _number(self: Any, what: str) -> Array:
+    def _number(self, what: str) -> Array:
         """Return the value, or raise if reading it would lose a gradient."""
         value: Array = self._read(what)
         rules = self.op.vjps
@@ -157,7 +165,7 @@ class Reading:
             )
         return value
 
-    def _read(self: Any, what: str) -> Array:
+    def _read(self, what: str) -> Array:
         """Return the value, read-only; the message while compiling names the operation `what`."""
         if self.origin.compiling:
             name, instead = remedy("unknown_value_remedy", what, self)
@@ -175,7 +183,7 @@ class Reading:
         view: Array = readonly_view(primal)
         return view
 
-    def _is_a_number(self: Any) -> bool:
+    def _is_a_number(self) -> bool:
         """Return whether an in-place operator rebinds the name, as for NumPy's numbers.
 
         It does for Tensors without axes, with three exceptions: the caller's arrays, results that

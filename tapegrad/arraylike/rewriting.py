@@ -14,11 +14,12 @@ from importlib import import_module
 from inspect import getattr_static
 from itertools import takewhile
 from operator import attrgetter
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
 from tapegrad.errors import TapeError, TraceError
 from tapegrad.errors.lines import (
@@ -75,7 +76,7 @@ def _library_calls() -> Iterator[tuple[str, str]]:
             yield module, frame.f_code.co_name
 
 
-def refuse_solver(t: Any) -> None:
+def refuse_solver(t: Tensor) -> None:
     """Raise if one of SciPy's solvers reads the Tensor, for example as a function's result.
 
     SciPy does not catch this error.
@@ -116,7 +117,7 @@ def function_remedy(name: str) -> str | None:
 # --- reading a Tensor's value ---------------------------------------------------------------
 
 
-def reading_remedy(what: str, t: Any) -> tuple[str, str]:
+def reading_remedy(what: str, t: Tensor) -> tuple[str, str]:
     """Return the name of an operation that reads a Tensor's value, and the remedy.
 
     Parameters
@@ -261,11 +262,13 @@ def _callee(node: ast.expr) -> tuple[str, str, ast.Call | None]:
     return _describe(_look_up(node, users_frame(sys._getframe())))
 
 
-def _look_up(node: ast.expr, frame: Any) -> Any:
+def _look_up(node: ast.expr, frame: FrameType | None) -> Any:
     """Return the object of a name or an attribute in a frame, without running the caller's code.
 
     None for other expressions, and for properties.
     """
+    if frame is None:
+        return None
     if isinstance(node, ast.Name):
         return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
     if not isinstance(node, ast.Attribute):
@@ -298,12 +301,12 @@ def _describe(function: Any) -> tuple[str, str, ast.Call | None]:
     )
 
 
-def _is_scipys(x: Any) -> bool:
+def _is_scipys(x: object) -> bool:
     """Return whether an object is an instance of one of SciPy's classes."""
     return type(x).__module__.startswith("scipy.")
 
 
-def _number_node(x: Any) -> ast.expr:
+def _number_node(x: object) -> ast.expr:
     """Return the code of a Python number; an ellipsis for other values."""
     return ast.Constant(x if isinstance(x, int | float) and not hasattr(x, "dtype") else ...)
 
@@ -396,7 +399,7 @@ _SHAPING = (
 )
 
 
-def unknown_value_remedy(what: str, t: Any) -> tuple[str, str]:
+def unknown_value_remedy(what: str, t: Tensor) -> tuple[str, str]:
     """Return the name of an operation that needs a Tensor's unknown value, and the remedy."""
     refuse_solver(t)
     name, code, library = what, "", ""
@@ -412,7 +415,7 @@ def unknown_value_remedy(what: str, t: Any) -> tuple[str, str]:
     return what, f"{users_line()}; {_asking_remedy(what, t)}"
 
 
-def _asking_remedy(what: str, t: Any) -> str:
+def _asking_remedy(what: str, t: Tensor) -> str:
     """Return the remedy for an operation, by the arguments that the Tensor depends on."""
     doing, source = t.origin.activity, ""
     arguments = _argument_names(t, "iub") if doing in _STATIC else []
@@ -501,7 +504,7 @@ def _is_sliced(node: ast.Subscript) -> bool:
     return any(isinstance(part, ast.Slice) for part in ast.walk(node.slice))
 
 
-def _argument_names(t: Any, kinds: str) -> list[str]:
+def _argument_names(t: Tensor, kinds: str) -> list[str]:
     """Return the names of the arguments that a Tensor is computed from, if all may be static.
 
     `kinds` are the kinds of dtypes that may be. While compiling, only numbers may be static.

@@ -21,9 +21,10 @@ class _Answers(dict[Any, Callable[..., Any]]):
     Not every program needs the functions composed of ops, or SciPy's.
     """
 
-    def __missing__(self, function: Any) -> Callable[..., Any]:
-        is_name = type(function) is str
-        module = function.rpartition(".")[0] if is_name else getattr(function, "__module__", None)
+    def __missing__(self, function: object) -> Callable[..., Any]:
+        module = getattr(function, "__module__", None)
+        if isinstance(function, str):
+            module = function.rpartition(".")[0]
         import_module(_OTHERS.get(module or "", _COMPOSED))
         answer = self.get(function)
         if answer is None:
@@ -36,7 +37,7 @@ class _Answers(dict[Any, Callable[..., Any]]):
 ANSWERS = _Answers()
 
 
-def answer_for(function: Any) -> Callable[..., Any] | None:
+def answer_for(function: object) -> Callable[..., Any] | None:
     """Return the function for a key of the table; None if there is none."""
     try:
         return ANSWERS[function]

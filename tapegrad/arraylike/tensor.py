@@ -34,7 +34,7 @@ _CLASS_ATTRIBUTES |= {"__static_attributes__", "__dict__", "__weakref__", "__ann
 
 if TYPE_CHECKING:
 
-    class Tensor(Record, Reading, Operators, Protocols, Pickling, AbsentAttributes):
+    class Tensor(Reading, Operators, Protocols, Pickling, AbsentAttributes, Record):
         """A record, as users see it."""
 
 else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tapegrad.core.primitive import Parts
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors.words import MOST_LINES, columns, escape_html, printable, short
 
 # these rules override a notebook's own style of cells
@@ -15,7 +17,7 @@ _RULES = "text-align: left !important; white-space: nowrap"
 _STYLE = f"<style>table.tapegrad :is(td, th) {{{_RULES}}}</style>"
 
 
-def rows_in_html(head: Any, rows: Any, rest: int) -> str:
+def rows_in_html(head: Iterable[str], rows: Iterable[Iterable[str]], rest: int) -> str:
     """Return a table in HTML, and the number of further rows."""
     body = [
         f"<tr>{''.join(f'<td><code>{escape_html(cell)}</code></td>' for cell in row)}</tr>"
@@ -57,20 +59,27 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
     return columns(head, rows, range(1))
 
 
-class TapeText:
+if TYPE_CHECKING:
+    TapeMixin = Tape
+else:
+    # its attributes are put onto Tape
+    TapeMixin = object
+
+
+class TapeText(TapeMixin):
     """The text of a tape: a table; a notebook shows its first rows."""
 
     __slots__ = ()
 
-    def __str__(self: Any) -> str:
+    def __str__(self) -> str:
         return table(self)
 
-    def _repr_html_(self: Any) -> str:
+    def _repr_html_(self) -> str:
         rows = [cells(record) for record in self[:MOST_LINES]]
         return rows_in_html(_HEAD, rows, len(self) - len(rows))
 
 
-def cells(record: Any) -> tuple[str, ...]:
+def cells(record: Tensor) -> tuple[str, ...]:
     """Return a record's index, name, operands, shape, dtype and value as text."""
     operands = [operand_text(x) for x in record._operands]
     operands += [f"{name}={short(value)}" for name, value in record._options.items()]
@@ -85,20 +94,20 @@ def cells(record: Any) -> tuple[str, ...]:
     )
 
 
-def shown_value(record: Any, x: Any) -> Any:
+def shown_value(record: Tensor, x: object) -> object:
     """Return the text form of a record's value or cotangent; a loop's results have names."""
     loop = record._options.get("loop")
     return x if loop is None or type(x) is not Parts else loop.name_results(x)
 
 
-def record_name(record: Any) -> str:
+def record_name(record: Tensor) -> str:
     """Return the name of a record, or of its op, as printable text."""
     return printable(record.name or record.op.name)
 
 
-def operand_text(x: Any) -> str:
+def operand_text(x: object) -> str:
     """Return the text of an operand: a record's index, or an abbreviated constant."""
-    if hasattr(x, "_operands"):
+    if type(x) is Tensor:
         return f"%{x.index}"
     if isinstance(x, np.ndarray):
         return short(x) if x.ndim == 0 else f"{x.dtype}{list(x.shape)}"
