@@ -80,7 +80,7 @@ class Threading(Cost):
     def tapegrad(self) -> object:
         optimizer = tg.optim.SGD(learning_rate=0.1, momentum=0.9)
 
-        def step(w: Array, state: object, x: Array) -> tuple[Array, object]:
+        def step(w: Array, state: tg.optim.SGDState, x: Array) -> tuple[Array, tg.optim.SGDState]:
             gradient = tg.grad(lambda w: tg.sum(w * x))(w)
             return optimizer.update(w, gradient, state)
 
