@@ -8,7 +8,7 @@ tangent or cotangent, so derivatives of higher order are solutions of the tangen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,13 +16,16 @@ import attrs
 import numpy as np
 from scipy import integrate
 
+from tapegrad.core.forward import Tangents
 from tapegrad.core.tensor import primals
 from tapegrad.scipy._calls import MaybeCompiled, SolverCall, are_equal, pullback, shape_and_dtype
+from tapegrad.scipy._protocols import IvpResult, OdeSolution, OdeSolver
 from tapegrad.scipy._steps import evaluate_slope, transposed_jacobians
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, Cotangent, PyTree, Tangent
 
 __all__ = ["Equation", "KnownSolution", "run_solve_ivp", "solution_at"]
 __dir__ = __all__.copy
@@ -44,17 +47,17 @@ class Equation:
         ``jacobian(t, y)`` if the caller gave it.
     """
 
-    slope: Callable[..., Any]
-    method: Any
+    slope: Callable[..., Array]
+    method: str | type[OdeSolver]
     options: Mapping[str, Any]
-    jacobian: Any = None
+    jacobian: Callable[..., Array] | None = None
 
     @property
     def rtol(self) -> float:
         """The relative tolerance."""
         return float(np.min(self.options.get("rtol", 1e-3)))
 
-    def solution(self, t0: Any, end: Any, y0: Any, *params: Any) -> Any:
+    def solution(self, t0: Array, end: Array, y0: Array, *params: PyTree) -> OdeSolution:
         """The interpolated solution, on arrays."""
         options = dict(self.options)
         if self.jacobian is not None:
@@ -71,14 +74,14 @@ class Equation:
     def with_tangent(self, n: int) -> Equation:
         """The equation of a solution of n numbers and of its tangent."""
 
-        def slope(t: Any, z: Any, *operands: Any) -> Any:
+        def slope(t: Array | float, z: Array, *operands: Array) -> Array:
             params, tangents = operands[: len(operands) // 2], operands[len(operands) // 2 :]
             which = [i for i, x in enumerate(params) if is_floating(x)]
 
             f, change = jvp(
                 lambda y, *xs: self.slope(t, y, *replace_leaves(params, which, xs)),
-                (z[:n], *[params[i] for i in which]),
-                (z[n:], *[tangents[i] for i in which]),
+                [z[:n], *[params[i] for i in which]],
+                [z[n:], *[tangents[i] for i in which]],
             )
             return np.concatenate([f, change])
 
@@ -89,7 +92,7 @@ class Equation:
         return Equation(slope, self.method, options)
 
 
-def run_solve_ivp(*args: Any, **kwargs: Any) -> Any:
+def run_solve_ivp(*args: Any, **kwargs: Any) -> IvpResult:
     """The result of SciPy's `solve_ivp`; an error if SciPy fails."""
     result = integrate.solve_ivp(*args, **kwargs)
     if not result.success:
@@ -104,19 +107,19 @@ class KnownSolution:
     The latter is None if it has not been computed.
     """
 
-    operands: tuple[Any, ...]
-    values: Any
-    solution: Any
+    operands: tuple[Array, ...]
+    values: Array
+    solution: OdeSolution | None
 
-    def has_operands(self, operands: Any) -> bool:
+    def has_operands(self, operands: Sequence[Array]) -> bool:
         """Whether this is the solution for these operands."""
         return are_equal(self.operands, operands)
 
 
-def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any) -> Any:
+def solution_at(equation: Equation, known: KnownSolution | None, *operands: Array) -> Array:
     """The solution at some times, a row for each: a function of (t0, times, y0, *params)."""
 
-    def run(t0: Any, times: Any, y0: Any, *params: Any) -> Any:
+    def run(t0: Array, times: Array, y0: Array, *params: Array) -> tuple[Array]:
         if known is not None and known.has_operands((t0, times, y0, *params)):
             return (known.values,)
         if np.all(times == t0):
@@ -125,10 +128,10 @@ def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any)
         sol = equation.solution(t0, times[-1], y0, *params)
         return (np.where(np.equal(times, t0), y0[:, None], sol(times)).T,)
 
-    def pull(cotangents: Any, *operands: Any) -> Any:
+    def pull(cotangents: tuple[Cotangent], *operands: Array) -> list[Cotangent | None]:
         return _solution_cotangents(equation, known, operands, cotangents[0])
 
-    def ahead(tangents: Mapping[int, Any], *operands: Any) -> Any:
+    def ahead(tangents: Tangents, *operands: Array) -> tuple[Tangent]:
         full = [
             tangents[i] if i in tangents else np.zeros(*shape_and_dtype(x))
             for i, x in enumerate(operands)
@@ -140,7 +143,9 @@ def solution_at(equation: Equation, known: KnownSolution | None, *operands: Any)
     return SolverCall(run, (like,), pull, ahead)(*operands)[0]
 
 
-def _solution_tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
+def _solution_tangent(
+    equation: Equation, operands: Sequence[Array], tangents: Sequence[Tangent]
+) -> Tangent:
     """Return the tangent of `solution_at`, which is itself a solution."""
     (t0, times, y0, *params), (dt0, dtimes, dy0, *dmoving) = operands, tangents
     n = len(y0)
@@ -162,15 +167,15 @@ def _solution_tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
 
 
 def _solution_cotangents(
-    equation: Equation, known: KnownSolution | None, operands: Any, g: Any
-) -> list[Any]:
+    equation: Equation, known: KnownSolution | None, operands: Sequence[Array], g: Cotangent
+) -> list[Cotangent | None]:
     """Return the cotangents of the operands of `solution_at`."""
     which = [i for i, x in enumerate(operands) if is_floating(x)]
 
-    def run(g: Any, *operands: Any) -> Any:
+    def run(g: Cotangent, *operands: Array) -> list[Cotangent]:
         return _solve_adjoint(equation, known, g, which, *operands)
 
-    def back(v: Any, g: Any, *operands: Any) -> Any:
+    def back(v: Sequence[Tangent], g: Cotangent, *operands: Array) -> list[Cotangent | None]:
         zeros = [np.zeros(*shape_and_dtype(x)) for x in operands]
         full = replace_leaves(zeros, which, v)
         tangent, pull = pullback(lambda *xs: _solution_tangent(equation, xs, full), operands)
@@ -181,8 +186,12 @@ def _solution_cotangents(
 
 
 def _solve_adjoint(
-    equation: Equation, known: KnownSolution | None, g: Any, which: Any, *operands: Any
-) -> list[Any]:
+    equation: Equation,
+    known: KnownSolution | None,
+    g: Cotangent,
+    which: Sequence[int],
+    *operands: Array,
+) -> list[Cotangent]:
     """The adjoint equation solved backward on arrays, and its integrals."""
     t0, times, y0, *params = operands
     if known is not None and not known.has_operands(operands):
@@ -204,7 +213,7 @@ def _solve_adjoint(
         end, at, states, sums = along.solve_by_steps() or along.solve_by_scipy()
         weights = weights + end
 
-        def total(*xs: Any) -> Any:
+        def total(*xs: Array) -> Array:
             full = replace_leaves(params, by_moving, xs)
             return np.sum(sums * evaluate_slope(equation.slope, at, states, full))
 
@@ -232,22 +241,22 @@ class _AdjointEquation:
     """
 
     equation: Equation
-    solution: Any
-    params: tuple[Any, ...]
-    jumps: Mapping[float, Any]
+    solution: OdeSolution
+    params: tuple[Array, ...]
+    jumps: Mapping[float, Array]
     t0: float
 
     def jump_times(self) -> list[float]:
         """The times of jumps, back to `t0`."""
         return [*sorted(self.jumps, key=lambda t: -abs(t - self.t0)), self.t0]
 
-    def mesh(self, start: float, stop: float, others: Any = ()) -> Any:
+    def mesh(self, start: float, stop: float, others: Sequence[float] | Array = ()) -> Array:
         """The ends of the solution's steps between two times, with others and these."""
         low, high = min(start, stop), max(start, stop)
         mesh = np.unique([low, high, *[t for t in self.solution.ts if low < t < high], *others])
         return mesh if start < stop else mesh[::-1]
 
-    def solve_by_steps(self) -> tuple[Any, ...] | None:
+    def solve_by_steps(self) -> tuple[Array, Array, Array, Array] | None:
         """The weights at `t0`; points, states there, and factors of the derivatives there.
 
         An interval is halved until two steps over it agree with one. All steps are taken at once:
@@ -289,7 +298,7 @@ class _AdjointEquation:
         n = len(weights)
         return weights, at[:, 1:].ravel(), states[:, 1:].reshape(-1, n), factors.reshape(-1, n)
 
-    def _solve_stages(self, starts: Any, stops: Any) -> list[Any]:
+    def _solve_stages(self, starts: Array, stops: Array) -> list[Array]:
         """Intervals in one step and in two: with the points, the states and the stages of each.
 
         The weights at stages are matrices, by which those at the start of the step are multiplied.
@@ -306,7 +315,7 @@ class _AdjointEquation:
         stages = np.linalg.solve(np.eye(s * n) + systems, np.tile(np.eye(n), (s, 1)))
         return [starts, stops, at, states.reshape(*at.shape, n), stages.reshape(*at.shape, n, n)]
 
-    def solve_by_scipy(self) -> tuple[Any, ...]:
+    def solve_by_scipy(self) -> tuple[Array, Array, Array, Array]:
         """The same by SciPy's solver, from jump to jump, and Gauss's rule."""
         equation, params, y = self.equation, self.params, self.solution
         slope, users, parts = equation.slope, equation.jacobian, []

@@ -6,17 +6,17 @@ the pushforward of tangents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import apply, transposed_jvp
+from tapegrad.core.forward import Tangents, apply, transposed_jvp
 from tapegrad.core.messages import refuse_stranger
-from tapegrad.core.primitive import Joint, Primitive
+from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.abstract import call_unrecorded
@@ -34,6 +34,7 @@ from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, ArrayLike, Cotangent, PyTree, Tangent
 
 __all__ = [
     "MaybeCompiled",
@@ -54,6 +55,7 @@ __all__ += [
 __all__ += ["solve_with_captured"]
 __dir__ = __all__.copy
 
+R = TypeVar("R")
 Fn = Callable[..., Any]
 ShapeAndDtype = tuple[tuple[int, ...], np.dtype[Any]]
 
@@ -84,17 +86,17 @@ class SolverCall:
     results: tuple[ShapeAndDtype, ...]
     vjp: Fn
     jvp: Fn | None = None
-    known: Any = None
+    known: tuple[Sequence[Array], Sequence[Array]] | None = None
 
     def __repr__(self) -> str:
         return label(self.fn)
 
-    def __call__(self, *operands: Any) -> list[Any]:
+    def __call__(self, *operands: Array) -> list[Array]:
         """The results, recorded if an operand is."""
         whole = apply(CALL, operands, {"call": self})
         return [whole] if len(self.results) == 1 else parts_of(whole)
 
-    def run(self, *operands: Any) -> Any:
+    def run(self, *operands: Array) -> Array | Parts:
         """The results on arrays, as a record holds them."""
         if self.known is not None and are_equal(self.known[0], operands):
             return join_parts(list(self.known[1]))
@@ -103,11 +105,11 @@ class SolverCall:
         # the function may return an operand, or a view of one
         return join_parts([np.array(x) for x in results])
 
-    def make_zeros(self) -> Any:
+    def make_zeros(self) -> Array | Parts:
         """A value of the shapes and dtypes of a record's."""
         return join_parts([np.zeros(*result) for result in self.results])
 
-    def pull_cotangents(self, g: Any, *operands: Any) -> list[Any]:
+    def pull_cotangents(self, g: Cotangent | Parts, *operands: Array) -> list[Cotangent | None]:
         """The cotangents of the operands."""
         parts = [g] if len(self.results) == 1 else parts_of(g)
         cotangents = tuple(
@@ -116,19 +118,19 @@ class SolverCall:
         )
         return [c if c is None else conjugate_cotangent(c) for c in self.vjp(cotangents, *operands)]
 
-    def push_tangents(self, tangents: Mapping[int, Any], y: Any, *operands: Any) -> Any:
+    def push_tangents(self, tangents: Tangents, y: Array, *operands: Array) -> Tangent | Parts:
         """The tangents of the results."""
         if self.jvp is None:
             return transposed_jvp(CALL, tangents, y, *operands, call=self)
         return join_parts(list(self.jvp(tangents, *operands)))
 
 
-def are_equal(arrays: Any, others: Any) -> bool:
+def are_equal(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
     """Whether two sequences have equal arrays."""
     return len(arrays) == len(others) and all(map(np.array_equal, arrays, others))
 
 
-def _solve(*operands: Any, call: SolverCall) -> Any:
+def _solve(*operands: Array, call: SolverCall) -> Array | Parts:
     return call.run(*operands)
 
 
@@ -146,9 +148,9 @@ declare(CALL, iterates=True)
 CALL.__dict__["__qualname__"] = "SOLVE_IVP"
 
 
-def shape_and_dtype(x: Any) -> ShapeAndDtype:
+def shape_and_dtype(x: ArrayLike) -> ShapeAndDtype:
     """The shape and dtype of an array or a Tensor."""
-    primal = np.asarray(x._primal if type(x) is Tensor else x)
+    primal = np.asarray(x._primal if isinstance(x, Tensor) else x)
     return primal.shape, primal.dtype
 
 
@@ -161,11 +163,13 @@ def recorded_again(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> SolverCall:
     return SolverCall(fn, results, partial(_recorded_again_vjp, fn))
 
 
-def _recorded_again_vjp(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[Any]:
+def _recorded_again_vjp(
+    fn: Fn, cotangents: tuple[Cotangent, ...], *operands: Array
+) -> list[Cotangent | None]:
     n = len(cotangents)
     moving = [i for i, x in enumerate(operands) if is_floating(x)]
 
-    def back(*arguments: Any) -> Any:
+    def back(*arguments: Array) -> list[Cotangent]:
         pulled = pullback(lambda *xs: tuple(fn(*xs)), arguments[n:])[1](tuple(arguments[:n]))
         return [pulled[i] for i in moving]
 
@@ -217,7 +221,7 @@ def check_options(what: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def recorded_tensors(what: str, arguments: Any) -> list[Tensor]:
+def recorded_tensors(what: str, arguments: PyTree) -> list[Tensor]:
     """The Tensors of a tree, of the recording that goes on."""
     tensors = split_tensors(arguments)[0]
     if tensors and CURRENT.get() is None:
@@ -225,7 +229,7 @@ def recorded_tensors(what: str, arguments: Any) -> list[Tensor]:
     return tensors
 
 
-def split_tensors(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+def split_tensors(args: PyTree) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
     """The Tensors of a tree, and the tree as a function of others in their places."""
     leaves, structure = tree.flatten(args)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
@@ -234,7 +238,7 @@ def split_tensors(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     )
 
 
-def as_float64(x: Any) -> Any:
+def as_float64(x: Array) -> Array:
     return x if x.dtype == float else x.astype(float)
 
 
@@ -242,8 +246,8 @@ def as_float64(x: Any) -> Any:
 
 
 def solve_with_captured(
-    name: str, fns: Sequence[Any], example: Callable[[], tuple[Any, ...]], call: Fn
-) -> Any:
+    name: str, fns: Sequence[Any], example: Callable[[], tuple[Any, ...]], call: Callable[..., R]
+) -> R:
     """The result of a solver whose functions may capture Tensors.
 
     Such a function is recorded once, as a program that takes the Tensors as further arguments. That
@@ -294,7 +298,7 @@ def _trace_once(fn: Fn, example: tuple[Any, ...]) -> tuple[TracedFunction, Fn, l
     leaves, structure = tree.flatten(example)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor or is_floating(x)]
 
-    def run(*moving: Any) -> Any:
+    def run(*moving: Array) -> Any:
         return fn(*tree.unflatten(structure, replace_leaves(leaves, which, moving)))
 
     # a Tensor here would count as captured
@@ -321,7 +325,7 @@ def _call_traced(
     return tree.unflatten(tree.flatten(traced.output)[1], outputs)
 
 
-def reapply(instruction: Instruction, operands: list[Any]) -> Any:
+def reapply(instruction: Instruction, operands: list[Any]) -> Array:
     """The result of an instruction, recorded if an operand is."""
     return apply(instruction.op, tuple(operands), dict(instruction.options))
 

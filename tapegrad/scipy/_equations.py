@@ -8,7 +8,7 @@ solution nor its derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ from tapegrad.errors.functions import keep_names, label
 from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.products import jvp
 from tapegrad.tree.numbers import is_floating
+from tapegrad.types import Array, PyTree, Tangent
 
 __all__ = [
     "DerivedFunction",
@@ -33,6 +34,9 @@ __all__ = [
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
+Matvec = Callable[[Array], Array]
+# the lower and the upper bounds of the unknowns
+Limits = tuple[Array, Array] | None
 
 _sparse: Any = import_module("scipy.sparse.linalg")
 
@@ -63,14 +67,23 @@ class DerivedFunction:
 class RootResidual(DerivedFunction):
     """The residual, which is zero at a root for any arguments."""
 
-    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, start: Array, limits: Limits, *args: PyTree) -> Array:
         return self.f(v, *args)
 
-    def check(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def check(
+        self,
+        product: Array | Matvec,
+        v: Array,
+        start: Array,
+        limits: Limits,
+        *args: PyTree,
+    ) -> None:
         """Raise unless the root moves with the arguments, and is one."""
         y = self.f(v, *args)
-        many = callable(product)
-        step = solve_by_gmres(product, y, 1e-4) if many else _solve_dense(label(self.f), product, y)
+        if callable(product):
+            step = solve_by_gmres(product, y, 1e-4)
+        else:
+            step = _solve_dense(label(self.f), product, y)
         _check_converged(self, step, (v, start, limits, *args))
 
 
@@ -78,7 +91,7 @@ class RootResidual(DerivedFunction):
 class MinimumResidual(DerivedFunction):
     """The residual at a minimum: the slope, or for a variable on its bound the distance to it."""
 
-    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, start: Array, limits: Limits, *args: PyTree) -> Array:
         if limits is None:
             return grad(self.f)(v, *args)
         is_low, is_high = _bound_masks(v, *limits)
@@ -88,30 +101,39 @@ class MinimumResidual(DerivedFunction):
         slope = grad(self.f)(np.where(is_held, bound, v), *args)
         return np.where(is_held, v - bound, slope)
 
-    def check(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def check(
+        self,
+        product: Array | Matvec,
+        v: Array,
+        start: Array,
+        limits: Limits,
+        *args: PyTree,
+    ) -> None:
         """Raise unless the minimum moves with the arguments, and is one."""
         left = self(v, start, limits, *args)
         is_free = np.ones(v.shape, bool)
         if limits is not None:
             is_free = self._free_mask(left, v, limits, args)
         left = np.where(is_free, left, 0)
-        step, many = left.copy(), callable(product)
-        among = product if many else product[np.ix_(is_free, is_free)]
-        if many:
+        # convergence first, since the curvature elsewhere says nothing of a minimum
+        if callable(product):
             step = _solve_indefinite(product, left, 1e-4)
-        elif np.any(is_free):
-            step[is_free] = _solve_dense(label(self.f), among, left[is_free])
-        # the curvature elsewhere says nothing of a minimum
-        _check_converged(self, step, (v, start, limits, *args))
-        if many:
+            _check_converged(self, step, (v, start, limits, *args))
             # no random vector is a product with a singular matrix
-            solve_by_cg(
-                product, np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0), 1e-3
-            )
-        elif np.any(is_free) and _has_negative_curvature(among):
+            random = np.random.default_rng(0).normal(size=v.shape)
+            solve_by_cg(product, np.where(is_free, random, 0), 1e-3)
+            return
+        step = left.copy()
+        among = product[np.ix_(is_free, is_free)]
+        if np.any(is_free):
+            step[is_free] = _solve_dense(label(self.f), among, left[is_free])
+        _check_converged(self, step, (v, start, limits, *args))
+        if np.any(is_free) and _has_negative_curvature(among):
             _raise_for_saddle(label(self.f))
 
-    def _free_mask(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
+    def _free_mask(
+        self, left: Array, v: Array, limits: tuple[Array, Array], args: tuple[PyTree, ...]
+    ) -> Array:
         """A mask of the variables that no bound holds; an error if a bound may hold or not."""
         is_low, is_high = _bound_masks(v, *limits)
         is_free = ~(is_low | is_high)
@@ -129,7 +151,12 @@ class MinimumResidual(DerivedFunction):
 
 
 def check_solution(
-    equations: Any, place: str, report: Any, product: Any, v: Any, *args: Any
+    equations: RootResidual | MinimumResidual,
+    place: str,
+    report: tuple[Sequence[float], str] | None,
+    product: Array | Matvec,
+    v: Array,
+    *args: Any,
 ) -> None:
     """Raise unless the solution moves with the arguments; an error says where SciPy left it.
 
@@ -152,13 +179,13 @@ def check_solution(
         raise error from None
 
 
-def _bound_masks(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
+def _bound_masks(v: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Masks of the variables on their lower bounds and of those on their upper bounds."""
     near = _BOUND_TOL * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
     return v - lower <= near, upper - v <= near
 
 
-def _solve_dense(name: str, matrix: Any, b: Any) -> Any:
+def _solve_dense(name: str, matrix: Array, b: Array) -> Array:
     """The solution of a linear system, whatever the scales of its unknowns and its equations."""
     if not np.all(np.isfinite(matrix)):
         raise RuntimeError(f"{name} has no finite derivative by its unknowns at the solution")
@@ -175,12 +202,12 @@ def _solve_dense(name: str, matrix: Any, b: Any) -> Any:
     return solution
 
 
-def _largest_magnitudes(matrix: Any, axis: int) -> Any:
+def _largest_magnitudes(matrix: Array, axis: int) -> Array:
     sizes = np.max(np.abs(matrix), axis=axis, keepdims=True)
     return np.where(sizes > 0, sizes, 1)
 
 
-def _has_negative_curvature(hessian: Any) -> bool:
+def _has_negative_curvature(hessian: Array) -> bool:
     """Whether a Hessian has a negative eigenvalue, whatever the scales of the unknowns."""
     diagonal = np.abs(np.diagonal(hessian))
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
@@ -195,7 +222,7 @@ def _raise_for_saddle(name: str) -> NoReturn:
     )
 
 
-def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
+def _check_converged(f: Fn, step: Array, operands: tuple[Any, ...]) -> None:
     """Raise if one more step of Newton would change the solution or its derivative."""
     v, start, limits, *args = operands
     far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
@@ -204,12 +231,12 @@ def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
     rng, params = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
     moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in params]
 
-    def equations(v: Any, *params: Any) -> Any:
+    def equations(v: Array, *params: Array) -> Array:
         fill = dict(enumerate(leaves)) | dict(zip(places, params, strict=True))
         return f(v, start, limits, *tree.unflatten(structure, list(fill.values())))
 
-    def along(x: Any, *directions: Any) -> Any:
-        return jvp(equations, (x, *params), directions)[1]
+    def along(x: Array, *directions: Tangent) -> Tangent:
+        return jvp(equations, [x, *params], directions)[1]
 
     held, bent = [0 * x for x in moved], 0.0
     # each equation counts by how far x moves it, whatever its scale
@@ -233,11 +260,11 @@ def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
 # --- linear systems of many unknowns, by products ---------------------------------------------
 
 
-def solve_by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+def solve_by_cg(matvec: Matvec, b: Array, rtol: float = 1e-10) -> Array:
     """A system with the Hessian of a minimum, by conjugate gradients."""
     largest, noise = 0.0, 10 * len(b) * np.finfo(b.dtype).eps
 
-    def checked_matvec(p: Any) -> Any:
+    def checked_matvec(p: Array) -> Array:
         nonlocal largest
         q = matvec(p)
         largest = max(largest, float(np.linalg.norm(q) / (np.linalg.norm(p) or 1.0)))
@@ -250,7 +277,7 @@ def solve_by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     return _solve_by_products(cg, checked_matvec, b)
 
 
-def _solve_indefinite(matvec: Fn, b: Any, rtol: float) -> Any:
+def _solve_indefinite(matvec: Matvec, b: Array, rtol: float) -> Array:
     """A system with a Hessian that may have negative eigenvalues."""
     try:
         return solve_by_cg(matvec, b, rtol)
@@ -258,14 +285,14 @@ def _solve_indefinite(matvec: Fn, b: Any, rtol: float) -> Any:
         return solve_by_gmres(matvec, b, rtol)
 
 
-def solve_by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+def solve_by_gmres(matvec: Matvec, b: Array, rtol: float = 1e-10) -> Array:
     """A system with the Jacobian of a root."""
     restart = min(len(b), 100)
     gmres = partial(_sparse.gmres, rtol=rtol, atol=0.0, restart=restart, maxiter=10)
     return _solve_by_products(gmres, matvec, b)
 
 
-def _solve_by_products(solve: Fn, matvec: Fn, b: Any) -> Any:
+def _solve_by_products(solve: Fn, matvec: Matvec, b: Array) -> Array:
     n = len(b)
     with np.errstate(all="ignore"):
         x, failed = solve(_sparse.LinearOperator((n, n), matvec, dtype=b.dtype), b)

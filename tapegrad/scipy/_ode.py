@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ from tapegrad.errors import TraceError
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
-from tapegrad.loops.segments import check_checkpoint
+from tapegrad.loops.segments import Checkpointing, check_checkpoint
 from tapegrad.scipy._adjoint import Equation, KnownSolution, run_solve_ivp, solution_at
 from tapegrad.scipy._calls import (
     ShapeAndDtype,
@@ -30,8 +30,10 @@ from tapegrad.scipy._calls import (
     solve_with_captured,
     split_tensors,
 )
-from tapegrad.scipy._steps import Steps, record_steps
+from tapegrad.scipy._protocols import IvpResult, OdeSolver
+from tapegrad.scipy._steps import Record, Steps, record_steps
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.types import Array, ArrayLike, PyTree
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
 __dir__ = __all__.copy
@@ -69,8 +71,8 @@ class OdeResult:
     (array([[1.   , 0.368]]), 0, True)
     """
 
-    t: Any
-    y: Any
+    t: Array
+    y: Array
     sol: None = None
     t_events: None = None
     y_events: None = None
@@ -84,16 +86,16 @@ class OdeResult:
 
 def solve_ivp(
     fun: Callable[..., Any],
-    t_span: Any,
-    y0: Any,
-    method: Any = "RK45",
-    t_eval: Any = None,
+    t_span: Sequence[ArrayLike] | Array,
+    y0: ArrayLike,
+    method: str | type[OdeSolver] = "RK45",
+    t_eval: ArrayLike | None = None,
     dense_output: bool = False,
-    events: Any = None,
+    events: object = None,
     vectorized: bool = False,
-    args: Any = None,
+    args: Sequence[PyTree] | None = None,
     *,
-    checkpoint: Any = None,
+    checkpoint: Checkpointing = None,
     **options: Any,
 ) -> OdeResult:
     r"""`scipy.integrate.solve_ivp`, with derivatives by `y0`, `args`, `t_span` and `t_eval`.
@@ -206,7 +208,7 @@ def solve_ivp(
     args = tuple(args or ())
     jac = options.pop("jac", None)
 
-    def solve(fns: Any, captured: tuple[Any, ...]) -> OdeResult:
+    def solve(fns: Sequence[Any], captured: tuple[Any, ...]) -> OdeResult:
         jac = {} if fns[1] is None else {"jac": fns[1]}
         call = {"method": method, "vectorized": vectorized, **options, **jac}
         return _solve_ivp(fns[0], (t_span, y0, t_eval, (*args, *captured)), call, checkpoint)
@@ -216,7 +218,9 @@ def solve_ivp(
     )
 
 
-def _example_arguments(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, ...]:
+def _example_arguments(
+    y0: ArrayLike, args: tuple[Any, ...], vectorized: bool = False
+) -> tuple[Any, ...]:
     """Arguments of a right-hand side, by shape and dtype."""
     if vectorized:
         raise TraceError("the number of states in a call is not known")
@@ -224,7 +228,12 @@ def _example_arguments(y0: Any, args: tuple[Any, ...], vectorized: bool = False)
     return 0.0, np.zeros(y.shape, complex if y.dtype.kind == "c" else float), *args
 
 
-def _solve_ivp(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
+def _solve_ivp(
+    fun: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    call: dict[str, Any],
+    checkpoint: Checkpointing,
+) -> OdeResult:
     tensors = recorded_tensors("solve_ivp", arguments)
     if not tensors:
         result = _solve_values(run_solve_ivp, fun, arguments, call)
@@ -234,11 +243,16 @@ def _solve_ivp(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) 
     return _solve_on_tape(fun, arguments, call, checkpoint)
 
 
-def _statistics(result: Any) -> dict[str, Any]:
+def _statistics(result: IvpResult) -> dict[str, Any]:
     return {name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")}
 
 
-def _solve_values(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
+def _solve_values(
+    solve: Callable[..., Any],
+    fun: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    call: Mapping[str, Any],
+) -> IvpResult:
     """SciPy's result for the values of the arguments."""
     t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), arguments)
     call = {**call, "t_eval": t_eval, "args": args or None}
@@ -247,7 +261,9 @@ def _solve_values(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any])
     return call_unrecorded(lambda: solve(fun, t_span, y0, **call))
 
 
-def _solve_in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
+def _solve_in_program(
+    fun: Callable[..., Any], arguments: tuple[Any, ...], call: Mapping[str, Any]
+) -> OdeResult:
     """A solution as one step of a program."""
     _, y0, t_eval, _ = arguments
     origin = next(x.origin for x in split_tensors(arguments)[0] if x.origin.compiling)
@@ -261,7 +277,7 @@ def _solve_in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeR
     _check_vector("t_eval", t_eval)
     _check_method(call["method"], y0.dtype)
 
-    def solve_again(arguments: Any) -> Any:
+    def solve_again(arguments: tuple[Any, ...]) -> Array:
         t_span, y0, t_eval, args = arguments
         return solve_ivp(fun, t_span, y0, t_eval=t_eval, args=args, **call).y
 
@@ -270,21 +286,24 @@ def _solve_in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeR
     return OdeResult(t_eval, y)
 
 
-def _record_one_step(fn: Any, arguments: Any, like: ShapeAndDtype) -> Any:
+def _record_one_step(
+    fn: Callable[[Any], Array], arguments: tuple[Any, ...], like: ShapeAndDtype
+) -> Array:
     """A function of a tree as one step of a program; the step runs it as it is."""
     tensors, fill = split_tensors(arguments)
     return recorded_again(lambda *operands: (fn(fill(operands)),), (like,))(*tensors)[0]
 
 
-def _check_vector(name: str, x: Any) -> None:
+def _check_vector(name: str, x: Array) -> None:
     if x.ndim != 1:
         raise ValueError(f"solve_ivp: `{name}` must be 1-dimensional; it has shape {x.shape}")
 
 
-def _check_method(method: Any, dtype: np.dtype[Any]) -> Any:
+def _check_method(method: str | type[OdeSolver], dtype: np.dtype[Any]) -> type[OdeSolver] | None:
     """SciPy's class of an explicit method; None for another method."""
-    cls = _EXPLICIT.get(method, method) if isinstance(method, str) else method
-    if inspect.isclass(cls) and issubclass(cls, tuple(_EXPLICIT.values())):
+    cls: Any = _EXPLICIT.get(method, method) if isinstance(method, str) else method
+    is_explicit = inspect.isclass(cls) and issubclass(cls, tuple(_EXPLICIT.values()))
+    if is_explicit:
         return cls
     if dtype.kind == "c":
         raise NotImplementedError(
@@ -294,7 +313,12 @@ def _check_method(method: Any, dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def _solve_on_tape(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
+def _solve_on_tape(
+    fun: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    call: dict[str, Any],
+    checkpoint: Checkpointing,
+) -> OdeResult:
     """A solution on the tape."""
     t_span, y0, t_eval, args = arguments
     t0, tf = [as_float64(array(t)) for t in t_span]
@@ -303,7 +327,7 @@ def _solve_on_tape(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: A
     dtype = np.dtype(complex if y0.dtype.kind == "c" else float)
     y0 = y0 if y0.dtype == dtype else y0.astype(dtype)
     method = _check_method(call["method"], dtype)
-    records: list[tuple[float, Any, Any]] = []
+    records: list[Record] = []
     # the derivatives of an implicit method need the interpolated solution
     how = {"dense_output": True} if method is None else {"method": record_steps(method, records)}
     result = _solve_values(run_solve_ivp, fun, arguments, {**call, **how})
@@ -345,7 +369,7 @@ class _Slope:
     fun: Callable[..., Any]
     vectorized: bool = False
 
-    def __call__(self, t: Any, y: Any, *args: Any) -> Any:
+    def __call__(self, t: Array | float, y: Array, *args: PyTree) -> Array:
         f = self.fun(t, np.expand_dims(y, -1), *args) if self.vectorized else self.fun(t, y, *args)
         f = f if isinstance(f, Tensor) else array(f)
         f = f[..., 0] if self.vectorized else f
@@ -363,14 +387,16 @@ class _Slope:
             ) from None
 
 
-def _make_equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equation, list[Any]]:
+def _make_equation(
+    slope: _Slope, args: Sequence[PyTree], call: Mapping[str, Any]
+) -> tuple[Equation, list[Any]]:
     """The equation as a function of the Tensors among its arguments, and these Tensors."""
     tensors, fill = split_tensors(tuple(args))
     options = {k: v for k, v in call.items() if k not in ("method", "vectorized")}
     jac, jacobian = options.pop("jac", None), None
     if callable(jac):
 
-        def jacobian(t: Any, y: Any, *params: Any) -> Any:
+        def jacobian(t: Array | float, y: Array, *params: Array) -> Array:
             return jac(t, y, *fill(params))
 
     elif jac is not None:
@@ -383,18 +409,18 @@ def _make_equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[E
 
 def odeint(
     func: Callable[..., Any],
-    y0: Any,
-    t: Any,
-    args: Any = (),
-    Dfun: Any = None,
+    y0: ArrayLike,
+    t: ArrayLike,
+    args: PyTree = (),
+    Dfun: Callable[..., Any] | None = None,
     col_deriv: bool = False,
     full_output: bool = False,
     *,
     tfirst: bool = False,
-    rtol: Any = None,
-    atol: Any = None,
+    rtol: ArrayLike | None = None,
+    atol: ArrayLike | None = None,
     **options: Any,
-) -> Any:
+) -> Array:
     """`scipy.integrate.odeint`, with derivatives by `y0`, `args` and `t`.
 
     SciPy solves ``dy/dt = func(y, t, *args)`` by LSODA, for stiff equations and others. Derivatives
@@ -460,17 +486,19 @@ def odeint(
         at, y, *rest = _example_arguments(np.reshape(array(y0), (-1,)), args)
         return (at, y, *rest) if tfirst else (y, at, *rest)
 
-    def solve(fns: Any, captured: tuple[Any, ...]) -> Any:
+    def solve(fns: Sequence[Any], captured: tuple[Any, ...]) -> Array:
         return _solve_odeint(fns[0], (y0, t, (*args, *captured)), {"Dfun": fns[1], **how})
 
     return solve_with_captured("odeint", (func, Dfun), example, solve)
 
 
-def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
+def _solve_odeint(
+    func: Callable[..., Any], arguments: tuple[Any, ...], how: dict[str, Any]
+) -> Array:
     y0, t, args = arguments
     tensors = recorded_tensors("odeint", arguments)
 
-    def values() -> Any:
+    def values() -> Array:
         arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
         return call_unrecorded(lambda: _run_odeint(func, *arguments, **how))
 
@@ -485,7 +513,7 @@ def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
         return _record_one_step(again, arguments, like)
     solution = values()
 
-    def take_time_first(fn: Any) -> Any:
+    def take_time_first(fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn if how["tfirst"] else lambda t, y, *args: fn(y, t, *args)
 
     options = {name: 1.49012e-8 if how[name] is None else how[name] for name in ("rtol", "atol")}
@@ -500,7 +528,9 @@ def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
     return solution_at(equation, known, *operands)
 
 
-def _run_odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
+def _run_odeint(
+    func: Callable[..., Any], y0: Array, t: Array, args: tuple[PyTree, ...], **how: Any
+) -> Array:
     """SciPy's result; an error if SciPy fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", integrate.ODEintWarning)

@@ -10,7 +10,7 @@ all steps at once, with the Jacobians of ``f`` at all ``Yᵢ``. All other deriva
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -18,20 +18,26 @@ import attrs
 import numpy as np
 from scipy.integrate import DOP853
 
+from tapegrad.core.forward import Tangents
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors import TraceError
 from tapegrad.loops.repeating import scan
+from tapegrad.loops.segments import Checkpointing
 from tapegrad.ops.rows import index_select
 from tapegrad.scipy._calls import SolverCall, pullback
+from tapegrad.scipy._protocols import OdeSolver
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
+from tapegrad.types import Array, Cotangent, Tangent
 
 __all__ = ["Steps", "Tableau", "evaluate_slope", "record_steps", "transposed_jacobians"]
 __dir__ = __all__.copy
 
-Slope = Callable[..., Any]
+Slope = Callable[..., Array]
+# the end of a step, the state there and the stages
+Record = tuple[float, Array, Array]
 
 # the largest number of elements in the Jacobians of all stages
 _MAX_JACOBIAN_SIZE = 4_000_000
@@ -51,13 +57,13 @@ class Tableau:
         The coefficients of ``wᵢ(x)``, from the first power of ``x`` on; a row for each stage.
     """
 
-    rows: Any
-    nodes: Any
+    rows: Array
+    nodes: Array
     last: int
-    weights: Any
+    weights: Array
 
     @classmethod
-    def from_method(cls, method: Any, between: bool) -> Tableau:
+    def from_method(cls, method: type[OdeSolver], between: bool) -> Tableau:
         """The tableau of SciPy's class, with the stages for times between the ends of steps."""
         n = method.n_stages
         with_more = between and issubclass(method, DOP853)
@@ -69,20 +75,21 @@ class Tableau:
             rows[n + 1 :, : method.A_EXTRA.shape[1]] = method.A_EXTRA
             nodes[n + 1 :] = method.C_EXTRA
             return cls(rows, nodes, n, _dop853_weights(method, rows[n], n))
-        return cls(rows, nodes, n, None if issubclass(method, DOP853) else method.P)
+        weights: Any = None if issubclass(method, DOP853) else method.P
+        return cls(rows, nodes, n, weights)
 
-    def evaluate_weights(self, x: Any) -> Any:
+    def evaluate_weights(self, x: Array) -> Array:
         """The weights for x, an array or a Tensor; a row for each element."""
         powers = [x ** (i + 1) for i in range(self.weights.shape[1])]
         return np.stack(powers, axis=-1) @ self.weights.T
 
-    def differentiate_weights(self, x: Any) -> Any:
+    def differentiate_weights(self, x: Array) -> Array:
         """The derivatives of the weights by x."""
         n = self.weights.shape[1]
         return np.vander(x, n, increasing=True) * np.arange(1, n + 1) @ self.weights.T
 
 
-def _dop853_weights(method: Any, end: Any, n: int) -> Any:
+def _dop853_weights(method: type[OdeSolver], end: Array, n: int) -> Array:
     """DOP853's weights: SciPy nests its polynomial, in x and 1 - x in turn."""
     first, last = np.eye(len(end))[[0, n]]
     rows = [end, first - end, 2 * end - last - first, *method.D]
@@ -94,17 +101,17 @@ def _dop853_weights(method: Any, end: Any, n: int) -> Any:
     return total[:, 1:]
 
 
-def record_steps(method: Any, records: list[tuple[float, Any, Any]]) -> Any:
+def record_steps(method: type[OdeSolver], records: list[Record]) -> type[OdeSolver]:
     """SciPy's class, made to note the end of each step, the state there and the stages."""
 
-    class Recording(method):  # type: ignore[misc]
-        def step(self) -> Any:
+    class Recording(method):  # type: ignore[misc,valid-type]
+        def step(self) -> str | None:
             message = super().step()
             if self.status != "failed":
                 records.append((self.t, self.y, self.K.copy()))
             return message
 
-        def dense_output(self) -> Any:
+        def dense_output(self) -> object:
             interpolant = super().dense_output()
             if hasattr(self, "K_extended"):
                 records[-1] = (*records[-1][:2], self.K_extended.copy())
@@ -136,23 +143,23 @@ class Steps:
 
     slope: Slope
     tableau: Tableau
-    ts: Any
-    states: Any
-    stages: Any
-    segments: Any
-    values: Any
-    checkpoint: Any
+    ts: Array
+    states: Array
+    stages: Array
+    segments: Array | None
+    values: Array
+    checkpoint: Checkpointing
 
     @classmethod
     def from_records(
         cls,
         slope: Slope,
-        method: Any,
-        first: Any,
-        records: Any,
-        at: Any,
-        values: Any,
-        checkpoint: Any,
+        method: type[OdeSolver],
+        first: tuple[Array, Array],
+        records: Sequence[Record],
+        at: Array | None,
+        values: Array,
+        checkpoint: Checkpointing,
     ) -> Steps:
         """The noted steps; `first` has the first time and state, `at` the times between."""
         tableau = Tableau.from_method(method, at is not None)
@@ -165,7 +172,7 @@ class Steps:
         segments = None if at is None else np.searchsorted(sign * ts[1:], sign * at)
         return cls(slope, tableau, ts, states, stages, segments, values, checkpoint)
 
-    def __call__(self, *operands: Any) -> Any:
+    def __call__(self, *operands: Array) -> Array:
         """The solution, a row for each time: a function of (t0, tf, at, y0, *params)."""
         like = self.values.shape, self.values.dtype
         call = SolverCall(
@@ -177,18 +184,20 @@ class Steps:
         )
         return call(*operands)[0]
 
-    def _jvp(self, tangents: Mapping[int, Any], *operands: Any) -> Any:
+    def _jvp(self, tangents: Tangents, *operands: Array) -> tuple[Tangent]:
         which = list(tangents)
         params, moved = [operands[i] for i in which], [tangents[i] for i in which]
         return (jvp(partial(self._retake_with, operands, which), params, moved)[1],)
 
-    def _retake_with(self, operands: Any, which: Any, *params: Any) -> Any:
+    def _retake_with(
+        self, operands: Sequence[Array], which: Sequence[int], *params: Array
+    ) -> Array:
         return self.retake(*replace_leaves(operands, which, params))
 
-    def _vjp(self, cotangents: Any, *operands: Any) -> list[Any]:
+    def _vjp(self, cotangents: tuple[Cotangent], *operands: Array) -> list[Cotangent | None]:
         which = [i for i, x in enumerate(operands) if is_floating(x)]
         n, size = self.states.shape[1], self.stages.size
-        is_plain = not any(type(x) is Tensor for x in (*cotangents, *operands))
+        is_plain = not any(isinstance(x, Tensor) for x in (*cotangents, *operands))
         if (
             is_plain
             and self.states.dtype == float
@@ -198,14 +207,14 @@ class Steps:
             return self.pull_plain(cotangents[0], which, *operands)
         return pullback(self.retake, operands)[1](cotangents[0])
 
-    def retake(self, t0: Any, tf: Any, at: Any, y0: Any, *params: Any) -> Any:
+    def retake(self, t0: Array, tf: Array, at: Array, y0: Array, *params: Array) -> Array:
         """The solution, computed by the same steps again."""
         tableau, slope = self.tableau, self.slope
         ends = [np.reshape(t, (1,)) for t in (t0, tf)]
         ts = np.concatenate([ends[0], self.ts[1:-1], ends[1]])
         starts, steps = ts[:-1], ts[1:] - ts[:-1]
 
-        def step(carry: Any, x: Any) -> Any:
+        def step(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[Any, Any]:
             y, f = carry
             t, h = x
             stages, states = [f], [y]
@@ -216,8 +225,8 @@ class Steps:
             return carry, (carry[0] if self.segments is None else (carry[0], np.stack(stages)))
 
         first = y0, slope(t0, y0, *params)
-        options = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-        outputs = scan(step, first, (starts, steps), **options)[1]
+        options: dict[str, Any] = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
+        outputs: Any = scan(step, first, (starts, steps), **options)[1]
         if self.segments is None:
             return np.concatenate([np.expand_dims(y0, 0), outputs])
         ends, stages = outputs
@@ -226,7 +235,9 @@ class Steps:
         weights = tableau.evaluate_weights((at - t) / h)
         return y + np.expand_dims(h, -1) * np.einsum("ks,ksn->kn", weights, stages)
 
-    def _pull_results(self, g: Any, at: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def _pull_results(
+        self, g: Cotangent, at: Array
+    ) -> tuple[Array, Array, Array | None, Array, Array]:
         """The cotangents of the stages, the states, the times, and the starts and lengths of steps.
 
         They are those that the results pass on directly.
@@ -248,8 +259,15 @@ class Steps:
         return into, direct, by_at, by_start, by_step
 
     def pull_plain(
-        self, g: Any, which: Any, t0: Any, tf: Any, at: Any, y0: Any, *params: Any
-    ) -> Any:
+        self,
+        g: Cotangent,
+        which: Sequence[int],
+        t0: Array,
+        tf: Array,
+        at: Array,
+        y0: Array,
+        *params: Array,
+    ) -> list[Cotangent | None]:
         """The cotangents of the operands, on arrays."""
         tableau, rows, last = self.tableau, self.tableau.rows, self.tableau.last
         starts, h = self.ts[:-1], np.diff(self.ts)
@@ -267,7 +285,7 @@ class Steps:
         jacobians = transposed_jacobians(self.slope, *flat, params).reshape(*size, n, n)
         jacobians *= h[:, None, None, None]
 
-        def pull_stages(into: Any, end: Any) -> Any:
+        def pull_stages(into: Cotangent, end: Cotangent | float) -> tuple[Cotangent, Cotangent]:
             """Pull cotangents of the stages and of the ends of steps back through the stages.
 
             The trailing axis holds several cotangents.
@@ -303,7 +321,7 @@ class Steps:
         return [known[i] if i in which else None for i in range(len(known))]
 
 
-def evaluate_slope(slope: Slope, times: Any, states: Any, params: Any) -> Any:
+def evaluate_slope(slope: Slope, times: Array, states: Array, params: Sequence[Array]) -> Array:
     """The right-hand side at several points, a row for each."""
     try:
         return vmap(lambda t, y: slope(t, y, *params))(times, states)
@@ -313,14 +331,16 @@ def evaluate_slope(slope: Slope, times: Any, states: Any, params: Any) -> Any:
         return np.stack(rows)
 
 
-def transposed_jacobians(slope: Slope, times: Any, states: Any, params: Any) -> Any:
+def transposed_jacobians(
+    slope: Slope, times: Array, states: Array, params: Sequence[Array]
+) -> Array:
     """The transposed Jacobians of the right-hand side by the state at several points."""
     pull = vjp(lambda y: evaluate_slope(slope, times, y, params), states)[1]
     rows = np.eye(states.shape[1])
     return np.stack([pull(np.broadcast_to(row, states.shape))[0] for row in rows], axis=-1)
 
 
-def _combine_stages(weights: Any, stages: Sequence[Any]) -> Any:
+def _combine_stages(weights: Array, stages: Sequence[Array]) -> Array:
     """The sum of stages, each times its weight."""
     # a row of the tableau is as long as the last one
     terms = [w * stage for w, stage in zip(weights.tolist(), stages, strict=False) if w]

@@ -14,11 +14,13 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.scipy._calls import MaybeCompiled
 from tapegrad.scipy._equations import DerivedFunction
+from tapegrad.scipy._protocols import SparseArray
 from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.transforms.products import hvp
 from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
+from tapegrad.types import Array, ArrayLike, PyTree
 
 __all__ = ["Cost", "Loss", "SciPyObjective", "Step", "Values", "as_floating", "ravel_start"]
 __all__ += ["values_and_jacobian"]
@@ -27,23 +29,26 @@ __dir__ = __all__.copy
 Fn = Callable[..., Any]
 
 
-def as_floating(x: Any) -> Any:
+def as_floating(x: ArrayLike) -> Array:
     """A leaf as a floating array, or a Tensor."""
     if isinstance(x, Tensor):
-        return x if x.dtype.kind in "fc" else x.astype(float)
+        recorded: Any = x if x.dtype.kind in "fc" else x.astype(float)
+        return recorded
     x = np.asarray(x)
     return x.astype(float) if x.dtype.kind in "biu" else x
 
 
-def ravel_start(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
+def ravel_start(
+    name: str, fun: Fn, x0: PyTree, at_least: Fn = np.atleast_1d
+) -> tuple[Array, Unravel]:
     """The vector where a solver starts, and the way back from a vector."""
     check_callable(fun, f"{name}: fun")
+    start: Any = x0
     if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
         # as SciPy reads it; any other list is a tree
-        x0 = np.stack(x0) if first_tensor(x0) is not None else np.asarray(x0)
-    is_array = tree.named_children(x0) is None
-    x0 = at_least(as_floating(x0)) if is_array else tree.map(as_floating, x0)
-    return tree.ravel(x0)
+        start = np.stack(start) if first_tensor(start) is not None else np.asarray(start)
+    is_array = tree.named_children(start) is None
+    return tree.ravel(at_least(as_floating(start)) if is_array else tree.map(as_floating, start))
 
 
 @attrs.frozen(slots=False)
@@ -52,7 +57,7 @@ class _VectorFunction(DerivedFunction):
 
     unravel: Unravel
 
-    def _call_on_tree(self, v: Any, args: tuple[Any, ...]) -> Any:
+    def _call_on_tree(self, v: Array, args: tuple[PyTree, ...]) -> Any:
         return self.f(self.unravel(v), *args)
 
 
@@ -60,7 +65,7 @@ class _VectorFunction(DerivedFunction):
 class Loss(_VectorFunction):
     """A scalar function."""
 
-    def __call__(self, v: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, *args: PyTree) -> Array:
         y = self._call_on_tree(v, args)
         if np.shape(y) and np.size(y) == 1:
             return np.reshape(y, ())
@@ -76,7 +81,7 @@ class Loss(_VectorFunction):
 class Values(_VectorFunction):
     """A function that returns a tree, or a list of numbers, as a vector."""
 
-    def __call__(self, v: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, *args: PyTree) -> Array:
         return tree.ravel(tree.map(as_floating, self._call_on_tree(v, args)))[0]
 
 
@@ -84,7 +89,7 @@ class Values(_VectorFunction):
 class Step(_VectorFunction):
     """The change of an argument by a function, which is zero at a fixed point."""
 
-    def __call__(self, v: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, *args: PyTree) -> Array:
         return v - tree.ravel(self._call_on_tree(v, args))[0]
 
 
@@ -95,14 +100,14 @@ class Cost(DerivedFunction):
     rho: Fn | None
     scale: float
 
-    def __call__(self, v: Any, *args: Any) -> Any:
+    def __call__(self, v: Array, *args: PyTree) -> Array:
         f = self.f(v, *args)
         if self.rho is None:
             return 0.5 * np.sum(np.square(f))
         return (0.5 * self.scale**2) * np.sum(self.rho(np.square(f / self.scale)))
 
 
-def _huber(z: Any) -> Any:
+def _huber(z: Array) -> Array:
     return np.where(z <= 1, z, 2 * np.sqrt(np.where(z <= 1, 1, z)) - 1)
 
 
@@ -126,9 +131,9 @@ class SciPyObjective:
 
     loss: Fn
     has_programs: bool = True
-    cache: dict[Fn, tuple[Any, Any, Any]] = attrs.Factory(dict)
+    cache: dict[Fn, tuple[MaybeCompiled, PyTree, Any]] = attrs.Factory(dict)
 
-    def fun(self, x: Any, *args: Any) -> float:
+    def fun(self, x: ArrayLike, *args: PyTree) -> float:
         """The value."""
         shares = value_and_grad in self.cache and self.cache[value_and_grad][1] is not None
         return float(
@@ -137,21 +142,21 @@ class SciPyObjective:
             else self._evaluate(_value, x, *args)
         )
 
-    def jac(self, x: Any, *args: Any) -> Any:
+    def jac(self, x: ArrayLike, *args: PyTree) -> Array:
         """The gradient."""
         return np.array(self._evaluate(value_and_grad, x, *args)[1], float)
 
-    def hess(self, x: Any, *args: Any) -> Any:
+    def hess(self, x: ArrayLike, *args: PyTree) -> SparseArray:
         """The sparse Hessian: an array of ``scipy.sparse``, by columns."""
         return self._evaluate(_sparse_hessian, x, *args).tocsc()
 
-    def hessp(self, x: Any, p: Any, *args: Any) -> Any:
+    def hessp(self, x: ArrayLike, p: ArrayLike, *args: PyTree) -> Array:
         """The product of the Hessian and a vector."""
         return np.array(
             self._evaluate(_product, x, np.array(p, as_floating(x).dtype), *args), float
         )
 
-    def _evaluate(self, transform: Fn, x: Any, *args: Any) -> Any:
+    def _evaluate(self, transform: Fn, x: ArrayLike, *args: PyTree) -> Any:
         """The result of a transform of the loss at a point."""
         leaves, structure = tree.flatten((x, *args))
         point = structure, [*map(_leaf_content, leaves)]
@@ -175,7 +180,7 @@ def _product(loss: Fn) -> Fn:
     return lambda x, p, *args: hvp(lambda x: loss(x, *args), (x,), (p,))
 
 
-def _leaf_content(leaf: Any) -> Any:
+def _leaf_content(leaf: object) -> object:
     """The content of a leaf, equal for two that are the same to the bit."""
     x = np.asarray(leaf)
     return leaf if x.dtype.kind == "O" else (type(leaf), x.dtype, x.shape, x.tobytes())
