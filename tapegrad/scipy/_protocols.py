@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from tapegrad.types import Array, DType, Shape
 
 __all__ = ["Bounds", "IvpResult", "OdeSolution", "OdeSolver", "SciPySpline", "SparseArray"]
-__all__ += ["SuperLU"]
+__all__ += ["SciPyResult", "SuperLU"]
 __dir__ = __all__.copy
 
 
@@ -64,6 +64,14 @@ class Bounds(Protocol):
     lb: Array
     ub: Array
     keep_feasible: bool | Array
+
+
+class SciPyResult(Protocol):
+    """`scipy.optimize.OptimizeResult`, a dict with attributes."""
+
+    x: Array
+
+    def get(self, name: str, default: Any) -> Any: ...
 
 
 class SciPySpline(Protocol):

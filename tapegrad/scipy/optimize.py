@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
@@ -24,12 +24,14 @@ from tapegrad.scipy._calls import solve_with_captured, with_advice
 from tapegrad.scipy._equations import (
     MATRIX_FREE_SIZE,
     DerivedFunction,
+    Limits,
     MinimumResidual,
     RootResidual,
     check_solution,
     solve_by_cg,
     solve_by_gmres,
 )
+from tapegrad.scipy._protocols import Bounds, SciPyResult
 from tapegrad.scipy._vectors import (
     LOSSES,
     Cost,
@@ -46,11 +48,13 @@ from tapegrad.transforms.implicit import make_implicit_root
 from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
+from tapegrad.types import Array, ArrayLike, PyTree
 
 __all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]
 __all__ += ["root"]
 list_names(globals())
 
+R = TypeVar("R")
 Fn = Callable[..., Any]
 
 _scipys: Any = import_module("scipy.optimize")
@@ -88,14 +92,14 @@ class OptimizeResult:
 
     x: Any
     fun: Any
-    success: Any
-    status: Any
+    success: bool | Array
+    status: int | Array
     message: str
-    nfev: Any
-    njev: Any
-    nit: Any
+    nfev: int | Array
+    njev: int | Array
+    nit: int | Array
     jac: Any = None
-    cost: Any = None
+    cost: Array | None = None
     grad: Any = None
 
 
@@ -130,7 +134,7 @@ class Objective(NamedTuple):
     fun: Callable[..., float]
     jac: Fn
     hessp: Fn
-    x0: Any
+    x0: Array
     unravel: Unravel
 
     @property
@@ -140,7 +144,7 @@ class Objective(NamedTuple):
         return hessian_of
 
 
-def objective(fun: Fn, tree: Any) -> Objective:
+def objective(fun: Fn, tree: PyTree) -> Objective:
     """A function of a tree as SciPy's own solvers take it: as functions of a vector.
 
     Parameters
@@ -190,7 +194,9 @@ def _raise_unsupported(name: str, why: str, **arguments: Any) -> None:
             raise TypeError(f"{name}: {argument} is not supported: {why}")
 
 
-def _bound_vectors(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
+def _bound_vectors(
+    name: str, lower: ArrayLike, upper: ArrayLike, start: Array
+) -> tuple[Array, Array]:
     """Bounds as two vectors."""
     limits = []
     for x in (lower, upper):
@@ -201,7 +207,9 @@ def _bound_vectors(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, 
     return limits[0], limits[1]
 
 
-def _split_bounds(bounds: Any) -> tuple[Any, Any]:
+def _split_bounds(
+    bounds: Bounds | Sequence[Sequence[ArrayLike | None]] | Array,
+) -> tuple[ArrayLike, ArrayLike]:
     """The lower and the upper bounds as SciPy takes them: in pairs, or as ``Bounds``."""
     if isinstance(bounds, _scipys.Bounds):
         return bounds.lb, bounds.ub
@@ -209,14 +217,14 @@ def _split_bounds(bounds: Any) -> tuple[Any, Any]:
         raise ValueError("minimize: bounds must be a pair (min, max) for each variable, or Bounds")
     ends = []
     for i, none in enumerate((-np.inf, np.inf)):
-        bound = [none if pair[i] is None else pair[i] for pair in bounds]
+        bound: list[Any] = [none if pair[i] is None else pair[i] for pair in bounds]
         ends.append(np.array(bound) if first_tensor(bound) is None else np.stack(bound))
     return ends[0], ends[1]
 
 
 def _differentiable_solution(
-    equations: Any, solve: Fn, operands: tuple[Any, ...]
-) -> tuple[Any, dict[str, Any]]:
+    equations: RootResidual | MinimumResidual, solve: Fn, operands: tuple[Any, ...]
+) -> tuple[Array, dict[str, Any]]:
     """The vector that SciPy finds, with derivatives, and the rest of SciPy's result."""
     by_products: Any = solve_by_cg if isinstance(equations, MinimumResidual) else solve_by_gmres
     by_products = by_products if np.size(operands[0]) > MATRIX_FREE_SIZE else None
@@ -238,7 +246,7 @@ def _differentiable_solution(
 _REPORT_FIELDS = ("success", "status", "nfev", "njev", "nit")
 
 
-def _placeholder_solution(start: Any, *rest: Any) -> Any:
+def _placeholder_solution(start: Array, *rest: Any) -> tuple[Array, tuple[Array, str]]:
     """A solution and a report whose values do not matter."""
     return start, (np.zeros(len(_REPORT_FIELDS)), "")
 
@@ -258,7 +266,9 @@ class _ScipySolver(DerivedFunction):
     find: Fn
     options: Mapping[str, Any]
 
-    def __call__(self, start: Any, limits: Any, *args: Any) -> Any:
+    def __call__(
+        self, start: Array, limits: Limits, *args: PyTree
+    ) -> tuple[Array, tuple[Array, str]]:
         bounds = {} if limits is None else {"bounds": tuple(map(np.array, limits))}
         f = lambda x: self.f(x, *args)  # noqa: E731
         result = self.find(f, np.array(start, float), **self.options, **bounds)
@@ -268,8 +278,13 @@ class _ScipySolver(DerivedFunction):
 
 
 def _run_minimize(
-    loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
-) -> Any:
+    loss: Fn,
+    x0: Array,
+    method: str | None,
+    bounds: Limits = None,
+    keep: bool | Array = False,
+    **options: Any,
+) -> SciPyResult:
     functions = SciPyObjective(loss, has_programs=False)
     extra: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
     name = str(method).lower()
@@ -284,14 +299,14 @@ def _run_minimize(
 
 def minimize(
     fun: Fn,
-    x0: Any,
-    args: Any = (),
+    x0: PyTree,
+    args: PyTree = (),
     method: str | None = None,
     jac: None = None,
     hess: None = None,
     hessp: None = None,
-    bounds: Any = None,
-    constraints: Any = None,
+    bounds: Bounds | Sequence[Sequence[ArrayLike | None]] | Array | None = None,
+    constraints: object = None,
     tol: float | None = None,
     callback: Fn | None = None,
     options: Mapping[str, Any] | None = None,
@@ -378,7 +393,7 @@ def minimize(
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
 
-    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+    def solve(fun: Fn, *further: PyTree) -> OptimizeResult:
         loss = Loss(fun, unravel)
         find = _ScipySolver(loss, _run_minimize, chosen)
         x, report = _differentiable_solution(MinimumResidual(loss), find, (start, limits, *further))
@@ -389,8 +404,8 @@ def minimize(
 
 
 def _solve_with_captured(
-    name: str, solve: Fn, fun: Fn, start: tuple[Any, Unravel], args: Any
-) -> Any:
+    name: str, solve: Callable[..., R], fun: Fn, start: tuple[Array, Unravel], args: PyTree
+) -> R:
     """The result of a solver of a function and its arguments, which may capture Tensors."""
     args = args if type(args) is tuple else (args,)
     return solve_with_captured(
@@ -401,7 +416,7 @@ def _solve_with_captured(
     )
 
 
-def _run_root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
+def _run_root(f: Fn, x0: Array, method: str, **options: Any) -> SciPyResult:
     fun, jac = values_and_jacobian(f)
     extra = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
     return _scipys.root(fun, x0, method=method, **extra, **options)
@@ -409,8 +424,8 @@ def _run_root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
 
 def root(
     fun: Fn,
-    x0: Any,
-    args: Any = (),
+    x0: PyTree,
+    args: PyTree = (),
     method: str = "hybr",
     jac: None = None,
     tol: float | None = None,
@@ -463,7 +478,7 @@ def root(
     start, unravel = ravel_start("root", fun, x0)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
 
-    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+    def solve(fun: Fn, *further: PyTree) -> OptimizeResult:
         f = Values(fun, unravel)
         find = _ScipySolver(f, _run_root, chosen)
         x, report = _differentiable_solution(RootResidual(f), find, (start, None, *further))
@@ -474,7 +489,7 @@ def root(
     return _solve_with_captured("root", solve, fun, (start, unravel), args)
 
 
-def _run_least_squares(f: Fn, x0: Any, **options: Any) -> Any:
+def _run_least_squares(f: Fn, x0: Array, **options: Any) -> SciPyResult:
     return _scipys.least_squares(
         (functions := values_and_jacobian(f))[0], x0, functions[1], **options
     )
@@ -482,9 +497,9 @@ def _run_least_squares(f: Fn, x0: Any, **options: Any) -> Any:
 
 def least_squares(
     fun: Fn,
-    x0: Any,
+    x0: PyTree,
     jac: None = None,
-    bounds: Any = (-np.inf, np.inf),
+    bounds: Bounds | tuple[ArrayLike, ArrayLike] | list[ArrayLike] = (-np.inf, np.inf),
     method: str = "trf",
     ftol: float | None = 1e-8,
     xtol: float | None = 1e-8,
@@ -492,7 +507,7 @@ def least_squares(
     loss: str = "linear",
     f_scale: float = 1.0,
     *,
-    args: Any = (),
+    args: PyTree = (),
     kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> OptimizeResult:
@@ -556,17 +571,15 @@ def least_squares(
     if loss not in LOSSES:
         raise ValueError(f"least_squares: loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     start, unravel = ravel_start("least_squares", fun, x0)
-    if isinstance(bounds, _scipys.Bounds):
-        bounds = bounds.lb, bounds.ub
-    if type(bounds) not in LISTS or len(bounds) != 2:
+    ends: Any = (bounds.lb, bounds.ub) if isinstance(bounds, _scipys.Bounds) else bounds
+    if type(ends) not in LISTS or len(ends) != 2:
         raise ValueError("least_squares: bounds must be (lower, upper)")
-    is_free = first_tensor(bounds) is None and not any(np.isfinite(x).any() for x in bounds)
-    lower, upper = bounds
-    limits = None if is_free else _bound_vectors("least_squares", lower, upper, start)
+    is_free = first_tensor(ends) is None and not any(np.isfinite(x).any() for x in ends)
+    limits = None if is_free else _bound_vectors("least_squares", ends[0], ends[1], start)
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
 
-    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+    def solve(fun: Fn, *further: PyTree) -> OptimizeResult:
         f = Values(fun, unravel)
         cost = Cost(f, LOSSES[loss], float(f_scale))
         find = _ScipySolver(f, _run_least_squares, chosen)
@@ -580,15 +593,15 @@ def least_squares(
     return _solve_with_captured("least_squares", solve, fun, (start, unravel), args)
 
 
-def _run_fixed_point(step: Fn, x0: Any, **options: Any) -> Any:
+def _run_fixed_point(step: Fn, x0: Array, **options: Any) -> SciPyResult:
     x = _scipys.fixed_point(lambda x: x - np.array(step(np.array(x))), x0, **options)
     return _scipys.OptimizeResult(x=x, success=True)
 
 
 def fixed_point(
     func: Fn,
-    x0: Any,
-    args: Any = (),
+    x0: PyTree,
+    args: PyTree = (),
     xtol: float = 1e-8,
     maxiter: int = 500,
     method: str = "del2",
@@ -629,7 +642,7 @@ def fixed_point(
     start, unravel = ravel_start("fixed_point", func, x0, np.asarray)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
 
-    def solve(func: Fn, *further: Any) -> Any:
+    def solve(func: Fn, *further: PyTree) -> Any:
         step = Step(func, unravel)
         find = _ScipySolver(step, _run_fixed_point, chosen)
         return unravel(
