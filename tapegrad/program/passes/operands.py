@@ -103,7 +103,7 @@ def _lay_out_operand(builder: Builder, x: Operand, shape: tuple[int, ...], dtype
 
 
 def is_in_c_order(builder: Builder, x: Operand, guess: bool = True) -> bool:
-    """Whether a value has C order, where a caller's array has it by this guess.
+    """Whether a value has C order with one stride, where a caller's array has it by this guess.
 
     NumPy then iterates over the value without an inner loop for each row, and copies nothing for
     a reshape.

@@ -161,4 +161,6 @@ def test_a_view_that_is_taken_to_be_in_c_order_is_in_c_order(data, shape):
 
     make_interpreter(program, apply)([x])
     for i, ref in enumerate(builder.refs[:-1]):
-        assert arrays[i].flags.c_contiguous or not is_in_c_order(builder, ref)
+        # elements at one distance, as in x[:, 0], need no inner loop for each row either
+        is_copied = arrays[i].size and not np.shares_memory(arrays[i].reshape(-1), arrays[i])
+        assert not (is_copied and is_in_c_order(builder, ref))
